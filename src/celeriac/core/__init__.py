@@ -1,0 +1,1 @@
+"""Data and decisions: standard library only, no I/O."""

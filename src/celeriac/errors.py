@@ -1,0 +1,205 @@
+"""Every exception celeriac raises, in one tree under `CeleriacError`.
+
+The fields of an error are its `args`, and its text is composed from them. So an error survives pickling (a prefork pipe)
+and Celery's JSON results (which call the class again with the stored `args`) with its fields whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+
+class CeleriacError(Exception):
+    """The root of the tree: `except CeleriacError` catches whatever celeriac itself raises."""
+
+
+class SettingsError(CeleriacError, ValueError):
+    """A setting, or a broker URL, that cannot be what was meant. Raised while the app is configured."""
+
+    def __init__(self, setting: str, problem: str) -> None:
+        super().__init__(setting, problem)
+        self.setting = setting
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"setting {self.setting}: {self.problem}"
+
+
+class OptionError(CeleriacError, TypeError):
+    """An option of a task that cannot work. Raised where the task is declared, not where it runs.
+
+    A `TypeError`, since a wrong keyword of a decorator is one everywhere else in Python.
+    """
+
+    def __init__(self, task: str, option: str, problem: str) -> None:
+        super().__init__(task, option, problem)
+        self.task = task
+        self.option = option
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"task {self.task}, option {self.option}: {self.problem}"
+
+
+class ArgumentError(CeleriacError, TypeError):
+    """An argument that a task message cannot carry, or of which no key can be made. Raised in `delay()`.
+
+    A `TypeError`, as Celery raises for a call that does not fit the signature. What cannot be serialised is raised as
+    `celeriac.publish.arguments.UnsendableArgument`, which is kombu's `EncodeError` as well; that class lives there
+    because nothing down here may import kombu.
+    """
+
+    def __init__(self, task: str, argument: str, problem: str) -> None:
+        super().__init__(task, argument, problem)
+        self.task = task
+        self.argument = argument
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"task {self.task}, argument {self.argument}: {self.problem}"
+
+
+class IdempotencyConflict(CeleriacError):
+    """The key is held by a task of the same name that was published with other arguments."""
+
+    def __init__(self, task: str, key: str, holder_id: str) -> None:
+        super().__init__(task, key, holder_id)
+        self.task = task
+        self.key = key
+        self.holder_id = holder_id
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.task}: idempotency key {self.key!r} is held by task id {self.holder_id} with other arguments. "
+            "Nothing was sent. Use a key that contains every argument that matters, or wait until the key is free"
+        )
+
+
+class StoreError(CeleriacError):
+    """The store could not do what was asked.
+
+    `location` is the absolute path of the file, or the URL without its password; `detail` is what the driver said.
+    """
+
+    remedy = "See the detail"
+
+    def __init__(self, location: str, detail: str = "") -> None:
+        super().__init__(location, detail)
+        self.location = location
+        self.detail = detail
+
+    def __str__(self) -> str:
+        said = f" ({self.detail})" if self.detail else ""
+        return f"store {self.location}: {self.problem}{said}. {self.remedy}"
+
+    @property
+    def problem(self) -> str:
+        return "the operation failed"
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot answer now and may later: locked, disk full, connection lost. The only one worth a retry."""
+
+    remedy = "It is tried again; if this stays, look for a full disk or for another process holding the store"
+
+    @property
+    def problem(self) -> str:
+        return "not available for now"
+
+
+class StoreReadOnly(StoreError):
+    """The file, or the folder that must hold its write-ahead log, may not be written by this process."""
+
+    remedy = "Give this user write permission on the file and on its folder, or name another path in the broker URL"
+
+    @property
+    def problem(self) -> str:
+        return "read-only"
+
+
+class StoreCorrupt(StoreError):
+    """The file is damaged, or is no celeriac store at all. It is left as it is."""
+
+    remedy = "Nothing was changed in it. Restore a backup, or name another file in the broker URL"
+
+    @property
+    def problem(self) -> str:
+        return "corrupt, or not a celeriac store"
+
+
+class StoreTooNew(StoreError):
+    """The schema was written by a newer celeriac; `found` and `supported` are schema versions."""
+
+    remedy = "Upgrade celeriac in this process; an older version never writes to a newer schema"
+
+    def __init__(self, location: str, found: int, supported: int) -> None:
+        super().__init__(location)
+        self.args = (location, found, supported)
+        self.found = found
+        self.supported = supported
+
+    @property
+    def problem(self) -> str:
+        return f"its schema version is {self.found}, and this celeriac knows up to {self.supported}"
+
+
+class LeaseLost(CeleriacError):
+    """The lease ran out and the message belongs to someone else: a stale fencing token settles nothing."""
+
+    def __init__(self, task_id: str, token: int) -> None:
+        super().__init__(task_id, token)
+        self.task_id = task_id
+        self.token = token
+
+    def __str__(self) -> str:
+        return (
+            f"the lease on task id {self.task_id} (fencing token {self.token}) was lost, so nothing was recorded for it. "
+            "Another worker runs it; if this repeats, look for bodies that hold the GIL longer than celeriac_lease_seconds"
+        )
+
+
+class DeadLetterError(CeleriacError):
+    """A dead letter could not be found or handled."""
+
+
+class RedriveRefused(DeadLetterError):
+    """The dead letter's idempotency key is held by another task, so running it again would repeat that one's work."""
+
+    def __init__(self, task: str, task_id: str, key: str, holder_id: str) -> None:
+        super().__init__(task, task_id, key, holder_id)
+        self.task = task
+        self.task_id = task_id
+        self.key = key
+        self.holder_id = holder_id
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.task}: dead letter {self.task_id} is not redriven, since its idempotency key {self.key!r} is held by "
+            f"task id {self.holder_id}. If that one did the work, purge this dead letter; otherwise wait until the key is free"
+        )
+
+
+class PoisonTask(CeleriacError):
+    """A task that was buried because its worker process died under it again and again.
+
+    `crashed_at` holds the time of each crash, in seconds since the epoch, oldest first.
+    """
+
+    def __init__(self, task: str, task_id: str, crashed_at: Sequence[float]) -> None:
+        super().__init__(task, task_id, tuple(crashed_at))
+        self.task = task
+        self.task_id = task_id
+        self.crashed_at = tuple(crashed_at)
+
+    def __str__(self) -> str:
+        when = ", ".join(_utc(moment) for moment in self.crashed_at)
+        times = "once" if len(self.crashed_at) == 1 else f"{len(self.crashed_at)} times"
+        return (
+            f"task {self.task} (id {self.task_id}) was buried: its worker process died under it {times} ({when}). "
+            "Look for memory exhaustion or a crash in native code, then redrive it"
+        )
+
+
+def _utc(moment: float) -> str:
+    return datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec="seconds")

@@ -197,7 +197,6 @@ RULES: dict[str, ConnectionFailure | Judge | None] = {
     **_of("asyncio.exceptions", LOST, "TimeoutError IncompleteReadError"),
     **_of("concurrent.futures._base", LOST, "TimeoutError"),
     **_of("ssl", LOST, "SSLEOFError SSLZeroReturnError SSLSyscallError"),
-    **_of("ssl", None, "SSLError SSLCertVerificationError"),
     **_of("http.client", LOST, "RemoteDisconnected IncompleteRead"),
     **_of("urllib.error", None, "HTTPError"),
     **_of("urllib.error", _inside(None), "URLError"),

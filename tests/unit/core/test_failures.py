@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import errno
 import socket
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -24,7 +26,7 @@ def kind(name: str, *bases: type[BaseException]) -> type[BaseException]:
     return type(qualname, bases or (Exception,), {"__module__": module})
 
 
-def make(name: str, *args: object, bases: tuple[type[BaseException], ...] = (), **fields: object) -> BaseException:
+def make(name: str, *args: object, bases: tuple[type[BaseException], ...] = (), **fields: Any) -> BaseException:
     error = kind(name, *bases)(*args)
     for field, value in fields.items():
         setattr(error, field, value)
@@ -150,7 +152,8 @@ def test_one_error(name: str, args: tuple[object, ...], expected: ConnectionFail
     ],
 )
 def test_sqlstate(name: str, field: str, state: str, expected: ConnectionFailure | None) -> None:
-    error = make(name, "connection to server at x failed: the text counts for nothing", **{field: state})
+    fields: dict[str, Any] = {field: state}
+    error = make(name, "connection to server at x failed: the text counts for nothing", **fields)
     assert connection_failure(error) is expected
 
 
@@ -233,7 +236,7 @@ def test_a_refused_certificate_is_permanent() -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="the built-in groups came with 3.11")
 def test_a_group_is_a_connection_failure_only_if_each_member_is() -> None:
-    group: Make = __builtins__["ExceptionGroup"] if isinstance(__builtins__, dict) else __builtins__.ExceptionGroup
+    group: Make = vars(builtins)["ExceptionGroup"]
     assert connection_failure(group("both", [REFUSED, REFUSED])) is NEVER
     assert connection_failure(group("both", [REFUSED, RESET])) is LOST
     assert connection_failure(group("both", [REFUSED, ValueError("a bug")])) is None

@@ -1,0 +1,43 @@
+"""The attempt that is running in this thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from celeriac.core.attempt import Attempt
+
+
+class _Stack(threading.local):
+    def __init__(self) -> None:
+        self.attempts: list[Attempt] = []
+
+
+_STACK = _Stack()
+
+
+def current() -> Attempt | None:
+    """The innermost attempt of this thread, if any."""
+    attempts = _STACK.attempts
+    return attempts[-1] if attempts else None
+
+
+@contextmanager
+def attempting(attempt: Attempt) -> Iterator[Attempt]:
+    """Make ``attempt`` the current one of this thread."""
+    _STACK.attempts.append(attempt)
+    try:
+        yield attempt
+    finally:
+        _STACK.attempts.pop()
+
+
+def push(attempt: Attempt) -> None:
+    """Begin to be current; the hot path's form of ``attempting``."""
+    _STACK.attempts.append(attempt)
+
+
+def pop() -> None:
+    """Cease to be current."""
+    _STACK.attempts.pop()

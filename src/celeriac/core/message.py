@@ -1,0 +1,182 @@
+"""What travels: the task message, and every header celeriac adds, named once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+#: The delivery's own facts (message row, fencing token, generation, …), a list
+#: written by the transport on delivery and read by the execution pipeline.
+DELIVERY_HEADER = "celeriac"
+
+#: ``{"key": …, "digest": …, "ttl": seconds}`` of a task published under an
+#: idempotency key.
+KEY_HEADER = "celeriac_key"
+
+#: AMQP's range: ten priorities, the higher number goes first.
+LOWEST_PRIORITY, HIGHEST_PRIORITY = 0, 9
+
+
+@dataclass(slots=True, frozen=True)
+class IdempotencyKey:
+    """A key as it is published: unique for one task name while it is held.
+
+    ``digest`` identifies the arguments, ``ttl`` is how long (seconds) the key
+    stays taken after its holder succeeded.
+    """
+
+    task: str
+    value: str
+    digest: str
+    ttl: float
+
+
+@dataclass(slots=True, frozen=True)
+class KeyHolder:
+    """Who has an idempotency key; ``done`` when that task has succeeded."""
+
+    task_id: str
+    digest: str
+    done: bool
+
+
+@dataclass(slots=True)
+class TaskMessage:
+    """One message on its way into a queue.
+
+    ``envelope`` is the JSON text of ``[headers, properties, content type,
+    content encoding]``; ``body`` is what the serializer made and is never
+    looked into. Times are seconds since the epoch. ``generation`` is normally
+    left to the store, which numbers a task one higher than what has settled
+    under its id.
+    """
+
+    queue: str
+    envelope: str
+    body: str | bytes
+    task_id: str | None = None
+    name: str | None = None
+    priority: int = LOWEST_PRIORITY
+    run_at: float | None = None
+    expires_at: float | None = None
+    generation: int | None = None
+    key: IdempotencyKey | None = None
+    #: Somebody already holds this id (a canvas member, a chain's tail, a
+    #: linked callback), so a taken key must not make the publish vanish.
+    awaited: bool = False
+    #: Published by a settle: a conflict is this message's own, not its
+    #: predecessor's.
+    follow_up: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Published:
+    """What became of one published message.
+
+    ``duplicate_of`` is the id of the task that holds its idempotency key;
+    nothing was sent then.
+    """
+
+    task_id: str | None
+    duplicate_of: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Lease:
+    """The right to settle one delivery: message row and fencing token."""
+
+    message_id: int
+    token: int
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One claimed message, as the store hands it out.
+
+    ``claimed_at`` is on the store's lease clock (seconds). ``crashes`` counts
+    the earlier runs that took their process down; a ``suspect`` was last held
+    by a worker that vanished.
+    """
+
+    lease: Lease
+    queue: str
+    envelope: str
+    body: str | bytes
+    task_id: str | None
+    generation: int
+    crashes: int
+    suspect: bool
+    revoked: bool
+    settled: bool
+    claimed_at: float
+    priority: int = LOWEST_PRIORITY
+    #: How many were claimed together: a lone one settles at once.
+    batch: int = 1
+
+    def header(self) -> list[Any]:
+        """The facts the pipeline needs, in the order ``from_header`` reads."""
+        return [
+            self.lease.message_id,
+            self.lease.token,
+            self.generation,
+            self.crashes,
+            int(self.suspect),
+            int(self.revoked),
+            int(self.settled),
+            self.claimed_at,
+            self.queue,
+            self.batch,
+        ]
+
+
+@dataclass(slots=True, frozen=True)
+class DeliveryFacts:
+    """The delivery header, read back in the process that runs the task."""
+
+    lease: Lease
+    generation: int = 0
+    crashes: int = 0
+    suspect: bool = False
+    revoked: bool = False
+    settled: bool = False
+    claimed_at: float = 0.0
+    queue: str = ""
+    batch: int = 1
+
+    @classmethod
+    def from_header(cls, header: list[Any]) -> DeliveryFacts:
+        row, token, generation, crashes, suspect, revoked, settled, at, queue, batch = header
+        return cls(
+            Lease(row, token),
+            generation,
+            crashes,
+            bool(suspect),
+            bool(revoked),
+            bool(settled),
+            at,
+            queue,
+            batch,
+        )
+
+
+@dataclass(slots=True)
+class Broadcast:
+    """A fanout message: every live listener of the exchange gets a copy."""
+
+    id: int
+    exchange: str
+    routing_key: str
+    envelope: str
+    body: str | bytes
+
+
+@dataclass(slots=True)
+class QueueSize:
+    """What one queue holds, in messages, and the age of its oldest ready one."""
+
+    queue: str
+    ready: int = 0
+    delayed: int = 0
+    claimed: int = 0
+    oldest_ready_seconds: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""A message's way in: admit, claim the key, run, decide, settle."""

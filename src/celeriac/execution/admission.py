@@ -1,0 +1,83 @@
+"""Whether a delivered task may run here and now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import states
+from celery.app.trace import TraceInfo
+
+from celeriac.core import current
+from celeriac.core.attempt import Attempt, Failure, Outcome
+from celeriac.errors import IdempotencyConflict, PoisonTask
+from celeriac.execution.room import Room
+
+#: Crashes after which a task is buried.
+MAX_CRASHES = 3
+
+
+def admit(room: Room, attempt: Attempt, request: Any) -> Outcome | None:
+    """None when the task may run, otherwise how this delivery ends instead."""
+    delivery = attempt.delivery
+    if delivery.settled:
+        return Outcome.DUPLICATE
+    if delivery.crashes >= room.max_crashes:
+        return _bury(room, attempt, request)
+    if not _still_ours(room, attempt):
+        return Outcome.LEASE_LOST
+    return _claim_key(room, attempt, request) if attempt.key is not None else None
+
+
+def _still_ours(room: Room, attempt: Attempt) -> bool:
+    """A suspect is marked before it runs; one that waited long may have been taken back."""
+    delivery = attempt.delivery
+    old = attempt.started_clock - delivery.claimed_at > room.lease / 2
+    if not (delivery.suspect or old):
+        return True
+    attempt.marked = True
+    return room.store.start(delivery.lease)
+
+
+def _bury(room: Room, attempt: Attempt, request: Any) -> Outcome:
+    crashed_at = [
+        item.finished_at for item in room.store.attempts(attempt.task_id) if item.outcome == "crashed"
+    ]
+    return _fail(attempt, request, PoisonTask(attempt.name, attempt.task_id, crashed_at), "poison")
+
+
+def _fail(attempt: Attempt, request: Any, error: Exception, reason: str) -> Outcome:
+    """End it as a failure without running it, its callbacks and chord told as after any failure."""
+    cls = type(error)
+    attempt.failure = Failure(reason, f"{cls.__module__}.{cls.__qualname__}", str(error))
+    attempt.buffering = True
+    with current.attempting(attempt):
+        try:
+            raise error
+        except Exception as raised:
+            TraceInfo(states.FAILURE, raised).handle_error_state(attempt.task, request, eager=False)
+    return Outcome.DEAD_LETTERED
+
+
+def _claim_key(room: Room, attempt: Attempt, request: Any) -> Outcome | None:
+    assert attempt.key is not None
+    while True:
+        holder = room.store.take_key(attempt.key, attempt.task_id)
+        if holder.task_id == attempt.task_id:
+            return None
+        if holder.digest != attempt.key.digest:
+            error = IdempotencyConflict(attempt.name, attempt.key.value, holder.task_id)
+            attempt.key = None  # it is not ours to free
+            return _fail(attempt, request, error, "key-conflict")
+        if holder.done:
+            _copy(attempt, holder.task_id)
+            return None
+        if room.store.park(attempt.delivery.lease):
+            return Outcome.SNOOZED
+
+
+def _copy(attempt: Attempt, holder_id: str) -> None:
+    """Settle with the holder's result: callbacks and chord go on, the body does not run."""
+    meta = attempt.task.backend.get_task_meta(holder_id, cache=False)
+    attempt.copied = meta.get("result")
+    attempt.copies = True
+    attempt.key = None

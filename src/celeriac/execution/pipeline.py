@@ -1,0 +1,170 @@
+"""What happens to a delivered task, on one page: admit, run, decide, settle."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from celery import states
+from celery.app.task import Context
+from celery.app.trace import trace_ok_t
+
+from celeriac.core import current
+from celeriac.core.attempt import Attempt, Failure, Outcome, Record
+from celeriac.core.message import DELIVERY_HEADER, KEY_HEADER, DeliveryFacts, IdempotencyKey
+from celeriac.execution.admission import admit
+from celeriac.execution.room import Room, room_of
+
+logger = logging.getLogger(__name__)
+
+Trace = Callable[..., Any]
+#: Seconds a task may run and still wait for others to settle with.
+QUICK = 0.005
+#: Celery's state for each outcome that ends a generation without a stored result.
+_STATES = {
+    Outcome.COMPLETED: states.SUCCESS,
+    Outcome.FAILED: states.FAILURE,
+    Outcome.DEAD_LETTERED: states.FAILURE,
+    Outcome.REVOKED: states.REVOKED,
+    Outcome.IGNORED: states.IGNORED,
+    Outcome.REPLACED: states.PENDING,
+}
+
+
+def traced(task: Any, tracer: Trace) -> Trace:
+    """Celery's tracer inside our pipeline; composed once, when the worker binds its tasks."""
+
+    def trace(uuid: str, args: Any, kwargs: Any, request: dict[str, Any] | None = None) -> Any:
+        header = request.get(DELIVERY_HEADER) if request else None
+        if header is None or not task.durable:
+            return tracer(uuid, args, kwargs, request)
+        return execute(task, tracer, begin(task, uuid, request or {}, header), args, kwargs, request or {})
+
+    return trace
+
+
+def begin(task: Any, uuid: str, request: dict[str, Any], header: list[Any]) -> Attempt:
+    """An attempt from what the message says."""
+    facts = DeliveryFacts.from_header(header)
+    room = room_of(task.app)
+    return Attempt(
+        task_id=uuid,
+        name=task.name,
+        delivery=facts,
+        worker=request.get("hostname") or room.hostname,
+        started_at=time.time(),
+        started_clock=room.store.lease_now(),
+        key=_key(task, request),
+        task=task,
+    )
+
+
+def _key(task: Any, request: dict[str, Any]) -> IdempotencyKey | None:
+    key = request.get(KEY_HEADER)
+    return key and IdempotencyKey(task.name, key["key"], key["digest"], key["ttl"])
+
+
+def execute(task: Any, tracer: Trace, attempt: Attempt, args: Any, kwargs: Any, request: dict[str, Any]) -> Any:
+    """One attempt, from admission to settlement; returns what Celery's tracer returns."""
+    room = room_of(task.app)
+    refusal = admit(room, attempt, Context(request, args=args, kwargs=kwargs, called_directly=False))
+    if refusal is not None:
+        attempt.outcome = refusal
+        _settle(room, attempt, request)
+        return trace_ok_t(None, None, 0.0, refusal.value)
+    room.settler.begin(attempt)
+    current.push(attempt)
+    try:
+        returned = tracer(attempt.task_id, args, kwargs, request)
+        decide(task, attempt, returned, request, args, kwargs)
+    finally:
+        current.pop()
+        room.settler.end(attempt)
+    _settle(room, attempt, request)
+    return returned
+
+
+def decide(task: Any, attempt: Attempt, returned: Any, request: dict[str, Any], args: Any, kwargs: Any) -> None:
+    """Say what the tracer's return means for the ledger."""
+    info = returned.info
+    state = states.SUCCESS if info is None else info.state
+    error = None if info is None else info.retval
+    if state == states.SUCCESS:
+        _completed(attempt)
+    elif state == states.RETRY:
+        _retried(attempt, error, returned.retval)
+    elif state == states.IGNORED:
+        attempt.outcome = Outcome.REPLACED if attempt.replaced else Outcome.IGNORED
+    elif state == states.REJECTED:
+        _rejected(task, attempt, error, Context(request, args=args, kwargs=kwargs, called_directly=False))
+    else:
+        _failed(task, attempt, error, returned.retval, retried=bool(request.get("retries")))
+
+
+def _completed(attempt: Attempt) -> None:
+    attempt.outcome = Outcome.COMPLETED
+    if attempt.retry is not None:  # retry(throw=False), and then it returned
+        attempt.follow_ups.append(attempt.retry)
+        attempt.retry = None
+
+
+def _retried(attempt: Attempt, error: Any, info: Any) -> None:
+    attempt.outcome = Outcome.RETRY
+    cause = getattr(error, "exc", None) or error
+    attempt.failure = _failure("retry", cause, getattr(info, "traceback", None))
+    attempt.follow_ups.clear()
+
+
+def _rejected(task: Any, attempt: Attempt, error: Any, request: Context) -> None:
+    if error.requeue:
+        attempt.outcome = Outcome.REQUEUED
+        return
+    attempt.outcome = Outcome.FAILED
+    attempt.failure = _failure("rejected", error, None)
+    task.backend.mark_as_failure(attempt.task_id, error, request=request, store_result=not request.ignore_result)
+
+
+def _failed(task: Any, attempt: Attempt, error: Any, info: Any, *, retried: bool) -> None:
+    declared = bool(task.throws) and isinstance(error, tuple(task.throws))
+    attempt.outcome = Outcome.FAILED if declared else Outcome.DEAD_LETTERED
+    reason = "declared" if declared else "exhausted" if retried else "permanent"
+    attempt.failure = _failure(reason, error, getattr(info, "traceback", None))
+
+
+def _failure(reason: str, error: Any, traceback: Any) -> Failure:
+    cls = type(error)
+    return Failure(reason, f"{cls.__module__}.{cls.__qualname__}", str(error), str(traceback) if traceback else None)
+
+
+def complete_record(room: Room, attempt: Attempt, request: dict[str, Any]) -> None:
+    """Fill in the ledger's row: also a task whose result is ignored ends in the ledger."""
+    now = time.time()
+    record = attempt.record
+    if record is None and attempt.outcome in _STATES:
+        record = attempt.record = Record(
+            attempt.task_id, attempt.delivery.generation, _STATES[attempt.outcome], closed=True
+        )
+    if record is None:
+        return
+    record.generation = attempt.delivery.generation
+    record.closed = True
+    record.name = attempt.name
+    record.queue = attempt.delivery.queue
+    record.worker = attempt.worker
+    record.retries = request.get("retries") or 0
+    record.started_at = attempt.started_at
+    record.finished_at = now
+    record.expires_at = room.expires_at(now)
+
+
+def _settle(room: Room, attempt: Attempt, request: dict[str, Any]) -> None:
+    if attempt.outcome in (Outcome.LEASE_LOST, Outcome.SNOOZED) and attempt.snooze_until is None:
+        return  # nothing is ours to write
+    complete_record(room, attempt, request)
+    elapsed = room.store.lease_now() - attempt.started_clock
+    at_once = (
+        elapsed >= QUICK or attempt.delivery.batch < 2 or attempt.key is not None or bool(attempt.after_settle)
+    )
+    room.settler.settle(attempt, at_once=at_once)

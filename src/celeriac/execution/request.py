@@ -1,0 +1,123 @@
+"""The worker parent's view of a task: revoked, timed out, or its process lost."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from billiard.einfo import ExceptionWithTraceback
+from celery.exceptions import Reject, TimeLimitExceeded, WorkerLostError
+from celery.worker.request import Request as CeleryRequest
+from celery.worker.state import task_ready
+
+from celeriac.core.attempt import Attempt, Failure, Outcome
+from celeriac.core.current import attempting
+from celeriac.core.message import DELIVERY_HEADER, DeliveryFacts
+from celeriac.execution.pipeline import begin, complete_record
+from celeriac.execution.room import room_of
+from celeriac.transport.leases import Held, keeper_of
+
+logger = logging.getLogger(__name__)
+
+
+class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
+    """Settles what never reaches, or never returns from, the task's own process."""
+
+    def __init__(self, message: Any, **kwargs: Any) -> None:
+        super().__init__(message, **kwargs)
+        header = self._request_dict.get(DELIVERY_HEADER)
+        managed = header is not None and getattr(self.task, "durable", False)
+        self._facts = DeliveryFacts.from_header(header) if managed else None
+        held = self._held()
+        if held is not None:
+            held.managed = True
+
+    def _held(self) -> Held | None:
+        if self._facts is None:
+            return None
+        return keeper_of(room_of(self.app).store).find(self._facts.lease.message_id)
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        held = self._held()
+        if held is not None:
+            held.started = True
+        super().on_accepted(pid, time_accepted)
+
+    # -- revoked or expired before it ran, or terminated
+
+    def revoked(self) -> bool:
+        if self._facts is not None and self._facts.revoked and not self._already_revoked:
+            logger.info("discarding revoked task: %s[%s]", self.name, self.id)
+            self._announce_revoked("revoked", False, None, False)
+            return True
+        return bool(super().revoked())
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
+        with self._settling(Outcome.REVOKED, Failure(reason, "TaskRevokedError", reason)):
+            super()._announce_revoked(reason, terminated, signum, expired)
+
+    # -- time limits, enforced from here
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        if soft or self._facts is None:
+            super().on_timeout(soft, timeout)
+            return
+        error = f"the hard time limit of {timeout} s was exceeded"
+        with self._settling(Outcome.DEAD_LETTERED, Failure("time-limit", "celery.TimeLimitExceeded", error)):
+            super().on_timeout(soft, timeout)
+
+    # -- how the run in the pool ended
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        error = exc_info.exception
+        if isinstance(error, ExceptionWithTraceback):
+            error = error.exc
+        if self._facts is None or self._already_cancelled or self._already_revoked:
+            return super().on_failure(exc_info, send_failed_event, return_ok)
+        if isinstance(error, (WorkerLostError, SystemExit, KeyboardInterrupt)):
+            return self._on_crash(error)
+        if isinstance(error, Reject):
+            task_ready(self)
+            return self.reject(requeue=error.requeue)  # the pipeline has settled it
+        if isinstance(error, TimeLimitExceeded):
+            return self.acknowledge()  # on_timeout has settled it
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def _on_crash(self, error: BaseException) -> None:
+        """Its process died under it: counted against this task alone, which runs again by itself."""
+        assert self._facts is not None
+        task_ready(self)
+        room = room_of(self.app)
+        room.store.release([self._facts.lease], crashed=True, error=str(error))
+        logger.error(
+            "the process running %s[%s] died (crash %d of %d): %s",
+            self.name,
+            self.id,
+            self._facts.crashes + 1,
+            room.max_crashes,
+            error,
+        )
+        self.acknowledge()
+        self.send_event("task-rejected", requeue=True)
+
+    @contextmanager
+    def _settling(self, outcome: Outcome, failure: Failure) -> Iterator[None]:
+        """Catch what Celery records and publishes inside, and write it as one settlement."""
+        if self._facts is None:
+            yield
+            return
+        room = room_of(self.app)
+        attempt = self._attempt()
+        attempt.outcome, attempt.failure, attempt.buffering = outcome, failure, True
+        with attempting(attempt):
+            yield
+        complete_record(room, attempt, self._request_dict)
+        room.settler.settle(attempt, at_once=True)
+
+    def _attempt(self) -> Attempt:
+        attempt = begin(self.task, self.id, self._request_dict, self._request_dict[DELIVERY_HEADER])
+        attempt.started_at = self.time_start or time.time()
+        return attempt

@@ -1,0 +1,35 @@
+"""What the pipeline needs of an app, found once per app and process."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+from typing import Any
+
+from celeriac.execution.settler import Settler
+from celeriac.store.protocols import Store
+
+#: Seconds a settled task is remembered where the app says nothing.
+REMEMBERED = 86_400.0
+
+
+@dataclass(slots=True)
+class Room:
+    """The store, the group commit and the limits of one app."""
+
+    store: Store
+    settler: Settler
+    max_crashes: int = 3
+    lease: float = 30.0
+    remembered: float | None = REMEMBERED
+    hostname: str = field(default_factory=socket.gethostname)
+
+    def expires_at(self, now: float) -> float | None:
+        """When a task that settles now may be forgotten; never, where the app keeps all."""
+        return None if self.remembered is None else now + self.remembered
+
+
+def room_of(app: Any) -> Room:
+    """The app's room; made by the composition root."""
+    room: Room = app.execution_room
+    return room

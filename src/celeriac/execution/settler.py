@@ -1,0 +1,167 @@
+"""Writes the ends of attempts, several in one transaction."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+
+from celeriac.core.attempt import Attempt, Outcome, Settled
+from celeriac.errors import StoreError
+from celeriac.store.protocols import Store
+
+logger = logging.getLogger(__name__)
+
+#: Settlements a transaction, and seconds one waits for company.
+GROUP, WAIT = 16, 0.005
+#: Seconds a task runs before it is marked as started, durably and visibly.
+MARK_AFTER = 0.05
+#: Seconds between tries while the store cannot be written: first, longest.
+PAUSE, LONGEST_PAUSE = 0.02, 1.0
+
+
+class Settler:
+    """The process's group commit for one store.
+
+    ``settle`` returns when the settlement is durable or joins a group that will
+    be within ``WAIT`` seconds; until then its message stays leased.
+    """
+
+    def __init__(self, store: Store, on_chord_complete: Callable[[str], None]) -> None:
+        self._store = store
+        self._on_chord_complete = on_chord_complete
+        self._reset()
+        _ALL.add(self)
+
+    def _reset(self) -> None:
+        """Begin empty: a child has none of its parent's threads, tasks or locks."""
+        self._waiting: list[Attempt] = []
+        self._oldest = 0.0
+        self._running: dict[int, Attempt] = {}
+        self._lock = threading.Lock()
+        self._flushing = threading.Lock()
+        self._wake = threading.Event()
+        self._backstop: threading.Thread | None = None
+
+    def begin(self, attempt: Attempt) -> None:
+        """Watch a running attempt, so that its start is marked when it takes long."""
+        self._running[attempt.delivery.lease.message_id] = attempt
+        self._rouse()
+
+    def end(self, attempt: Attempt) -> None:
+        """The body and everything Celery does after it are over."""
+        self._running.pop(attempt.delivery.lease.message_id, None)
+
+    def settle(self, attempt: Attempt, *, at_once: bool) -> None:
+        """Write the attempt's end, at once or with the next group."""
+        with self._lock:
+            if not self._waiting:
+                self._oldest = time.monotonic()
+            self._waiting.append(attempt)
+            full = at_once or len(self._waiting) >= GROUP
+        if full:
+            self.flush()
+        else:
+            self._rouse()
+
+    def flush(self) -> None:
+        """Commit everything that waits. Does not return before it is durable or fenced off."""
+        if not self._waiting:
+            return
+        with self._flushing:
+            with self._lock:
+                attempts, self._waiting = self._waiting, []
+            if attempts:
+                self._commit(attempts)
+
+    def _commit(self, attempts: list[Attempt]) -> None:
+        settlements = [attempt.settlement() for attempt in attempts]
+        answers = self._insist(lambda: self._store.settle(settlements))
+        for attempt, answer in zip(attempts, answers, strict=True):
+            self._conclude(attempt, answer)
+
+    def _conclude(self, attempt: Attempt, answer: Settled) -> None:
+        if not answer.held:
+            attempt.outcome = Outcome.LEASE_LOST
+            logger.warning(
+                "task %s[%s] ran, but its lease was lost meanwhile: nothing of this run was recorded",
+                attempt.name,
+                attempt.task_id,
+            )
+            return
+        for group_id in answer.complete_chords:
+            self._on_chord_complete(group_id)
+        for callback in attempt.after_settle:
+            _run_quietly(callback, attempt)
+
+    def _insist(self, write: Callable[[], list[Settled]]) -> list[Settled]:
+        """Try until the store answers: what is not settled is not acknowledged either."""
+        pause, complained = PAUSE, 0.0
+        while True:
+            try:
+                return write()
+            except StoreError as error:
+                if time.monotonic() - complained > 10:
+                    complained = time.monotonic()
+                    logger.error("finished tasks cannot be recorded yet, trying on: %s", error)
+            time.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    # -- the backstop: for when no further task comes along to fill the group
+
+    def _rouse(self) -> None:
+        if not self._wake.is_set():
+            self._wake.set()
+        if self._backstop is None or not self._backstop.is_alive():
+            self._start_backstop()
+
+    def _start_backstop(self) -> None:
+        with self._lock:
+            if self._backstop is None or not self._backstop.is_alive():
+                self._backstop = threading.Thread(target=self._watch, name="celeriac-settler", daemon=True)
+                self._backstop.start()
+
+    def _watch(self) -> None:
+        while True:
+            self._wake.wait()
+            time.sleep(WAIT)
+            try:
+                self._mark_started()
+                if self._waiting and time.monotonic() - self._oldest >= WAIT:
+                    self.flush()
+            except Exception:
+                logger.exception("settling in the background failed, trying again")
+            if not self._waiting and all(attempt.marked for attempt in list(self._running.values())):
+                self._wake.clear()
+                # Something may have come between the look and the clearing.
+                if self._waiting or any(not a.marked for a in list(self._running.values())):
+                    self._wake.set()
+
+    def _mark_started(self) -> None:
+        before = self._store.lease_now() - MARK_AFTER
+        for attempt in list(self._running.values()):
+            if not attempt.marked and attempt.started_clock < before:
+                self._store.start(attempt.delivery.lease)
+                attempt.marked = True
+
+
+_ALL: weakref.WeakSet[Settler] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for settler in list(_ALL):
+        settler._reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _run_quietly(callback: Callable[[], None], attempt: Attempt) -> None:
+    try:
+        callback()
+    except Exception:
+        logger.exception("an error callback of task %s[%s] failed", attempt.name, attempt.task_id)

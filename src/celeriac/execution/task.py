@@ -1,0 +1,156 @@
+"""The task class: options checked where a task is declared, its body wrapped once."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+from celery import Task as CeleryTask
+from celery.exceptions import Ignore, Reject, Retry
+
+from celeriac.core.attempt import Attempt
+from celeriac.core.current import current
+from celeriac.core.retries import RetryAt, decide, policy_of
+from celeriac.execution import coroutines
+from celeriac.execution.pipeline import traced
+
+
+class TaskMixin:
+    """What celeriac adds to any Celery task class."""
+
+    #: False leaves the task to Celery: no ledger, no dead letter, no retry of ours.
+    durable: bool = True
+    #: A template over the arguments (``"charge:{order_id}"``) or a function of them.
+    idempotency_key: str | Callable[..., str] | None = None
+    #: Seconds a key stays taken after its task succeeded; the app's default when None.
+    idempotency_ttl: float | None = None
+    #: None: connections that were never established are tried again. False: nothing
+    #: is. A number or a ``Retries``: as it says.
+    retries: Any = None
+
+    Request = "celeriac.execution.request:Request"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        run = cls.__dict__.get("run")
+        if run is not None:
+            cls.run = _wrapped(run)  # type: ignore[attr-defined]  # Celery's class has it
+
+    @property
+    def __trace__(self) -> Any:
+        """Celery assigns its tracer here, in the worker and again in each child; ours goes round it."""
+        return self.__dict__.get("_celeriac_trace")
+
+    @__trace__.setter
+    def __trace__(self, tracer: Any) -> None:
+        self.__dict__["_celeriac_trace"] = None if tracer is None else traced(self, tracer)
+
+    def retry(self, *args: Any, **kwargs: Any) -> Any:
+        """As Celery's, but the retry is written with the settlement instead of being sent from here."""
+        attempt = self._own_attempt()
+        if attempt is None:
+            return super().retry(*args, **kwargs)  # type: ignore[misc]
+        attempt.retrying = True
+        try:
+            return super().retry(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            attempt.retrying = False
+
+    def replace(self, sig: Any) -> Any:
+        """As Celery's, but the replacement is sent with the settlement, one generation higher."""
+        attempt = self._own_attempt()
+        if attempt is not None:
+            attempt.buffering = attempt.replaced = True
+        return super().replace(sig)  # type: ignore[misc]
+
+    def _own_attempt(self) -> Attempt | None:
+        attempt = current()
+        request = self.request  # type: ignore[attr-defined]
+        if attempt is None or request.called_directly or request.id != attempt.task_id:
+            return None
+        return attempt
+
+
+def mixed(base: type[Any]) -> type[Any]:
+    """``base`` with what celeriac adds; Django's task class, or anybody's own."""
+    if issubclass(base, TaskMixin):
+        return base
+    body = {"abstract": True, "__module__": base.__module__}
+    if base.run is not CeleryTask.run:
+        body["run"] = inspect.getattr_static(base, "run")
+    return type(base.__name__, (TaskMixin, base), body)
+
+
+def _wrapped(run: Any) -> Any:
+    """The body inside our decision, for functions and methods alike."""
+    if isinstance(run, staticmethod):
+        return staticmethod(_wrap(run.__func__))
+    return _wrap(run) if inspect.isfunction(run) else run
+
+
+def _wrap(body: Callable[..., Any]) -> Callable[..., Any]:
+    if hasattr(body, "__celeriac_body__"):
+        return body
+    call = _call_async(body) if inspect.iscoroutinefunction(body) else body
+
+    @functools.wraps(body)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        attempt = current()
+        # Entered: this is a task called as a function inside another's body.
+        if attempt is None or attempt.entered:
+            return body(*args, **kwargs)
+        attempt.entered = True
+        if attempt.copies:
+            attempt.buffering = True
+            return attempt.copied
+        try:
+            return call(*args, **kwargs)
+        except (Ignore, Retry, Reject):
+            raise
+        except Exception as error:
+            retry_or_raise(attempt, error)
+            raise
+        finally:
+            # What Celery publishes from now on belongs to the settlement.
+            attempt.buffering = True
+
+    run.__celeriac_body__ = True  # type: ignore[attr-defined]
+    return run
+
+
+def _call_async(body: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(body)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return coroutines.run(body(*args, **kwargs))
+
+    return call
+
+
+def retry_or_raise(attempt: Attempt, error: Exception) -> None:
+    """Raise Celery's ``Retry`` when the task's policy says so; return otherwise."""
+    task = attempt.task
+    if _declared_otherwise(task, error):
+        return
+    policy = policy_of(task.name, task.retries)
+    if task.retries is None and not task.app.retries_by_default:
+        return
+    decision = decide(
+        policy, retries=task.request.retries, error=error, keyed=attempt.key is not None, now=time.time()
+    )
+    if isinstance(decision, RetryAt):
+        raise task.retry(
+            exc=error, eta=datetime.fromtimestamp(decision.at, timezone.utc), max_retries=policy.max_retries
+        ) from error
+
+
+def _declared_otherwise(task: Any, error: Exception) -> bool:
+    """Celery's own options speak first: expected errors, and ``autoretry_for``."""
+    if task.throws and isinstance(error, tuple(task.throws)):
+        return True
+    if isinstance(error, tuple(getattr(task, "dont_autoretry_for", ()))):
+        return True
+    return task.retries is None and bool(getattr(task, "autoretry_for", ()))

@@ -1,0 +1,32 @@
+"""The last step of a publish: sent now, or kept for the settlement of what is running."""
+
+from __future__ import annotations
+
+from celeriac.core.attempt import Attempt
+from celeriac.core.current import current
+from celeriac.core.message import Published, TaskMessage
+from celeriac.store.protocols import Store
+
+
+def send(store: Store, messages: list[TaskMessage]) -> list[Published]:
+    """Send the messages, or leave them with the running attempt when its body is over.
+
+    Raises:
+        IdempotencyConflict: a key is held with other arguments.
+        StoreUnavailable: nothing was sent.
+    """
+    attempt = current()
+    if attempt is None or not (attempt.retrying or attempt.buffering):
+        return store.publish(messages)
+    return [_keep(attempt, store, message) for message in messages]
+
+
+def _keep(attempt: Attempt, store: Store, message: TaskMessage) -> Published:
+    if message.task_id is None:  # an event, a remote-control reply
+        return store.publish([message])[0]
+    if attempt.retrying and message.task_id == attempt.task_id:
+        attempt.retry = message
+    else:
+        message.follow_up = message.awaited = True
+        attempt.follow_ups.append(message)
+    return Published(message.task_id)

@@ -1,0 +1,295 @@
+"""States, results, groups and chords, read from the ledger and written with the settlement."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any
+
+from celery import states
+from celery.backends.base import BaseBackend
+from celery.exceptions import TaskRevokedError, TimeoutError  # noqa: A004  # Celery's own, which get() promises
+from celery.result import AsyncResult, GroupResult, result_from_tuple
+
+from celeriac.core.attempt import Attempt, ChordPart, Record
+from celeriac.core.current import current
+from celeriac.results import chords
+from celeriac.store.protocols import Store
+from celeriac.store.registry import open_sqlite
+
+logger = logging.getLogger(__name__)
+
+#: Seconds a waiter looks again even when nothing was committed.
+LOOK_AGAIN = 1.0
+
+
+class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
+    """Celery's result interface on the ledger.
+
+    Inside an attempt nothing is written here: what Celery reports is kept on the
+    attempt and becomes durable with its settlement, or not at all.
+    """
+
+    supports_autoexpire = True  # the pruner does it; no periodic task is needed
+    supports_native_join = True
+    persistent = True
+
+    def __init__(self, app: Any, url: str | None = None, **kwargs: Any) -> None:
+        super().__init__(app, url=url, **kwargs)
+
+    @property
+    def store(self) -> Store:
+        """The ledger; opened when first needed, so that configuring an app touches no file."""
+        return open_sqlite(self.url)
+
+    # -- writing
+
+    def _store_result(
+        self, task_id: str, result: Any, state: str, traceback: str | None = None, request: Any = None, **kwargs: Any
+    ) -> None:
+        attempt = current()
+        if attempt is None:
+            self.store.store(self._record(task_id, result, state, traceback, request, generation=0))
+            return
+        if attempt.task_id == task_id:
+            self._report_own(attempt, result, state, traceback, request)
+        else:
+            attempt.others.append(self._record(task_id, result, state, traceback, request, generation=0))
+
+    def _report_own(self, attempt: Attempt, result: Any, state: str, traceback: str | None, request: Any) -> None:
+        if state == states.STARTED:
+            return  # the started mark rides on a settlement
+        record = self._record(attempt.task_id, result, state, traceback, request, attempt.delivery.generation)
+        if state in self.READY_STATES or state == states.RETRY:
+            attempt.record = record
+        else:
+            self.store.store(record)  # a state of the task's own, such as PROGRESS
+
+    def _record(
+        self, task_id: str, result: Any, state: str, traceback: str | None, request: Any, generation: int
+    ) -> Record:
+        now = time.time()
+        closed = state in self.READY_STATES
+        return Record(
+            task_id,
+            generation,
+            state,
+            closed,
+            name=getattr(request, "task", None),
+            retries=getattr(request, "retries", None) or 0,
+            finished_at=now if closed else None,
+            result=self.encode(result),
+            traceback=traceback,
+            meta=self._meta(request),
+            expires_at=now + self.expires if self.expires else None,
+        )
+
+    def _meta(self, request: Any) -> str | None:
+        """What else Celery wants to know of a result, only where there is anything."""
+        extended = self.app.conf.find_value_for_key("extended", "result")
+        if request is None:
+            return None
+        children = [child.as_tuple() for child in getattr(request, "children", None) or ()]
+        meta: dict[str, Any] = {}
+        for key, value in (
+            ("children", children),
+            ("group_id", getattr(request, "group", None)),
+            ("parent_id", getattr(request, "parent_id", None)),
+        ):
+            if value:
+                meta[key] = value
+        if extended:
+            meta.update(args=self.encode(request.args), kwargs=self.encode(request.kwargs))
+        return json.dumps(meta) if meta else None
+
+    # -- reading
+
+    def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
+        return self._to_meta(task_id, self.store.records([task_id]).get(task_id))
+
+    def _to_meta(self, task_id: str, record: Record | None) -> dict[str, Any]:
+        if record is None:
+            return {"status": states.PENDING, "result": None, "task_id": task_id}
+        extra = json.loads(record.meta) if record.meta else {}
+        done = record.finished_at
+        meta = {
+            "task_id": task_id,
+            "status": record.state,
+            "result": self._decoded(record, extra),
+            "traceback": record.traceback,
+            "children": extra.get("children") or [],
+            "date_done": datetime.fromtimestamp(done, timezone.utc).isoformat() if done else None,
+            "name": record.name,
+            "worker": record.worker,
+            "retries": record.retries,
+            "queue": record.queue,
+        }
+        meta.update({key: extra[key] for key in ("group_id", "parent_id") if key in extra})
+        for key in ("args", "kwargs"):
+            if key in extra:
+                meta[key] = self.decode(extra[key])
+        return self.meta_from_decoded(meta)  # type: ignore[no-any-return]
+
+    def _decoded(self, record: Record, extra: dict[str, Any]) -> Any:
+        if record.result is not None:
+            return self.decode(record.result)
+        if record.state == states.REVOKED:
+            return self.prepare_exception(TaskRevokedError(extra.get("why", "revoked")))
+        if record.state == states.FAILURE and "why" in extra:
+            return self.prepare_exception(RuntimeError(f"the task was {extra['why']}; see `celery dead list`"))
+        return None
+
+    def task_result_exists(self, task_id: str) -> bool:
+        record = self.store.records([task_id]).get(task_id)
+        return record is not None and record.closed
+
+    def _forget(self, task_id: str) -> None:
+        self.store.forget(task_id)
+
+    # -- waiting: woken by the commit, not by a timer
+
+    def wait_for(
+        self, task_id: str, timeout: float | None = None, interval: float = 0.5, no_ack: bool = True, on_interval: Any = None
+    ) -> dict[str, Any]:
+        self._ensure_not_eager()
+        for _ in self._commits(timeout, on_interval):
+            meta: dict[str, Any] = self.get_task_meta(task_id)
+            if meta["status"] in states.READY_STATES:
+                return meta
+        raise TimeoutError("The operation timed out.")
+
+    def get_many(
+        self,
+        task_ids: Iterable[str],
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_message: Any = None,
+        on_interval: Any = None,
+        **kwargs: Any,
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        waiting = set(task_ids)
+        for _ in self._commits(timeout, on_interval):
+            for task_id, record in self.store.records(sorted(waiting)).items():
+                if record.state in states.READY_STATES:
+                    waiting.discard(task_id)
+                    meta = self._to_meta(task_id, record)
+                    if on_message is not None:
+                        on_message(meta)
+                    yield task_id, meta
+            if not waiting:
+                return
+        raise TimeoutError(f"Operation timed out ({timeout})")
+
+    def _commits(self, timeout: float | None, on_interval: Any) -> Iterator[None]:
+        """Once now, then after every commit, until ``timeout`` seconds have passed."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            mark = self.store.mark()
+            yield
+            if on_interval:
+                on_interval()
+            left = LOOK_AGAIN if deadline is None else min(LOOK_AGAIN, deadline - time.monotonic())
+            if left <= 0:
+                return
+            self.store.wait(left, mark)
+
+    # -- groups and chords
+
+    def _save_group(self, group_id: str, result: Any) -> Any:
+        expires_at = time.time() + self.expires if self.expires else None
+        self.store.save_group(group_id, self.encode({"result": result.as_tuple()}), expires_at)
+        return result
+
+    def _restore_group(self, group_id: str) -> dict[str, Any] | None:
+        saved = self.store.get_group(group_id)
+        if saved is None:
+            return None
+        meta: dict[str, Any] = self.decode(saved)
+        return {"result": result_from_tuple(meta["result"], self.app), "task_id": group_id}
+
+    def get_group_meta(self, group_id: str, cache: bool = True) -> dict[str, Any] | None:
+        return self._restore_group(group_id)
+
+    def restore_group(self, group_id: str, cache: bool = True) -> Any:
+        meta = self._restore_group(group_id)
+        return meta["result"] if meta else None
+
+    def _delete_group(self, group_id: str) -> None:
+        self.store.delete_group(group_id)
+
+    def save_group(self, group_id: str, result: Any) -> Any:
+        return self._save_group(group_id, result)
+
+    def delete_group(self, group_id: str) -> None:
+        self._delete_group(group_id)
+
+    def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
+        header: GroupResult = self.app.GroupResult(*header_result_args)
+        if any(isinstance(member, GroupResult) for member in header.results or ()):
+            # A nested header is joined by its tree, not by the flat parts.
+            header.save(backend=self)
+
+    def set_chord_size(self, group_id: str, chord_size: int) -> None:
+        if self.store.set_chord_size(group_id, chord_size):
+            chords.dispatch(self, group_id)
+
+    def add_to_chord(self, chord_id: str, result: AsyncResult) -> None:
+        self.store.grow_chord(chord_id, 1)
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
+        if not request.group or not request.id:
+            return
+        part = self._part(request, state, result)
+        attempt = current()
+        if attempt is not None:
+            attempt.chord.append(part)
+        elif self.store.add_chord_part(part):
+            chords.dispatch(self, part.group_id)
+
+    def _part(self, request: Any, state: str, result: Any) -> ChordPart:
+        position = getattr(request, "group_index", None)
+        return ChordPart(
+            request.group,
+            request.id,
+            0 if position is None else position,
+            state == states.SUCCESS,
+            self.encode(self.encode_result(result, state)),
+            self.encode(dict(request.chord)),
+        )
+
+    # -- error callbacks
+
+    def _call_task_errbacks(self, request: Any, exc: Any, traceback: Any) -> None:
+        """Those sent as tasks go with the settlement; those called in place run after it."""
+        attempt = current()
+        if attempt is None:
+            super()._call_task_errbacks(request, exc, traceback)
+            return
+        inline = [errback for errback in request.errbacks if self._runs_inline(errback)]
+        sent = [errback for errback in request.errbacks if errback not in inline]
+        call = super()._call_task_errbacks
+        if sent:
+            call(_with_errbacks(request, sent), exc, traceback)
+        if inline:
+            attempt.after_settle.append(partial(call, _with_errbacks(request, inline), exc, traceback))
+
+    def _runs_inline(self, errback: Any) -> bool:
+        """Celery calls an error callback in place when it takes (request, exc, traceback)."""
+        signature = self.app.signature(errback)
+        task = self.app.tasks.get(signature.task)
+        header = getattr(task, "__header__", None)
+        if header is None or isinstance(header, partial):
+            return False
+        return bool(self._errback_arity_greater(signature, 1))
+
+
+def _with_errbacks(request: Any, errbacks: list[Any]) -> Any:
+    """The request as it is, with these error callbacks alone."""
+    copy = type(request)(request.__dict__)
+    copy.errbacks = errbacks
+    return copy

@@ -1,0 +1,84 @@
+"""The join of a chord: its body is published once, in the transaction that closes it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery.canvas import maybe_signature
+from celery.exceptions import ChordError
+from celery.result import GroupResult, allow_join_result
+
+from celeriac.core.attempt import Attempt, ChordPart
+from celeriac.core.current import attempting
+from celeriac.core.message import DeliveryFacts, Lease
+
+logger = logging.getLogger(__name__)
+
+
+def dispatch(backend: Any, group_id: str) -> None:
+    """Send the body of a complete chord, or fail it when a member failed.
+
+    Whoever comes second finds the chord closed; whoever dies in between leaves
+    it to the next worker's look at complete chords.
+    """
+    body, parts = backend.store.chord_parts(group_id)
+    if not body:
+        return
+    callback = maybe_signature(backend.decode(body), app=backend.app)
+    gathered = _gatherer(group_id)
+    failed = [part for part in parts if not part.succeeded]
+    with attempting(gathered):
+        if failed:
+            _fail(backend, callback, failed[0])
+        else:
+            _send(backend, callback, group_id, parts)
+    backend.store.close_chord(
+        group_id, succeeded=not failed, messages=gathered.follow_ups, records=gathered.others
+    )
+    for call in gathered.after_settle:
+        call()
+
+
+def _gatherer(group_id: str) -> Attempt:
+    """Collects what Celery's canvas publishes and records."""
+    return Attempt(
+        task_id=f"chord-{group_id}",
+        name="chord",
+        delivery=DeliveryFacts(Lease(0, 0)),
+        worker="",
+        started_at=0.0,
+        buffering=True,
+        entered=True,
+    )
+
+
+def _send(backend: Any, callback: Any, group_id: str, parts: list[ChordPart]) -> None:
+    try:
+        callback.apply_async((_results(backend, group_id, parts),))
+    except Exception as error:
+        logger.exception("the body of chord %s cannot be sent", group_id)
+        backend.chord_error_from_stack(callback, ChordError(f"Callback error: {error!r}"))
+
+
+def _results(backend: Any, group_id: str, parts: list[ChordPart]) -> list[Any]:
+    saved = backend.restore_group(group_id)
+    if isinstance(saved, GroupResult):
+        saved.on_ready()
+        with allow_join_result():
+            joined: list[Any] = saved.join_native(timeout=backend.app.conf.result_chord_join_timeout, propagate=True)
+            return joined
+    return [backend.decode(part.result) for part in parts]
+
+
+def _fail(backend: Any, callback: Any, part: ChordPart) -> None:
+    cause = backend.exception_to_python(backend.decode(part.result))
+    error = ChordError(f"Dependency {part.task_id} raised {cause!r}")
+    if isinstance(cause, Exception):
+        error.__cause__ = cause
+    try:
+        raise error
+    except ChordError as raised:
+        backend.chord_error_from_stack(callback, raised)
+
+

@@ -1,0 +1,225 @@
+"""What the rooms above ask of a store. Small protocols, one conformance suite.
+
+Times are seconds since the epoch unless a name says *lease clock*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from celeriac.core.attempt import (
+    AttemptRecord,
+    ChordPart,
+    DeadLetter,
+    DeadLetterFilter,
+    Record,
+    Settled,
+    Settlement,
+)
+from celeriac.core.message import (
+    Broadcast,
+    Delivery,
+    IdempotencyKey,
+    KeyHolder,
+    Lease,
+    Published,
+    QueueSize,
+    TaskMessage,
+)
+
+
+class MessageQueue(Protocol):
+    """Messages that wait, and leases on those being worked on."""
+
+    def publish(self, messages: Sequence[TaskMessage]) -> list[Published]:
+        """Accept the messages, all or none.
+
+        Raises:
+            IdempotencyConflict: a key is held with other arguments.
+            StoreUnavailable: the store could not be written; nothing was sent.
+        """
+
+    def claim(
+        self, queues: Sequence[str], limit: int, *, owner: str, lease: float, alone: bool = True, idle: bool = True
+    ) -> list[Delivery]:
+        """Take up to ``limit`` messages for ``lease`` seconds, highest priority first, queues in the order given.
+
+        A suspect comes back alone: no other message is claimed with it, and
+        with ``alone`` (the pool cannot isolate it) only while ``idle`` says
+        that the caller holds nothing else.
+        """
+
+    def extend(self, leases: Sequence[Lease], lease: float) -> list[Lease]:
+        """Renew for ``lease`` seconds; returns the ones that are lost."""
+
+    def reject(self, lease: Lease, reason: str, error_type: str, error: str) -> None:
+        """Turn a message that no worker can take into a dead letter."""
+
+    def start(self, lease: Lease) -> bool:
+        """Mark the delivery as started, durably; false when the lease is lost."""
+
+    def release(self, leases: Sequence[Lease], *, crashed: bool = False, error: str = "") -> None:
+        """Hand back unfinished messages; with ``crashed`` the run is counted against them."""
+
+    def park(self, lease: Lease) -> bool:
+        """Put the message aside until its idempotency key is free; false when it already is."""
+
+    def ack(self, leases: Sequence[Lease]) -> None:
+        """Delete messages that no settlement accounts for (replies, unmanaged tasks)."""
+
+    def reclaim(self) -> int:
+        """Make the messages of vanished holders ready again; returns how many."""
+
+    def next_due(self) -> float | None:
+        """When the next delayed message is due."""
+
+    def size(self, queue: str) -> int:
+        """Messages waiting in ``queue``, delayed ones included."""
+
+    def sizes(self) -> list[QueueSize]:
+        """All queues that hold anything."""
+
+    def purge(self, queue: str) -> int:
+        """Drop what waits in ``queue``; keys are freed; returns how many."""
+
+
+class Fanout(Protocol):
+    """Broadcast messages, and the bindings other processes made."""
+
+    def broadcast(self, exchange: str, routing_key: str, envelope: str, body: str | bytes) -> None:
+        """Send to every live listener of ``exchange``."""
+
+    def last_broadcast(self) -> int:
+        """Where a new listener starts."""
+
+    def listen(self, exchanges: Sequence[str], after: int) -> list[Broadcast]:
+        """What was broadcast on ``exchanges`` since ``after``, oldest first."""
+
+    def bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        """Remember a binding for every process."""
+
+    def unbind(self, queue: str) -> None:
+        """Forget a queue's bindings."""
+
+    def bindings(self, exchange: str) -> list[tuple[str, str, str]]:
+        """``(routing key, pattern, queue)`` of every binding of ``exchange``."""
+
+
+class Ledger(Protocol):
+    """What became of every task."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
+        """Write the ends of attempts, each whole or (its lease lost) not at all, in one transaction."""
+
+    def store(self, record: Record) -> None:
+        """Write a state that belongs to no settlement (custom states, results set by hand)."""
+
+    def records(self, task_ids: Sequence[str]) -> dict[str, Record]:
+        """The newest record of each known task; a waiting or running one has a record too."""
+
+    def forget(self, task_id: str) -> None:
+        """Drop a settled task's record."""
+
+    def attempts(self, task_id: str) -> list[AttemptRecord]:
+        """The attempts that did not simply succeed, oldest first."""
+
+    def revoke(self, task_ids: Iterable[str], keep: float) -> list[str]:
+        """Refuse these tasks for ``keep`` seconds; returns those that were waiting and are now ended."""
+
+    def save_group(self, group_id: str, result: str | bytes, expires_at: float | None) -> None:
+        """Keep a group's result tree."""
+
+    def get_group(self, group_id: str) -> str | bytes | None:
+        """A kept group's result tree."""
+
+    def delete_group(self, group_id: str) -> None:
+        """Drop a group's result tree."""
+
+    def prune(self, now: float, *, attempts_before: float, dead_letters_before: float | None) -> int:
+        """Delete what has expired; returns how many rows."""
+
+
+class Chords(Protocol):
+    """Joins: which members have settled, and whether the body was sent."""
+
+    def set_chord_size(self, group_id: str, size: int) -> bool:
+        """Declare the number of members; true when that completes the chord."""
+
+    def grow_chord(self, group_id: str, by: int) -> None:
+        """Expect ``by`` more members."""
+
+    def add_chord_part(self, part: ChordPart) -> bool:
+        """Count a member that no settlement reports; true when that completes the chord."""
+
+    def chord_parts(self, group_id: str) -> tuple[str | None, list[ChordPart]]:
+        """The body, and the members' results in order; no members once the chord is closed."""
+
+    def close_chord(
+        self, group_id: str, *, succeeded: bool, messages: Sequence[TaskMessage], records: Sequence[Record]
+    ) -> bool:
+        """Send the body's messages once; false when somebody else did."""
+
+    def chords_waiting(self, older_than: float) -> list[str]:
+        """Complete chords whose body nobody has sent for ``older_than`` seconds."""
+
+
+class Keys(Protocol):
+    """Idempotency keys at execution."""
+
+    def take_key(self, key: IdempotencyKey, task_id: str) -> KeyHolder:
+        """Take the key for ``task_id`` if it is free; returns who has it now."""
+
+
+class DeadLetters(Protocol):
+    """Tasks that gave up."""
+
+    def dead_letters(self, chosen: DeadLetterFilter, *, batch: int = 200) -> Iterator[DeadLetter]:
+        """Those that match, oldest first, with their attempts."""
+
+    def count_dead_letters(self, chosen: DeadLetterFilter) -> int:
+        """How many match."""
+
+    def redrive(self, letter: DeadLetter, message: TaskMessage) -> None:
+        """Send it again, one generation higher.
+
+        Raises:
+            RedriveRefused: its idempotency key is held by another task.
+            DeadLetterError: it is gone.
+        """
+
+    def purge_dead_letters(self, ids: Sequence[int]) -> int:
+        """Delete them; their keys are freed; returns how many."""
+
+
+class Store(MessageQueue, Fanout, Ledger, Chords, Keys, DeadLetters, Protocol):
+    """Everything, in one place: broker, ledger, keys and dead letters."""
+
+    @property
+    def location(self) -> str:
+        """Where it is, for people: an absolute path, or a URL without its password."""
+
+    @property
+    def uuid(self) -> str:
+        """Names this ledger in messages."""
+
+    def now(self) -> float:
+        """The store's wall clock."""
+
+    def lease_now(self) -> float:
+        """The store's lease clock."""
+
+    def keeper(self) -> Store:
+        """A second store on the same data with connections of its own."""
+
+    def wait(self, timeout: float, seen: int) -> int:
+        """Sleep until something was committed after ``seen`` or ``timeout`` seconds passed; returns the new mark."""
+
+    def mark(self) -> int:
+        """The present commit mark, for ``wait``."""
+
+    def fold_log(self) -> bool:
+        """Bound the write-ahead log, where there is one; true when something was done."""
+
+    def close(self) -> None:
+        """Close every connection of this process."""

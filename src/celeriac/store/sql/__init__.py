@@ -1,0 +1,21 @@
+"""SQL lives in files, one named statement after another; this reads them."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from importlib.resources import files
+
+_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+
+
+@lru_cache(maxsize=None)
+def queries(dialect: str, room: str) -> dict[str, str]:
+    """The statements of one file, by name."""
+    parts = _NAME.split(script(dialect, room))
+    return {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def script(dialect: str, room: str) -> str:
+    """The whole text of one SQL file."""
+    return files(__name__).joinpath(dialect, f"{room}.sql").read_text(encoding="utf-8")

@@ -1,0 +1,143 @@
+-- name: next_generation
+SELECT generation + closed FROM task WHERE task_id = ?
+
+-- name: publish
+INSERT INTO message (queue, priority, status, run_at, expires_at, task_id, name, generation, key, sent_at, envelope, body)
+VALUES (?, ?, ?, ?, ?, ?, ?,
+        coalesce(?, (SELECT generation + closed FROM task WHERE task_id = ?6), 0),
+        ?, ?, ?, ?)
+ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
+
+-- name: promote
+UPDATE message SET status = 0 WHERE status = 1 AND run_at <= ?
+
+-- name: next_due
+SELECT min(run_at) FROM message WHERE status = 1
+
+-- The casts let SQLite use its indexes inside RETURNING.
+-- name: claim
+UPDATE message
+SET status = 2, deliveries = deliveries + 1, started_at = NULL, lease_until = ?, owner = ?
+WHERE id IN (SELECT id FROM message WHERE status = 0 AND queue = ? ORDER BY priority DESC, id LIMIT ?)
+RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 0,
+          EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = CAST(message.task_id AS TEXT)),
+          EXISTS (SELECT 1 FROM task WHERE task.task_id = CAST(message.task_id AS TEXT)
+                  AND task.generation >= message.generation AND task.closed = 1),
+          priority
+
+-- name: work
+SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= ?1)
+    OR EXISTS (SELECT 1 FROM message WHERE status = 0 AND queue IN (SELECT value FROM json_each(?2)))
+    OR EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue IN (SELECT value FROM json_each(?2)))
+
+-- name: suspect
+SELECT id, crashes FROM message WHERE status = 4 AND queue = ? ORDER BY id LIMIT 1
+
+-- name: claim_suspect
+UPDATE message
+SET status = 2, deliveries = deliveries + 1, started_at = NULL, lease_until = ?, owner = ?
+WHERE id = ? AND status = 4
+RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 1,
+          EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = CAST(message.task_id AS TEXT)),
+          EXISTS (SELECT 1 FROM task WHERE task.task_id = CAST(message.task_id AS TEXT)
+                  AND task.generation >= message.generation AND task.closed = 1),
+          priority
+
+-- name: extend
+UPDATE message SET lease_until = ?1
+WHERE id IN (SELECT value FROM json_each(?2)) AND status = 2
+RETURNING id, deliveries
+
+-- name: start
+UPDATE message SET started_at = ? WHERE id = ? AND deliveries = ? AND status = 2
+
+-- name: release
+UPDATE message
+SET status = iif(?1 IS NULL, iif(?2, 4, 0), 1), run_at = coalesce(?1, run_at), lease_until = NULL,
+    started_at = NULL, owner = NULL, crashes = crashes + ?2
+WHERE id = ?3 AND deliveries = ?4 AND status = 2
+
+-- name: park
+UPDATE message
+SET status = 3, lease_until = NULL, started_at = NULL, owner = NULL
+WHERE id = ? AND deliveries = ? AND status = 2
+
+-- name: finish
+DELETE FROM message WHERE id = ? AND deliveries = ? AND status = 2
+
+-- name: parked_key_holder
+SELECT 1 FROM message JOIN idempotency_key USING (key)
+WHERE message.id = ? AND deliveries = ? AND message.status = 2 AND idempotency_key.task_id <> message.task_id
+  AND idempotency_key.done = 0 AND coalesce(idempotency_key.expires_at, ?3 + 1) > ?3
+
+-- name: expired_leases
+SELECT id, deliveries, started_at FROM message
+WHERE status = 2 AND lease_until <= ?
+LIMIT 500
+
+-- name: reclaim
+UPDATE message
+SET status = 4, lease_until = NULL, started_at = NULL, owner = NULL, crashes = crashes + ?
+WHERE id = ? AND deliveries = ? AND status = 2
+
+-- name: forget_boot
+UPDATE message SET lease_until = 0 WHERE status = 2
+
+-- name: dead_letter_from_message
+INSERT INTO dead_letter (task_id, generation, name, queue, priority, reason, error_type, error, traceback, worker,
+                         failed_at, envelope, body)
+SELECT task_id, generation, name, queue, priority, ?, ?, ?, ?, ?, ?, envelope, body
+FROM message WHERE id = ? AND deliveries = ? AND status = 2
+
+-- name: retry
+UPDATE message
+SET queue = ?, priority = ?, status = ?, run_at = ?, expires_at = ?, generation = generation + 1, crashes = 0,
+    started_at = NULL, lease_until = NULL, owner = NULL, envelope = ?, body = ?
+WHERE id = ? AND deliveries = ? AND status = 2
+
+-- name: ready_count
+SELECT (SELECT count(*) FROM message WHERE status = 0 AND queue = ?1)
+     + (SELECT count(*) FROM message WHERE status = 4 AND queue = ?1)
+     + (SELECT count(*) FROM message WHERE status = 1 AND queue = ?1)
+     + (SELECT count(*) FROM message WHERE status = 3 AND queue = ?1)
+
+-- name: depths
+SELECT queue,
+       sum(status IN (0, 4)), sum(status IN (1, 3)), sum(status = 2),
+       min(CASE WHEN status IN (0, 4) THEN max(sent_at, coalesce(run_at, 0)) END)
+FROM message GROUP BY queue ORDER BY queue
+
+-- name: purge_ids
+SELECT id, task_id, generation, name FROM message WHERE queue = ? AND status <> 2 LIMIT 1000
+
+-- name: delete_message
+DELETE FROM message WHERE id = ?
+
+-- name: unpark
+UPDATE message SET status = 0 WHERE status = 3 AND key = ?
+
+-- name: waiting_message
+SELECT id, status, generation, name, queue, started_at FROM message WHERE task_id = ?
+
+-- name: broadcast
+INSERT INTO broadcast (exchange, routing_key, sent_at, envelope, body) VALUES (?, ?, ?, ?, ?)
+
+-- name: last_broadcast
+SELECT coalesce(max(id), 0) FROM broadcast
+
+-- name: listen
+SELECT id, exchange, routing_key, envelope, body FROM broadcast
+WHERE id > ? AND exchange IN (SELECT value FROM json_each(?)) ORDER BY id LIMIT 500
+
+-- name: prune_broadcast
+DELETE FROM broadcast WHERE id IN (SELECT id FROM broadcast WHERE sent_at < ? ORDER BY id LIMIT 1000)
+
+-- name: bind
+INSERT INTO binding (exchange, routing_key, pattern, queue, bound_at) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET bound_at = excluded.bound_at
+
+-- name: unbind
+DELETE FROM binding WHERE queue = ?
+
+-- name: bindings
+SELECT routing_key, pattern, queue FROM binding WHERE exchange = ?

@@ -1,0 +1,87 @@
+"""One SQLite file as broker, ledger, key registry and dead-letter office."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from celeriac.store.sqlite.chords import ChordsPart
+from celeriac.store.sqlite.database import BUSY_TIMEOUT, Connection, Database
+from celeriac.store.sqlite.deadletters import DeadLettersPart
+from celeriac.store.sqlite.fanout import FanoutPart
+from celeriac.store.sqlite.keys import KeysPart
+from celeriac.store.sqlite.ledger import LedgerPart
+from celeriac.store.sqlite.migrate import migrate
+from celeriac.store.sqlite.queue import QueuePart
+
+#: Seconds between looks at the file while waiting: at first, and when idle.
+QUICK_LOOK, IDLE_LOOK = 0.001, 0.005
+#: Seconds of quick looks before stepping back.
+QUICK_FOR = 0.1
+#: Write-ahead log size (bytes) past which the pruner folds it back.
+WAL_BOUND = 32 * 1024 * 1024
+
+
+class SQLiteStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart):
+    """The store in one file; see ``celeriac.store.protocols.Store``.
+
+    Args:
+        path: the file; its folder must exist.
+        synchronous: ``normal`` survives the death of any process, ``full``
+            also a power cut, at about a tenth of the rate of small writes.
+        busy_timeout: seconds a write waits for another process's.
+
+    Raises:
+        StoreReadOnly, StoreCorrupt, StoreTooNew, StoreUnavailable: naming the file.
+    """
+
+    def __init__(
+        self, path: Path | str, *, synchronous: str = "normal", busy_timeout: float = BUSY_TIMEOUT
+    ) -> None:
+        super().__init__(Database(Path(path).absolute(), synchronous=synchronous, busy_timeout=busy_timeout))
+        migrate(self.database)
+        self._watcher = Connection(self.database)
+        self._uuid: str | None = None
+
+    @property
+    def location(self) -> str:
+        return str(self.database.path)
+
+    @property
+    def uuid(self) -> str:
+        if self._uuid is None:
+            with self.database.reader.reading() as raw:
+                self._uuid = str(raw.execute("SELECT value FROM fact WHERE name = 'uuid'").fetchone()[0])
+        return self._uuid
+
+    def mark(self) -> int:
+        with self._watcher.reading() as raw:
+            version: int = raw.execute("PRAGMA data_version").fetchone()[0]
+            return version
+
+    def wait(self, timeout: float, seen: int) -> int:
+        start = time.monotonic()
+        while True:
+            version = self.mark()
+            waited = time.monotonic() - start
+            if version != seen or waited >= timeout:
+                return version
+            time.sleep(min(QUICK_LOOK if waited < QUICK_FOR else IDLE_LOOK, timeout - waited))
+
+    def keeper(self) -> SQLiteStore:
+        """A second store on the same file with connections of its own, for a thread that must never wait."""
+        path, synchronous = self.database.path, self.database.synchronous.lower()
+        return SQLiteStore(path, synchronous=synchronous, busy_timeout=self.database.busy_timeout)
+
+    def fold_log(self, bound: int = WAL_BOUND) -> bool:
+        """Truncate the write-ahead log when it is larger than ``bound`` bytes; true when it was."""
+        log = Path(f"{self.database.path}-wal")
+        if not log.exists() or log.stat().st_size <= bound:
+            return False
+        with self.database.writer.reading() as raw:
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return True
+
+    def close(self) -> None:
+        self._watcher.close()
+        self.database.close()

@@ -1,0 +1,192 @@
+"""Connections to one SQLite file that survive threads, forks and other processes."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from celeriac.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreUnavailable
+
+#: Seconds a statement waits for another process's transaction.
+BUSY_TIMEOUT = 10.0
+#: RETURNING (3.35) and STRICT tables (3.37).
+OLDEST_SQLITE = (3, 37, 0)
+#: Pages (of 4 KiB) after which SQLite folds the log back by itself.
+AUTOCHECKPOINT_PAGES = 1000
+
+_SYNCHRONOUS = {"normal": "NORMAL", "full": "FULL"}
+
+
+class Connection:
+    """One lazily opened connection behind one lock.
+
+    No connection is open across a fork: SQLite's locks do not pass to a child,
+    and a child that inherited a connection can lose a write that was committed.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._raw: sqlite3.Connection | None = None
+        self.lock = threading.RLock()
+        _ALL.add(self)
+
+    def raw(self) -> sqlite3.Connection:
+        """The open connection; the caller holds ``lock``."""
+        if self._raw is None:
+            self._raw = self._database.connect()
+        return self._raw
+
+    def close(self) -> None:
+        with self.lock:
+            if self._raw is not None:
+                self._raw.close()
+                self._raw = None
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Run single statements; errors come out as store errors."""
+        with self.lock, self._database.translated():
+            yield self.raw()
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, begun with the write lock in hand."""
+        with self.lock, self._database.translated():
+            raw = self.raw()
+            self._begin(raw)
+            try:
+                yield raw
+                raw.execute("COMMIT")
+            except BaseException:
+                if raw.in_transaction:
+                    raw.execute("ROLLBACK")
+                raise
+
+    def _begin(self, raw: sqlite3.Connection) -> None:
+        # SQLite's own wait sleeps up to 100 ms at a time and so comes late;
+        # short sleeps first keep the latency of many small writers low.
+        pause, give_up = 0.0002, time.monotonic() + self._database.busy_timeout
+        while True:
+            try:
+                raw.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or time.monotonic() > give_up:
+                    raise
+            time.sleep(pause)
+            pause = min(pause * 2, 0.005)
+
+
+class Database:
+    """One file: how to open it, and the process's shared connections to it."""
+
+    def __init__(self, path: Path, *, synchronous: str = "normal", busy_timeout: float = BUSY_TIMEOUT) -> None:
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            raise StoreError(str(path), f"SQLite {sqlite3.sqlite_version} is linked; 3.37 or newer is needed")
+        self.path = path
+        self.synchronous = _SYNCHRONOUS[synchronous.lower()]
+        self.busy_timeout = busy_timeout
+        self.writer = Connection(self)
+        self.reader = Connection(self)
+
+    def connect(self) -> sqlite3.Connection:
+        """A new connection with celeriac's settings.
+
+        Raises:
+            StoreReadOnly, StoreCorrupt, StoreUnavailable: naming the file.
+        """
+        with self.translated():
+            self._check_writable()
+            raw = sqlite3.connect(
+                self.path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
+            )
+            try:
+                self._configure(raw)
+            except BaseException:
+                raw.close()
+                raise
+            return raw
+
+    def _configure(self, raw: sqlite3.Connection) -> None:
+        raw.execute(f"PRAGMA busy_timeout = {int(self.busy_timeout * 1000)}")
+        raw.execute("PRAGMA journal_mode = WAL").fetchone()
+        raw.execute(f"PRAGMA synchronous = {self.synchronous}")
+        raw.execute(f"PRAGMA wal_autocheckpoint = {AUTOCHECKPOINT_PAGES}")
+        raw.execute("PRAGMA journal_size_limit = 67108864")
+        raw.execute("PRAGMA cache_size = -16000")
+        raw.execute("PRAGMA temp_store = MEMORY")
+        # BEGIN waits with our own, shorter sleeps.
+        raw.execute("PRAGMA busy_timeout = 50")
+
+    def _check_writable(self) -> None:
+        folder = self.path.parent
+        if not folder.is_dir():
+            raise StoreUnavailable(str(self.path), f"the folder {folder} does not exist; create it")
+        target = self.path if self.path.exists() else folder
+        # root passes access() on a read-only mode, and may write it as well.
+        if not os.access(target, os.W_OK) or not os.access(folder, os.W_OK):
+            raise StoreReadOnly(str(self.path), f"{target} may not be written")
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Raise SQLite's errors as store errors that name the file."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise self._translate(error) from error
+
+    def _translate(self, error: sqlite3.DatabaseError) -> Exception:
+        text = str(error)
+        where = str(self.path)
+        if "readonly" in text:
+            return StoreReadOnly(where, text)
+        if "malformed" in text or "not a database" in text:
+            return StoreCorrupt(where, text)
+        if isinstance(error, sqlite3.OperationalError):
+            return StoreUnavailable(where, text)
+        return StoreError(where, text)
+
+    def close(self) -> None:
+        self.writer.close()
+        self.reader.close()
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return "locked" in str(error) or "busy" in str(error)
+
+
+_ALL: weakref.WeakSet[Connection] = weakref.WeakSet()
+_held: list[Connection] = []
+
+
+def _before_fork() -> None:
+    _held[:] = list(_ALL)
+    for connection in _held:
+        connection.lock.acquire()
+        if connection._raw is not None:
+            connection._raw.close()
+            connection._raw = None
+
+
+def _after_fork_in_parent() -> None:
+    for connection in reversed(_held):
+        connection.lock.release()
+    _held.clear()
+
+
+def _after_fork_in_child() -> None:
+    for connection in _held:
+        connection.lock = threading.RLock()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )

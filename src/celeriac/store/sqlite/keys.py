@@ -1,0 +1,60 @@
+"""Idempotency keys: taken in the publishing transaction, kept or freed in the settling one."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from celeriac.core.message import IdempotencyKey, KeyHolder
+from celeriac.store.sql import queries
+from celeriac.store.sqlite.base import Part
+
+SQL = queries("sqlite", "keys")
+QUEUE = queries("sqlite", "queue")
+
+
+def full_key(key: IdempotencyKey) -> str:
+    """A key is scoped by the task's name."""
+    return f"{key.task}\x1f{key.value}"
+
+
+def holder(raw: sqlite3.Connection, key: IdempotencyKey, now: float) -> KeyHolder | None:
+    """Who holds the key now; a success whose time is over holds nothing."""
+    row = raw.execute(SQL["holder"], (full_key(key),)).fetchone()
+    if row is None or (row[2] and row[3] is not None and row[3] <= now):
+        return None
+    return KeyHolder(row[0], row[1], bool(row[2]))
+
+
+def take(raw: sqlite3.Connection, key: IdempotencyKey, task_id: str) -> None:
+    """Give the key to ``task_id``."""
+    raw.execute(SQL["take"], (full_key(key), task_id, key.digest))
+
+
+def keep(raw: sqlite3.Connection, key: IdempotencyKey, task_id: str, now: float) -> None:
+    """Its holder succeeded: the key stays taken for its time to live."""
+    raw.execute(SQL["keep"], (now + key.ttl, full_key(key), task_id))
+    unpark(raw, full_key(key))
+
+
+def free(raw: sqlite3.Connection, task_id: str) -> None:
+    """The task is over without success: whoever waits for its keys may run."""
+    for (key,) in raw.execute(SQL["held_by"], (task_id,)).fetchall():
+        raw.execute(SQL["free"], (key, task_id))
+        unpark(raw, key)
+
+
+def unpark(raw: sqlite3.Connection, key: str) -> None:
+    """Let the messages that wait for ``key`` go on; each finds out for itself what became of it."""
+    raw.execute(QUEUE["unpark"], (key,))
+
+
+class KeysPart(Part):
+    """Keys at execution."""
+
+    def take_key(self, key: IdempotencyKey, task_id: str) -> KeyHolder:
+        with self.database.writer.writing() as raw:
+            found = holder(raw, key, self.now())
+            if found is None:
+                take(raw, key, task_id)
+                return KeyHolder(task_id, key.digest, False)
+            return found

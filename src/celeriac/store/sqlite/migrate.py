@@ -1,0 +1,77 @@
+"""The schema's version, and how a file gets there."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+
+from celeriac.errors import StoreCorrupt, StoreTooNew
+from celeriac.store.clock import boot_id
+from celeriac.store.sql import queries, script
+from celeriac.store.sqlite.database import Database
+
+#: One script a version, in order; ``PRAGMA user_version`` says how many ran.
+MIGRATIONS = ("001_initial",)
+#: "CLRC": tells a celeriac file from any other SQLite file.
+APPLICATION_ID = 0x434C5243
+
+
+def migrate(database: Database) -> None:
+    """Bring the file to this version's schema.
+
+    Raises:
+        StoreTooNew: a newer celeriac wrote it.
+        StoreCorrupt: it is some other application's file.
+    """
+    with database.writer.reading() as raw:
+        if _version(raw, database) == len(MIGRATIONS) and _same_boot(raw):
+            return
+    with database.writer.writing() as raw:
+        # Another process may have been faster.
+        for name in MIGRATIONS[_version(raw, database) :]:
+            _run(raw, name)
+        _begin_boot(raw)
+
+
+def _version(raw: sqlite3.Connection, database: Database) -> int:
+    version: int = raw.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise StoreTooNew(str(database.path), version, len(MIGRATIONS))
+    application = raw.execute("PRAGMA application_id").fetchone()[0]
+    empty = raw.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if application != APPLICATION_ID and not empty:
+        raise StoreCorrupt(str(database.path), "its tables belong to another application")
+    return version
+
+
+def _run(raw: sqlite3.Connection, name: str) -> None:
+    # executescript() would commit; the migration must be whole or absent.
+    for statement in _statements(script("sqlite", name)):
+        raw.execute(statement)
+    raw.execute(f"PRAGMA user_version = {MIGRATIONS.index(name) + 1}")
+    raw.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    raw.execute("INSERT OR IGNORE INTO fact VALUES ('uuid', ?)", (str(uuid.uuid4()),))
+
+
+def _statements(text: str) -> list[str]:
+    found, pending = [], ""
+    for line in text.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            found.append(pending)
+            pending = ""
+    return found
+
+
+def _same_boot(raw: sqlite3.Connection) -> bool:
+    row = raw.execute("SELECT value FROM fact WHERE name = 'boot'").fetchone()
+    return row is not None and row[0] == boot_id()
+
+
+def _begin_boot(raw: sqlite3.Connection) -> None:
+    """Leases of an earlier boot are dead, and their clock began anew."""
+    if not _same_boot(raw):
+        raw.execute(queries("sqlite", "queue")["forget_boot"])
+        raw.execute(
+            "INSERT INTO fact VALUES ('boot', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (boot_id(),)
+        )

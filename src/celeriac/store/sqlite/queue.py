@@ -1,0 +1,249 @@
+"""Messages: accepted, claimed under a lease, handed back, reclaimed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+
+from celeriac.core.message import Delivery, Lease, Published, QueueSize, TaskMessage
+from celeriac.errors import IdempotencyConflict
+from celeriac.store.sql import queries
+from celeriac.store.sqlite import keys
+from celeriac.store.sqlite.base import DELAYED, PARKED, READY, Part
+
+SQL = queries("sqlite", "queue")
+LEDGER = queries("sqlite", "ledger")
+LETTERS = queries("sqlite", "dead_letters")
+
+#: What a claim reads of delayed rows at most, so that a flood of due ones
+#: never makes a single claim long.
+_Row = tuple[object, ...]
+
+
+def insert(raw: sqlite3.Connection, message: TaskMessage, status: int, now: float) -> None:
+    """Put one message into its queue."""
+    if status == READY and message.run_at is not None and message.run_at > now:
+        status = DELAYED
+    raw.execute(
+        SQL["publish"],
+        (
+            message.queue,
+            message.priority,
+            status,
+            message.run_at,
+            message.expires_at,
+            message.task_id,
+            message.name,
+            message.generation,
+            keys.full_key(message.key) if message.key else None,
+            now,
+            message.envelope,
+            message.body,
+        ),
+    )
+
+
+def publish(raw: sqlite3.Connection, message: TaskMessage, now: float) -> Published:
+    """Insert one message, its idempotency key taken in the same transaction."""
+    if message.key is None:
+        insert(raw, message, READY, now)
+        return Published(message.task_id)
+    return _publish_keyed(raw, message, message.key, now)
+
+
+def _publish_keyed(raw: sqlite3.Connection, message: TaskMessage, key: keys.IdempotencyKey, now: float) -> Published:
+    assert message.task_id is not None  # only tasks have keys
+    found = keys.holder(raw, key, now)
+    if found is None or found.task_id == message.task_id:
+        keys.take(raw, key, message.task_id)
+        insert(raw, message, READY, now)
+        return Published(message.task_id)
+    if found.digest != key.digest:
+        return _conflict(raw, message, key, found.task_id, now)
+    if not message.awaited:
+        return Published(message.task_id, duplicate_of=found.task_id)
+    # Somebody waits for this id: it settles with the holder's result later.
+    insert(raw, message, READY if found.done else PARKED, now)
+    return Published(message.task_id)
+
+
+def _conflict(
+    raw: sqlite3.Connection, message: TaskMessage, key: keys.IdempotencyKey, holder_id: str, now: float
+) -> Published:
+    error = IdempotencyConflict(key.task, key.value, holder_id)
+    if not message.follow_up:
+        raise error
+    # It runs into admission, which ends it as a dead letter with its own
+    # callbacks and chord told; the predecessor's settle goes on.
+    insert(raw, message, READY, now)
+    return Published(message.task_id)
+
+
+def delivery(row: Sequence[object], claimed_at: float) -> Delivery:
+    """One claimed row, as ``RETURNING`` gave it."""
+    message_id, token, queue, envelope, body, task_id, generation, crashes, suspect, revoked, settled, priority = row
+    return Delivery(
+        Lease(message_id, token),  # type: ignore[arg-type]  # STRICT columns
+        queue,  # type: ignore[arg-type]
+        envelope,  # type: ignore[arg-type]
+        body,  # type: ignore[arg-type]
+        task_id,  # type: ignore[arg-type]
+        generation,  # type: ignore[arg-type]
+        crashes,  # type: ignore[arg-type]
+        bool(suspect),
+        bool(revoked),
+        bool(settled),
+        claimed_at,
+        priority,  # type: ignore[arg-type]
+    )
+
+
+class QueuePart(Part):
+    """The queue's side of the store."""
+
+    def publish(self, messages: Sequence[TaskMessage]) -> list[Published]:
+        now = self.now()
+        with self.database.writer.writing() as raw:
+            return [publish(raw, message, now) for message in messages]
+
+    def claim(
+        self, queues: Sequence[str], limit: int, *, owner: str, lease: float, alone: bool = True, idle: bool = True
+    ) -> list[Delivery]:
+        if not self._any_work(queues):
+            return []
+        clock = self.lease_now()
+        with self.database.writer.writing() as raw:
+            raw.execute(SQL["promote"], (self.now(),))
+            suspect = self._suspect(raw, queues)
+            if suspect is not None:
+                message_id, crashes = suspect
+                # Its last chance before burial is a run nobody shares, so that
+                # no bystander is ever buried.
+                if idle or not (alone or crashes >= 2):
+                    rows = raw.execute(SQL["claim_suspect"], (clock + lease, owner, message_id)).fetchall()
+                    return [delivery(row, clock) for row in rows]
+                return []
+            return self._claim_ready(raw, queues, limit, clock, lease, owner)
+
+    def _any_work(self, queues: Sequence[str]) -> bool:
+        # Only a look: an idle worker never takes the write lock.
+        with self.database.reader.reading() as raw:
+            found: int = raw.execute(SQL["work"], (self.now(), json.dumps(list(queues)))).fetchone()[0]
+            return bool(found)
+
+    def _suspect(self, raw: sqlite3.Connection, queues: Sequence[str]) -> tuple[int, int] | None:
+        for queue in queues:
+            row: tuple[int, int] | None = raw.execute(SQL["suspect"], (queue,)).fetchone()
+            if row is not None:
+                return row
+        return None
+
+    def _claim_ready(
+        self, raw: sqlite3.Connection, queues: Sequence[str], limit: int, clock: float, lease: float, owner: str
+    ) -> list[Delivery]:
+        found: list[Delivery] = []
+        for queue in queues:
+            if len(found) >= limit:
+                break
+            rows = raw.execute(SQL["claim"], (clock + lease, owner, queue, limit - len(found))).fetchall()
+            # RETURNING promises no order.
+            rows.sort(key=lambda row: (-row[11], row[0]))
+            found.extend(delivery(row, clock) for row in rows)
+        for item in found:
+            item.batch = len(found)
+        return found
+
+    def extend(self, leases: Sequence[Lease], lease: float) -> list[Lease]:
+        if not leases:
+            return []
+        ids = json.dumps([held.message_id for held in leases])
+        with self.database.writer.writing() as raw:
+            rows = raw.execute(SQL["extend"], (self.lease_now() + lease, ids)).fetchall()
+        alive = set(rows)
+        return [held for held in leases if (held.message_id, held.token) not in alive]
+
+    def reject(self, lease: Lease, reason: str, error_type: str, error: str) -> None:
+        now = self.now()
+        row = (lease.message_id, lease.token)
+        with self.database.writer.writing() as raw:
+            raw.execute(SQL["dead_letter_from_message"], (reason, error_type, error, None, None, now, *row))
+            raw.execute(LEDGER["rejected"], (now, *row))
+            raw.execute(SQL["finish"], row)
+
+    def start(self, lease: Lease) -> bool:
+        with self.database.writer.writing() as raw:
+            done = raw.execute(SQL["start"], (self.now(), lease.message_id, lease.token))
+            return done.rowcount == 1
+
+    def release(self, leases: Sequence[Lease], *, crashed: bool = False, error: str = "") -> None:
+        with self.database.writer.writing() as raw:
+            for lease in leases:
+                if crashed:
+                    self._note_crash(raw, lease.message_id, lease.token, error)
+                raw.execute(SQL["release"], (None, int(crashed), lease.message_id, lease.token))
+
+    def _note_crash(self, raw: sqlite3.Connection, message_id: int, token: int, error: str) -> None:
+        raw.execute(LEDGER["attempt_crashed"], (self.now(), error, message_id, token))
+
+    def park(self, lease: Lease) -> bool:
+        with self.database.writer.writing() as raw:
+            row = raw.execute(SQL["parked_key_holder"], (lease.message_id, lease.token, self.now())).fetchone()
+            if row is None:
+                return False
+            raw.execute(SQL["park"], (lease.message_id, lease.token))
+            return True
+
+    def ack(self, leases: Sequence[Lease]) -> None:
+        with self.database.writer.writing() as raw:
+            raw.executemany(SQL["finish"], [(lease.message_id, lease.token) for lease in leases])
+
+    def reclaim(self) -> int:
+        with self.database.reader.reading() as raw:
+            if raw.execute(SQL["expired_leases"], (self.lease_now(),)).fetchone() is None:
+                return 0
+        with self.database.writer.writing() as raw:
+            rows = raw.execute(SQL["expired_leases"], (self.lease_now(),)).fetchall()
+            for message_id, token, started_at in rows:
+                # Only a task that was marked as started can have done it.
+                counted = int(started_at is not None)
+                if counted:
+                    self._note_crash(raw, message_id, token, "its worker vanished while it ran")
+                raw.execute(SQL["reclaim"], (counted, message_id, token))
+        return len(rows)
+
+    def next_due(self) -> float | None:
+        with self.database.reader.reading() as raw:
+            due: float | None = raw.execute(SQL["next_due"]).fetchone()[0]
+            return due
+
+    def size(self, queue: str) -> int:
+        with self.database.reader.reading() as raw:
+            count: int = raw.execute(SQL["ready_count"], (queue,)).fetchone()[0]
+            return count
+
+    def sizes(self) -> list[QueueSize]:
+        now = self.now()
+        with self.database.reader.reading() as raw:
+            rows = raw.execute(SQL["depths"]).fetchall()
+        return [
+            QueueSize(queue, ready, delayed, claimed, None if oldest is None else max(0.0, now - oldest))
+            for queue, ready, delayed, claimed, oldest in rows
+        ]
+
+    def purge(self, queue: str) -> int:
+        total = 0
+        while dropped := self._purge_some(queue):
+            total += dropped
+        return total
+
+    def _purge_some(self, queue: str) -> int:
+        now = self.now()
+        with self.database.writer.writing() as raw:
+            rows = raw.execute(SQL["purge_ids"], (queue,)).fetchall()
+            for message_id, task_id, generation, name in rows:
+                raw.execute(SQL["delete_message"], (message_id,))
+                if task_id is not None:
+                    keys.free(raw, task_id)
+                    raw.execute(LEDGER["purged"], (task_id, generation, name, queue, now))
+        return len(rows)

@@ -1,0 +1,1 @@
+"""kombu channels on a message queue, and the leases on what they hold."""

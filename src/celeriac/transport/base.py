@@ -1,0 +1,142 @@
+"""The kombu transport on any store: polls when there is work, sleeps when not."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from kombu.transport import base, virtual
+
+from celeriac.core.message import Published, TaskMessage
+from celeriac.errors import StoreUnavailable
+from celeriac.store.protocols import Store
+from celeriac.transport.channel import Channel
+from celeriac.transport.leases import LEASE, RENEW, LeaseKeeper, keeper_of
+from celeriac.transport.wake import Watcher
+
+#: Seconds of deliveries before a loop gets its turn.
+SLICE = 0.02
+#: Seconds an idle loop sleeps at most before it looks at the clock again.
+LONGEST_WAIT = 1.0
+
+
+class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class is untyped at runtime
+    """kombu's view of a store; subclasses open it."""
+
+    Channel = Channel
+    # Celery gives Redis's remote-control features (mingle, gossip, fanout
+    # events) by this name; celeriac has them all.
+    driver_type = "redis"
+    driver_name = "celeriac"
+    can_parse_url = True
+    connection_errors = (*virtual.Transport.connection_errors, StoreUnavailable)
+    implements = base.Transport.implements.extend(
+        asynchronous=True, exchange_type=frozenset({"direct", "topic", "fanout"}), heartbeats=False
+    )
+    #: Whether each task runs in a process of its own (prefork).
+    isolates = False
+    #: Called when there is nothing to deliver, before waiting.
+    on_idle: ClassVar[list[Callable[[], None]]] = []
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        super().__init__(client, **kwargs)
+        options = client.transport_options
+        self.store = self.open_store()
+        self.keeper: LeaseKeeper = keeper_of(
+            self.store, lease=options.get("lease", LEASE), renew=options.get("renew", RENEW)
+        )
+        self.owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._loop: Any = None
+        self._watcher: Watcher | None = None
+        self._scheduled = False
+
+    @staticmethod
+    def send(store: Store, messages: list[TaskMessage]) -> list[Published]:
+        """Publish at once; the publish room puts its buffering sender in this place."""
+        return store.publish(messages)
+
+    def open_store(self) -> Store:
+        """The process's store for the client's URL."""
+        raise NotImplementedError
+
+    def driver_version(self) -> str:
+        return "1"
+
+    def verify_connection(self, connection: Any) -> bool:
+        return True
+
+    # -- polling
+
+    def poll(self) -> int:
+        """Deliver to every channel for one slice of time; returns how many messages."""
+        until = time.monotonic() + SLICE
+        return sum(channel.poll(lambda: time.monotonic() < until) for channel in list(self.channels))
+
+    def _more(self) -> bool:
+        return any(channel.buffered for channel in self.channels)
+
+    def _timeout(self) -> float:
+        due = self.store.next_due()
+        return LONGEST_WAIT if due is None else max(0.0, min(LONGEST_WAIT, due - self.store.now()))
+
+    def idle(self) -> None:
+        """Nothing to deliver: let the pipeline settle what it has."""
+        for hook in self.on_idle:
+            hook()
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+        """Deliver something, or wait for it up to ``timeout`` seconds.
+
+        Raises:
+            socket.timeout: nothing came.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            mark = self.store.mark()
+            if self.poll():
+                return
+            self.idle()
+            left = LONGEST_WAIT if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                raise socket.timeout
+            self.store.wait(min(left, self._timeout()), mark)
+
+    # -- event loop (prefork)
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        self._loop = loop
+        self._watcher = Watcher(self.store)
+        loop.add_reader(self._watcher.fileno(), self._on_wake)
+        self.freed()
+
+    def _on_wake(self) -> None:
+        if self._watcher is not None:
+            self._watcher.acknowledge()
+            self._run()
+
+    def freed(self) -> None:
+        """A slot is free, or somebody began to consume: look for work at the loop's next turn."""
+        if self._loop is not None and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        self._scheduled = False
+        if self._watcher is None:
+            return
+        mark = self.store.mark()
+        if self.poll() or self._more():
+            self.freed()
+            return
+        self.idle()
+        self._watcher.arm(mark, self._timeout())
+
+    def close_connection(self, connection: Any) -> None:
+        if self._watcher is not None:
+            self._loop.remove_reader(self._watcher.fileno())
+            self._watcher.close()
+            self._watcher = None
+        super().close_connection(connection)

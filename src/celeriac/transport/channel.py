@@ -1,0 +1,213 @@
+"""One kombu channel for every message queue of celeriac's own."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from amqp.protocol import queue_declare_ok_t
+from kombu.transport import virtual
+from kombu.utils.uuid import uuid
+
+from celeriac.core.message import Delivery
+from celeriac.store.protocols import Store
+from celeriac.transport.envelope import Message, broadcast_message, pack, to_message, to_task_message
+from celeriac.transport.leases import LeaseKeeper
+from celeriac.transport.qos import QoS
+
+logger = logging.getLogger(__name__)
+
+
+class Receiver(NamedTuple):
+    """A consumer's callback for one queue."""
+
+    callback: Callable[[Any], Any]
+    no_ack: bool
+
+
+class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untyped at runtime
+    """Publishes into, and delivers from, the connection's store."""
+
+    QoS = QoS
+    Message = Message
+    supports_fanout = True
+    body_encoding = None
+
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
+        self.store: Store = connection.store
+        self.keeper: LeaseKeeper = connection.keeper
+        self._receivers: dict[str, Receiver] = {}
+        self._listening: dict[str, str] = {}
+        self._heard = 0
+        self._buffer: deque[Delivery] = deque()
+        super().__init__(connection, **kwargs)
+
+    # -- out
+
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
+        self.connection.send(self.store, [to_task_message(queue, message)])
+
+    def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **kwargs: Any) -> None:
+        envelope = pack(
+            message["headers"], message["properties"], message["content-type"], message["content-encoding"]
+        )
+        self.store.broadcast(exchange, routing_key or "", envelope, message["body"])
+
+    def _next_delivery_tag(self) -> str:
+        return ""  # the row id is the tag
+
+    # -- declarations
+
+    def queue_declare(self, queue: str | None = None, passive: bool = False, **kwargs: Any) -> Any:
+        # Counting is left to those who ask for it: every publisher declares.
+        name = queue or f"amq.gen-{uuid()}"
+        return queue_declare_ok_t(name, self._size(name) if passive else 0, 0)
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        if self.typeof(exchange).type == "fanout":
+            self._listen(exchange, queue)
+            return
+        known = (routing_key or "", pattern or "", queue)
+        if known not in self.store.bindings(exchange):
+            self.store.bind(exchange, *known)
+
+    def _listen(self, exchange: str, queue: str) -> None:
+        if not self._listening:
+            self._heard = self.store.last_broadcast()
+        self._listening[queue] = exchange
+
+    def get_table(self, exchange: str) -> Any:
+        """Bindings of every process; patterns as kombu's exchanges read them."""
+        types = self.typeof(exchange)
+        return [types.prepare_bind(queue, exchange, key, {}) for key, _, queue in self.store.bindings(exchange)]
+
+    def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:
+        self._listening.pop(queue, None)
+        self.store.unbind(queue)
+        self.store.purge(queue)
+
+    def _size(self, queue: str) -> int:
+        return self.store.size(queue)
+
+    def _purge(self, queue: str) -> int:
+        return self.store.purge(queue)
+
+    # -- in
+
+    def basic_consume(self, queue: str, no_ack: bool, callback: Any, consumer_tag: str, **kwargs: Any) -> None:
+        self._tag_to_queue[consumer_tag] = queue
+        self._active_queues.append(queue)
+        self._consumers.add(consumer_tag)
+        self._receivers[queue] = Receiver(callback, no_ack)
+        self.connection.freed()
+
+    def basic_cancel(self, consumer_tag: str) -> None:
+        queue = self._tag_to_queue.get(consumer_tag)
+        super().basic_cancel(consumer_tag)
+        self._receivers.pop(queue, None)  # type: ignore[arg-type]
+
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Message | None:
+        claimed = self.store.claim([queue], 1, owner=self.connection.owner, lease=self.keeper.lease, alone=False)
+        if not claimed:
+            return None
+        self._take(claimed[0], no_ack=no_ack)
+        return to_message(claimed[0], self)
+
+    def _get(self, queue: str, timeout: float | None = None) -> Any:  # pragma: no cover - kombu's abstract method
+        raise NotImplementedError("basic_get and poll read the store themselves")
+
+    def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:
+        self.qos.prefetch_count = prefetch_count
+        self.connection.freed()
+
+    def poll(self, budget: Callable[[], bool]) -> int:
+        """Deliver what is there while ``budget()`` allows; returns how many messages."""
+        delivered = self._deliver_broadcasts()
+        if not self._buffer:
+            self._claim()
+        while self._buffer and budget():
+            self._deliver_one(self._buffer.popleft())
+            delivered += 1
+        return delivered
+
+    @property
+    def buffered(self) -> bool:
+        """Whether claimed messages wait to be delivered here."""
+        return bool(self._buffer)
+
+    def _claim(self) -> None:
+        queues = [queue for queue in self._active_queues if queue not in self._listening]
+        room = self.qos.room() if queues else 0
+        if not room:
+            return
+        # Each queue is first in turn, so none starves another.
+        self._active_queues.append(self._active_queues.pop(0))
+        claimed = self.store.claim(
+            queues,
+            room,
+            owner=self.connection.owner,
+            lease=self.keeper.lease,
+            alone=not self.connection.isolates,
+            idle=not self.keeper.held,
+        )
+        for delivery in claimed:
+            receiver = self._receivers.get(delivery.queue)
+            self._take(delivery, no_ack=receiver is not None and receiver.no_ack)
+        if not claimed:
+            self.qos.prefetch.rest()
+        self._buffer.extend(claimed)
+
+    def _take(self, delivery: Delivery, *, no_ack: bool) -> None:
+        if no_ack:
+            self.store.ack([delivery.lease])
+        else:
+            self.qos.hold(delivery)
+
+    def _deliver_one(self, delivery: Delivery) -> None:
+        receiver = self._receivers.get(delivery.queue)
+        if receiver is None:  # cancelled since it was claimed
+            self.qos.reject(delivery.lease.message_id, requeue=True)
+            return
+        try:
+            message = to_message(delivery, self)
+        except Exception as error:
+            logger.exception("message %d in queue %s cannot be read", delivery.lease.message_id, delivery.queue)
+            self.bury(delivery.lease.message_id, "undecodable", error)
+            return
+        receiver.callback(message)
+
+    def _deliver_broadcasts(self) -> int:
+        if not self._listening:
+            return 0
+        heard = self.store.listen(sorted(set(self._listening.values())), self._heard)
+        delivered = 0
+        for item in heard:
+            self._heard = item.id
+            for queue, exchange in list(self._listening.items()):
+                receiver = self._receivers.get(queue)
+                if exchange == item.exchange and receiver is not None:
+                    receiver.callback(broadcast_message(item, self))
+                    delivered += 1
+        return delivered
+
+    def bury(self, tag: Any, reason: str, error: Exception) -> None:
+        """Turn a delivered message into a dead letter."""
+        if self.qos.outstanding.pop(tag, None) is None:
+            return
+        held = self.keeper.drop(tag)
+        if held is not None:
+            self.store.reject(held.lease, reason, type(error).__name__, str(error))
+        self.connection.freed()
+
+    # -- end
+
+    def close(self) -> None:
+        if not self.closed:
+            while self._buffer:
+                delivery = self._buffer.popleft()
+                self.qos.outstanding.pop(delivery.lease.message_id, None)
+                self.keeper.drop(delivery.lease.message_id)
+                self.store.release([delivery.lease])
+        super().close()

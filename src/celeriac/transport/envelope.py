@@ -1,0 +1,125 @@
+"""Between kombu's message dictionaries and what the store keeps."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import Any
+
+from kombu.message import Message as KombuMessage
+
+from celeriac.core.message import (
+    DELIVERY_HEADER,
+    HIGHEST_PRIORITY,
+    KEY_HEADER,
+    LOWEST_PRIORITY,
+    Broadcast,
+    Delivery,
+    IdempotencyKey,
+    TaskMessage,
+)
+
+_dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str).encode
+_loads = json.JSONDecoder().decode
+
+
+def pack(headers: dict[str, Any], properties: dict[str, Any], content_type: str, encoding: str) -> str:
+    """The envelope text."""
+    return _dumps([headers, properties, content_type, encoding])
+
+
+def to_task_message(queue: str, message: dict[str, Any]) -> TaskMessage:
+    """A prepared kombu message on its way to ``queue``."""
+    headers, properties = message["headers"], message["properties"]
+    return TaskMessage(
+        queue=queue,
+        envelope=pack(headers, properties, message["content-type"], message["content-encoding"]),
+        body=message["body"],
+        priority=clamp_priority(properties.get("priority")),
+        **task_columns(headers),
+    )
+
+
+def task_columns(headers: dict[str, Any]) -> dict[str, Any]:
+    """The columns that a task's headers fill; nothing for other messages."""
+    task_id, name = headers.get("id"), headers.get("task")
+    if not task_id or not name:
+        return {}
+    key = headers.get(KEY_HEADER)
+    return {
+        "task_id": task_id,
+        "name": name,
+        "run_at": epoch(headers.get("eta")),
+        "expires_at": epoch(headers.get("expires")),
+        "key": key and IdempotencyKey(name, key["key"], key["digest"], key["ttl"]),
+        "awaited": bool(key and key.get("awaited")),
+    }
+
+
+def clamp_priority(priority: Any) -> int:
+    """A priority from 0 to 9; the higher number goes first."""
+    if priority is None:
+        return LOWEST_PRIORITY
+    return max(LOWEST_PRIORITY, min(int(priority), HIGHEST_PRIORITY))
+
+
+def epoch(moment: Any) -> float | None:
+    """Seconds since the epoch of an ISO 8601 text; naive times are UTC, as Celery sends them."""
+    if not moment:
+        return None
+    parsed = moment if isinstance(moment, datetime) else _parse(str(moment))
+    if parsed.tzinfo is None:
+        parsed = parsed.replace(tzinfo=timezone.utc)
+    return parsed.timestamp()
+
+
+def _parse(text: str) -> datetime:
+    # fromisoformat() knows the Z suffix from Python 3.11 on.
+    return datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
+
+
+class Message(KombuMessage):  # type: ignore[misc]  # kombu's class is untyped at runtime
+    """A delivered message; its delivery tag is the row id."""
+
+
+def to_message(delivery: Delivery, channel: Any) -> Message:
+    """A claimed message as kombu hands it to consumers."""
+    headers, properties, content_type, encoding = _loads(delivery.envelope)
+    info = properties.get("delivery_info") or {}
+    info["redelivered"] = delivery.lease.token > 1
+    info["priority"] = delivery.priority
+    if "task" in headers:
+        headers[DELIVERY_HEADER] = delivery.header()
+        # The store has held it until it was due; a worker would wait again.
+        headers["eta"] = None
+    return _message(headers, properties, content_type, encoding, delivery.body, info, delivery.lease.message_id, channel)
+
+
+def broadcast_message(item: Broadcast, channel: Any) -> Message:
+    """A broadcast as kombu hands it to consumers."""
+    headers, properties, content_type, encoding = _loads(item.envelope)
+    info = properties.get("delivery_info") or {}
+    return _message(headers, properties, content_type, encoding, item.body, info, f"broadcast-{item.id}", channel)
+
+
+def _message(
+    headers: dict[str, Any],
+    properties: dict[str, Any],
+    content_type: str,
+    encoding: str,
+    body: str | bytes,
+    info: dict[str, Any],
+    tag: int | str,
+    channel: Any,
+) -> Message:
+    return Message(
+        body=body,
+        delivery_tag=tag,
+        content_type=content_type,
+        content_encoding=encoding,
+        delivery_info=info,
+        properties=properties,
+        headers=headers,
+        postencode="utf-8",
+        channel=channel,
+    )

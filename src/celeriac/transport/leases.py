@@ -1,0 +1,153 @@
+"""Keeps the leases of what this process holds, and reclaims what others dropped."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from dataclasses import dataclass
+
+from celeriac.core.message import Delivery, Lease
+from celeriac.errors import StoreError
+from celeriac.store.native import native, start_thread
+from celeriac.store.protocols import Store
+
+logger = logging.getLogger(__name__)
+
+#: Seconds a claimed message stays ours without a renewal, and between renewals.
+LEASE, RENEW = 30.0, 10.0
+
+
+@dataclass(slots=True)
+class Held:
+    """A claimed message and how far it has come.
+
+    ``managed`` messages leave the queue by a settlement, all others by their
+    acknowledgement.
+    """
+
+    lease: Lease
+    claimed_at: float
+    task_id: str | None = None
+    managed: bool = False
+    started: bool = False
+    released: bool = False
+
+
+class LeaseKeeper:
+    """Renews on an OS thread of its own, so that no task can stall it.
+
+    The thread runs no task and shares no connection or lock with one; only C
+    code that holds the GIL longer than a lease, or a stopped process, loses it.
+    """
+
+    def __init__(self, store: Store, *, lease: float = LEASE, renew: float = RENEW) -> None:
+        self.store = store
+        self.lease = lease
+        self.renew = renew
+        self.held: dict[int, Held] = {}
+        self._pid: int | None = None
+        self._stop = native("threading", "Event")()
+        self._lock = threading.Lock()
+
+    def hold(self, delivery: Delivery) -> Held:
+        """Begin to renew a delivery's lease."""
+        held = Held(delivery.lease, delivery.claimed_at, delivery.task_id)
+        self.held[delivery.lease.message_id] = held
+        if self._pid != os.getpid():
+            self._begin()
+        return held
+
+    def drop(self, message_id: int) -> Held | None:
+        """Stop renewing: settled, acknowledged or handed back."""
+        return self.held.pop(message_id, None)
+
+    def find(self, message_id: int) -> Held | None:
+        """What is held under this row id."""
+        return self.held.get(message_id)
+
+    def watch(self) -> None:
+        """Reclaim what vanished workers held, also while nothing is held here."""
+        if self._pid != os.getpid():
+            self._begin()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        self._pid = None
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._pid == os.getpid():
+                return
+            self._pid = os.getpid()
+            self._stop = native("threading", "Event")()
+            start_thread(self._run)
+
+    def _run(self) -> None:
+        stop, store = self._stop, self.store.keeper()
+        clock = store.lease_now
+        last = clock()
+        try:
+            while not stop.wait(self.renew):
+                # After a stall every holder may have missed its renewal;
+                # they get one turn before anything is taken from them.
+                stalled = clock() - last > 2 * self.renew
+                if self.tick(store, reclaim=not stalled):
+                    last = clock()
+        finally:
+            store.close()
+
+    def tick(self, store: Store, *, reclaim: bool = True) -> bool:
+        """One round: renew, hand back what never started, reclaim; false when the store failed."""
+        try:
+            self._hand_back_stale(store)
+            self._renew(store)
+            if reclaim:
+                self._reclaim(store)
+        except StoreError as error:
+            logger.warning("leases could not be renewed, trying again in %.0f s: %s", self.renew, error)
+            return False
+        except Exception:
+            logger.exception("lease renewal failed, trying again in %.0f s", self.renew)
+            return False
+        return True
+
+    def _renew(self, store: Store) -> None:
+        held = [item for item in list(self.held.values()) if not item.released]
+        lost = store.extend([item.lease for item in held], self.lease)
+        for lease in lost:
+            item = self.held.get(lease.message_id)
+            # A settled message is no loss: its settlement was faster than we.
+            if item is not None and item.lease == lease and not item.managed:
+                logger.warning("lost the lease of message %d (task %s)", lease.message_id, item.task_id)
+
+    def _hand_back_stale(self, store: Store) -> None:
+        """What was claimed and has not begun within a lease, others may do."""
+        before = store.lease_now() - self.lease
+        stale = [
+            item
+            for item in list(self.held.values())
+            if not item.started and not item.released and item.claimed_at < before
+        ]
+        for item in stale:
+            item.released = True
+        if stale:
+            logger.info("handed back %d messages that waited a whole lease for a free slot", len(stale))
+            store.release([item.lease for item in stale])
+
+    def _reclaim(self, store: Store) -> None:
+        count = store.reclaim()
+        if count:
+            logger.warning("reclaimed %d messages of workers that vanished", count)
+
+
+_KEEPERS: dict[str, LeaseKeeper] = {}
+
+
+def keeper_of(store: Store, *, lease: float = LEASE, renew: float = RENEW) -> LeaseKeeper:
+    """The process's one keeper for a store."""
+    keeper = _KEEPERS.get(store.location)
+    if keeper is None:
+        keeper = _KEEPERS[store.location] = LeaseKeeper(store, lease=lease, renew=renew)
+    return keeper

@@ -1,0 +1,98 @@
+"""What a channel has delivered and not seen acknowledged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celeriac.core.message import Delivery
+from celeriac.transport.prefetch import Prefetch
+
+
+class QoS:
+    """kombu's quality-of-service interface over leases.
+
+    Acknowledging a managed message only frees its slot: its row leaves the
+    queue with the settlement, in whichever process that happens.
+    """
+
+    restore_at_shutdown = True
+
+    def __init__(self, channel: Any, prefetch_count: int = 0) -> None:
+        self.channel = channel
+        self.keeper = channel.keeper
+        self.outstanding: dict[int, Delivery] = {}
+        options = channel.connection.client.transport_options
+        self.prefetch = Prefetch(prefetch_count, adaptive=options.get("adaptive_prefetch", True))
+
+    @property
+    def prefetch_count(self) -> int:
+        return self.prefetch.least
+
+    @prefetch_count.setter
+    def prefetch_count(self, count: int) -> None:
+        self.prefetch.least = max(1, count)
+
+    def room(self) -> int:
+        """How many more messages to claim now; refilled by halves, so that claims come in batches."""
+        target = self.prefetch.target()
+        free = target - len(self.outstanding)
+        return free if free * 2 >= target else 0
+
+    def can_consume(self) -> bool:
+        return self.room() > 0
+
+    def hold(self, delivery: Delivery) -> None:
+        """Count a claimed message and keep its lease."""
+        self.outstanding[delivery.lease.message_id] = delivery
+        self.keeper.hold(delivery)
+
+    def ack(self, tag: int | str) -> None:
+        delivery = self.outstanding.pop(tag, None)  # type: ignore[call-overload]
+        if delivery is None:
+            return  # a broadcast, or handed back already
+        self.prefetch.finished()
+        held = self.keeper.find(delivery.lease.message_id)
+        if held is not None and held.managed:
+            self.keeper.drop(delivery.lease.message_id)
+        else:
+            self.keeper.drop(delivery.lease.message_id)
+            self.channel.store.ack([delivery.lease])
+        self.channel.connection.freed()
+
+    def reject(self, tag: int | str, requeue: bool = False) -> None:
+        delivery = self.outstanding.pop(tag, None)  # type: ignore[call-overload]
+        if delivery is None:
+            return
+        self.prefetch.finished()
+        held = self.keeper.drop(delivery.lease.message_id)
+        if held is None or not held.managed:
+            self._reject_unmanaged(delivery, requeue)
+        self.channel.connection.freed()
+
+    def _reject_unmanaged(self, delivery: Delivery, requeue: bool) -> None:
+        if requeue:
+            self.channel.store.release([delivery.lease])
+        elif delivery.task_id is None:
+            self.channel.store.ack([delivery.lease])
+        else:
+            # What a worker cannot take is kept for people to look at.
+            self.channel.store.reject(delivery.lease, "rejected", "Reject", "a worker refused the message")
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Hand back what was delivered and has not begun."""
+        waiting = []
+        for tag, delivery in list(self.outstanding.items()):
+            held = self.keeper.find(delivery.lease.message_id)
+            if held is None or (held.managed and held.started):
+                continue  # its run goes on, and settles by itself
+            self.outstanding.pop(tag, None)
+            self.keeper.drop(delivery.lease.message_id)
+            waiting.append(delivery.lease)
+        if waiting:
+            self.channel.store.release(waiting)
+
+    def restore_unacked(self) -> None:
+        self.restore_unacked_once()
+
+    def restore_visible(self, *args: Any, **kwargs: Any) -> None:
+        """Leases are reclaimed by the keeper."""

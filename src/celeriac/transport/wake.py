@@ -1,0 +1,57 @@
+"""Turns a commit in the store into a readable file descriptor."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from celeriac.errors import StoreError
+from celeriac.store.native import native, start_thread
+from celeriac.store.protocols import Store
+
+
+class Watcher:
+    """Watches the store on a thread, but only while its loop has nothing to do."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._armed = native("threading", "Event")()
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+        self._mark = 0
+        self._timeout = 0.0
+        self._closed = False
+        start_thread(self._watch)
+
+    def fileno(self) -> int:
+        """Readable after a commit, or when the time-out has passed."""
+        return self._read
+
+    def arm(self, mark: int, timeout: float) -> None:
+        """Wake the loop at the first commit after ``mark``, or after ``timeout`` seconds."""
+        self._mark, self._timeout = mark, timeout
+        self._armed.set()
+
+    def acknowledge(self) -> None:
+        """Take the wake-up."""
+        with suppress(BlockingIOError):
+            os.read(self._read, 512)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closed = True
+        self._armed.set()
+
+    def _watch(self) -> None:
+        while True:
+            self._armed.wait()
+            if self._closed:
+                os.close(self._read)
+                os.close(self._write)
+                return
+            self._armed.clear()
+            with suppress(StoreError):  # the poll that follows reports it
+                self._store.wait(self._timeout, self._mark)
+            with suppress(BlockingIOError):
+                os.write(self._write, b"!")

@@ -1,0 +1,72 @@
+"""Pruning, rescuing and handing back, in every worker."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from celery import bootsteps
+from celery.concurrency.prefork import TaskPool as PreforkPool
+
+from celeriac.errors import StoreError
+from celeriac.results import chords
+from celeriac.store.protocols import Store
+from celeriac.transport.base import StoreTransport
+from celeriac.transport.leases import keeper_of
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between rounds.
+EVERY = 10.0
+#: Seconds a failed attempt's history is kept.
+HISTORY = 7 * 86_400.0
+
+
+class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+    """Starts before the pool and so ends after it, when nothing runs any more."""
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        self._stop = threading.Event()
+
+    def include_if(self, worker: Any) -> bool:
+        return hasattr(worker.app, "execution_room")
+
+    def start(self, worker: Any) -> None:
+        StoreTransport.isolates = issubclass(worker.pool_cls, PreforkPool)
+        keeper_of(worker.app.store).watch()
+        threading.Thread(target=self._run, args=(worker.app,), name="celeriac-maintenance", daemon=True).start()
+
+    def stop(self, worker: Any) -> None:
+        self._stop.set()
+        worker.app.execution_room.settler.flush()
+        self._hand_back(worker.app)
+
+    terminate = stop
+
+    def _hand_back(self, app: Any) -> None:
+        keeper = keeper_of(app.store)
+        keeper.stop()
+        leases = [held.lease for held in list(keeper.held.values())]
+        keeper.held.clear()
+        if leases:
+            app.store.release(leases)
+
+    def _run(self, app: Any) -> None:
+        store = app.store.keeper()
+        while not self._stop.wait(EVERY):
+            try:
+                self._round(app, store)
+            except StoreError as error:
+                logger.warning("maintenance is put off: %s", error)
+            except Exception:
+                logger.exception("maintenance failed, trying again in %.0f s", EVERY)
+        store.close()
+
+    def _round(self, app: Any, store: Store) -> None:
+        now = store.now()
+        store.prune(now, attempts_before=now - HISTORY, dead_letters_before=None)
+        for group_id in store.chords_waiting(EVERY):
+            chords.dispatch(app.backend, group_id)
+        store.fold_log()

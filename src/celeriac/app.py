@@ -13,6 +13,7 @@ from celeriac.execution.settler import Settler
 from celeriac.execution.task import mixed
 from celeriac.publish import outgoing
 from celeriac.publish.amqp import Outgoing
+from celeriac.publish.keys import DEFAULT_TTL, with_key
 from celeriac.results import chords
 from celeriac.store.protocols import Store
 from celeriac.store.registry import open_sqlite
@@ -52,7 +53,6 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
                 "worker_consumer": "celeriac.worker.consumer:Consumer",
                 "worker_prefetch_multiplier": 1,
                 "broker_connection_retry_on_startup": True,
-                "task_track_started": True,
             }
             conf.maps.insert(len(conf.maps) - 1, safe)
             conf.defaults.insert(len(conf.defaults) - 1, safe)
@@ -85,6 +85,8 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         if options.get("producer") or options.get("connection") or not self.conf.broker_url.startswith("sqlite:"):
             return super().send_task(name, args, kwargs, **options)
         outgoing = Outgoing(self.store)
+        task = options.get("task_type") or self._tasks.get(name)
+        options = with_key(task, args, kwargs, options, DEFAULT_TTL)
         result = super().send_task(name, args, kwargs, **{**options, "producer": outgoing})
         published = outgoing.published
         if published is not None and published.duplicate_of:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from celery import states
@@ -16,7 +17,7 @@ from celeriac.execution.room import Room
 MAX_CRASHES = 3
 
 
-def admit(room: Room, attempt: Attempt, request: Any) -> Outcome | None:
+def admit(room: Room, attempt: Attempt, request: Callable[[], Any]) -> Outcome | None:
     """None when the task may run, otherwise how this delivery ends instead."""
     delivery = attempt.delivery
     if delivery.settled:
@@ -38,14 +39,14 @@ def _still_ours(room: Room, attempt: Attempt) -> bool:
     return room.store.start(delivery.lease)
 
 
-def _bury(room: Room, attempt: Attempt, request: Any) -> Outcome:
+def _bury(room: Room, attempt: Attempt, request: Callable[[], Any]) -> Outcome:
     crashed_at = [
         item.finished_at for item in room.store.attempts(attempt.task_id) if item.outcome == "crashed"
     ]
     return _fail(attempt, request, PoisonTask(attempt.name, attempt.task_id, crashed_at), "poison")
 
 
-def _fail(attempt: Attempt, request: Any, error: Exception, reason: str) -> Outcome:
+def _fail(attempt: Attempt, request: Callable[[], Any], error: Exception, reason: str) -> Outcome:
     """End it as a failure without running it, its callbacks and chord told as after any failure."""
     cls = type(error)
     attempt.failure = Failure(reason, f"{cls.__module__}.{cls.__qualname__}", str(error))
@@ -54,11 +55,11 @@ def _fail(attempt: Attempt, request: Any, error: Exception, reason: str) -> Outc
         try:
             raise error
         except Exception as raised:
-            TraceInfo(states.FAILURE, raised).handle_error_state(attempt.task, request, eager=False)
+            TraceInfo(states.FAILURE, raised).handle_error_state(attempt.task, request(), eager=False)
     return Outcome.DEAD_LETTERED
 
 
-def _claim_key(room: Room, attempt: Attempt, request: Any) -> Outcome | None:
+def _claim_key(room: Room, attempt: Attempt, request: Callable[[], Any]) -> Outcome | None:
     assert attempt.key is not None
     while True:
         holder = room.store.take_key(attempt.key, attempt.task_id)

@@ -69,7 +69,7 @@ def _key(task: Any, request: dict[str, Any]) -> IdempotencyKey | None:
 def execute(task: Any, tracer: Trace, attempt: Attempt, args: Any, kwargs: Any, request: dict[str, Any]) -> Any:
     """One attempt, from admission to settlement; returns what Celery's tracer returns."""
     room = room_of(task.app)
-    refusal = admit(room, attempt, Context(request, args=args, kwargs=kwargs, called_directly=False))
+    refusal = admit(room, attempt, lambda: Context(request, args=args, kwargs=kwargs, called_directly=False))
     if refusal is not None:
         attempt.outcome = refusal
         _settle(room, attempt, request)

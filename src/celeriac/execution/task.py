@@ -14,6 +14,7 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from celeriac.core.attempt import Attempt
 from celeriac.core.current import current
+from celeriac.core.idempotency import KeyTemplate
 from celeriac.core.retries import RetryAt, decide, policy_of
 from celeriac.execution import coroutines
 from celeriac.execution.pipeline import traced
@@ -39,6 +40,25 @@ class TaskMixin:
         run = cls.__dict__.get("run")
         if run is not None:
             cls.run = _wrapped(run)  # type: ignore[attr-defined]  # Celery's class has it
+
+    #: The compiled key, where the task declares one.
+    key_template: KeyTemplate | None = None
+
+    @classmethod
+    def bind(cls, app: Any) -> Any:
+        """As Celery's; what cannot work in the declaration is said here, not at the first call."""
+        bound = super().bind(app)  # type: ignore[misc]  # Celery's class has it
+        name = str(cls.name)  # type: ignore[attr-defined]
+        policy_of(name, cls.retries)
+        if cls.idempotency_key is not None:
+            cls.key_template = KeyTemplate(name, cls._plain_key(), _signature(cls))
+        return bound
+
+    @classmethod
+    def _plain_key(cls) -> str | Callable[..., Any]:
+        # A function given as a class attribute must not become a method.
+        key: str | Callable[..., Any] = inspect.getattr_static(cls, "idempotency_key")
+        return key.__func__ if isinstance(key, staticmethod) else key
 
     @property
     def __trace__(self) -> Any:
@@ -73,6 +93,15 @@ class TaskMixin:
         if attempt is None or request.called_directly or request.id != attempt.task_id:
             return None
         return attempt
+
+
+def _signature(cls: type[Any]) -> inspect.Signature:
+    """The call's signature: of a bound task or a method without ``self``."""
+    run = inspect.getattr_static(cls, "run")
+    signature = inspect.signature(cls.run)
+    if isinstance(run, staticmethod):
+        return signature
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
 def mixed(base: type[Any]) -> type[Any]:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from celery import states
@@ -47,6 +47,18 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         return open_sqlite(self.url)
 
     # -- writing
+
+    def store_result(
+        self, task_id: str, result: Any, state: str, traceback: str | None = None, request: Any = None, **kwargs: Any
+    ) -> Any:
+        """Celery's retry loop round this is left out: inside an attempt nothing can fail."""
+        encoded = self.encode_result(result, state)
+        self._store_result(task_id, encoded, state, traceback, request)
+        return encoded
+
+    @cached_property
+    def _extended(self) -> bool:
+        return bool(self.app.conf.find_value_for_key("extended", "result"))
 
     def _store_result(
         self, task_id: str, result: Any, state: str, traceback: str | None = None, request: Any = None, **kwargs: Any
@@ -90,7 +102,6 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
 
     def _meta(self, request: Any) -> str | None:
         """What else Celery wants to know of a result, only where there is anything."""
-        extended = self.app.conf.find_value_for_key("extended", "result")
         if request is None:
             return None
         children = [child.as_tuple() for child in getattr(request, "children", None) or ()]
@@ -102,7 +113,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         ):
             if value:
                 meta[key] = value
-        if extended:
+        if self._extended:
             meta.update(args=self.encode(request.args), kwargs=self.encode(request.kwargs))
         return json.dumps(meta) if meta else None
 

@@ -51,7 +51,7 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self._loop: Any = None
         self._watcher: Watcher | None = None
-        self._scheduled = False
+        self._rung = False
 
     @staticmethod
     def send(store: Store, messages: list[TaskMessage]) -> list[Published]:
@@ -112,21 +112,19 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
         loop.add_reader(self._watcher.fileno(), self._on_wake)
         self.freed()
 
-    def _on_wake(self) -> None:
-        if self._watcher is not None:
-            self._watcher.acknowledge()
-            self._run()
-
     def freed(self) -> None:
         """A slot is free, or somebody began to consume: look for work at the loop's next turn."""
-        if self._loop is not None and not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._run)
+        # Not call_soon(): the hub sleeps once more before it runs what was
+        # scheduled during its own callbacks.
+        if self._watcher is not None and not self._rung:
+            self._rung = True
+            self._watcher.ring()
 
-    def _run(self) -> None:
-        self._scheduled = False
+    def _on_wake(self) -> None:
         if self._watcher is None:
             return
+        self._watcher.acknowledge()
+        self._rung = False
         mark = self.store.mark()
         if self.poll() or self._more():
             self.freed()

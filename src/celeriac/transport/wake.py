@@ -33,6 +33,11 @@ class Watcher:
         self._mark, self._timeout = mark, timeout
         self._armed.set()
 
+    def ring(self) -> None:
+        """Wake the loop now."""
+        with suppress(BlockingIOError):
+            os.write(self._write, b"!")
+
     def acknowledge(self) -> None:
         """Take the wake-up."""
         with suppress(BlockingIOError):
@@ -53,5 +58,4 @@ class Watcher:
             self._armed.clear()
             with suppress(StoreError):  # the poll that follows reports it
                 self._store.wait(self._timeout, self._mark)
-            with suppress(BlockingIOError):
-                os.write(self._write, b"!")
+            self.ring()

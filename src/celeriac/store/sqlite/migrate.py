@@ -23,7 +23,7 @@ def migrate(database: Database) -> None:
         StoreTooNew: a newer celeriac wrote it.
         StoreCorrupt: it is some other application's file.
     """
-    with database.writer.reading() as raw:
+    with database.reader.reading() as raw:
         if _version(raw, database) == len(MIGRATIONS) and _same_boot(raw):
             return
     with database.writer.writing() as raw:

@@ -70,6 +70,11 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     # -- rooms
 
     @cached_property
+    def has_store(self) -> bool:
+        """Whether the broker is one of celeriac's own stores."""
+        return str(self.conf.broker_url or "").startswith("sqlite:")
+
+    @cached_property
     def store(self) -> Store:
         return open_sqlite(self.conf.broker_url)
 
@@ -82,7 +87,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     # -- publishing
 
     def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-        if options.get("producer") or options.get("connection") or not self.conf.broker_url.startswith("sqlite:"):
+        if not self.has_store or options.get("producer") or options.get("connection"):
             return super().send_task(name, args, kwargs, **options)
         outgoing = Outgoing(self.store)
         task = options.get("task_type") or self._tasks.get(name)

@@ -19,7 +19,7 @@ from celeriac.core.attempt import Attempt, ChordPart, Record
 from celeriac.core.current import current
 from celeriac.results import chords
 from celeriac.store.protocols import Store
-from celeriac.store.registry import open_sqlite
+from celeriac.store.registry import absolute_url, open_sqlite
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,10 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
     def store(self) -> Store:
         """The ledger; opened when first needed, so that configuring an app touches no file."""
         return open_sqlite(self.url)
+
+    def as_uri(self, include_password: bool = False) -> str:
+        """The URL with the absolute path."""
+        return absolute_url(self.url)
 
     # -- writing
 

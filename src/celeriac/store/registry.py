@@ -10,6 +10,11 @@ from celeriac.store.sqlite import SQLiteStore
 _OPEN: dict[tuple[str, str], SQLiteStore] = {}
 
 
+def absolute_url(url: str) -> str:
+    rest, mark, query = url.partition("?")
+    return f"sqlite:///{Path(rest[len('sqlite:///'):]).absolute()}{mark}{query}"
+
+
 def open_sqlite(url: str) -> SQLiteStore:
     rest, _, query = url.partition("?")
     path = Path(rest[len("sqlite:///"):]).absolute()

@@ -194,7 +194,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
 
     def bury(self, tag: Any, reason: str, error: Exception) -> None:
         """Turn a delivered message into a dead letter."""
-        if self.qos.outstanding.pop(tag, None) is None:
+        if self.qos.forget(tag) is None:
             return
         held = self.keeper.drop(tag)
         if held is not None:
@@ -207,7 +207,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
         if not self.closed:
             while self._buffer:
                 delivery = self._buffer.popleft()
-                self.qos.outstanding.pop(delivery.lease.message_id, None)
+                self.qos.forget(delivery.lease.message_id)
                 self.keeper.drop(delivery.lease.message_id)
                 self.store.release([delivery.lease])
         super().close()

@@ -7,6 +7,9 @@ from typing import Any
 from celeriac.core.message import Delivery
 from celeriac.transport.prefetch import Prefetch
 
+#: Crashes after which the next run is the last, and shared with nobody.
+LAST_CHANCE = 2
+
 
 class QoS:
     """kombu's quality-of-service interface over leases.
@@ -21,6 +24,8 @@ class QoS:
         self.channel = channel
         self.keeper = channel.keeper
         self.outstanding: dict[int, Delivery] = {}
+        #: Suspects that run beside nothing else.
+        self._alone: set[int] = set()
         options = channel.connection.client.transport_options
         self.prefetch = Prefetch(prefetch_count, adaptive=options.get("adaptive_prefetch", True))
 
@@ -34,6 +39,8 @@ class QoS:
 
     def room(self) -> int:
         """How many more messages to claim now; refilled by halves, so that claims come in batches."""
+        if self._alone:
+            return 0
         target = self.prefetch.target()
         free = target - len(self.outstanding)
         return free if free * 2 >= target else 0
@@ -44,10 +51,17 @@ class QoS:
     def hold(self, delivery: Delivery) -> None:
         """Count a claimed message and keep its lease."""
         self.outstanding[delivery.lease.message_id] = delivery
+        if delivery.suspect and (delivery.crashes >= LAST_CHANCE or not self.channel.connection.isolates):
+            self._alone.add(delivery.lease.message_id)
         self.keeper.hold(delivery)
 
+    def forget(self, tag: int | str) -> Delivery | None:
+        """Count it no longer; its lease is the caller's business."""
+        self._alone.discard(tag)  # type: ignore[arg-type]  # a broadcast's tag is text, and in neither
+        return self.outstanding.pop(tag, None)  # type: ignore[call-overload, no-any-return]
+
     def ack(self, tag: int | str) -> None:
-        delivery = self.outstanding.pop(tag, None)  # type: ignore[call-overload]
+        delivery = self.forget(tag)
         if delivery is None:
             return  # a broadcast, or handed back already
         self.prefetch.finished()
@@ -60,7 +74,7 @@ class QoS:
         self.channel.connection.freed()
 
     def reject(self, tag: int | str, requeue: bool = False) -> None:
-        delivery = self.outstanding.pop(tag, None)  # type: ignore[call-overload]
+        delivery = self.forget(tag)
         if delivery is None:
             return
         self.prefetch.finished()
@@ -85,7 +99,7 @@ class QoS:
             held = self.keeper.find(delivery.lease.message_id)
             if held is None or (held.managed and held.started):
                 continue  # its run goes on, and settles by itself
-            self.outstanding.pop(tag, None)
+            self.forget(tag)
             self.keeper.drop(delivery.lease.message_id)
             waiting.append(delivery.lease)
         if waiting:

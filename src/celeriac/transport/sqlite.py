@@ -7,7 +7,7 @@ from typing import Any
 from kombu.transport import TRANSPORT_ALIASES
 
 from celeriac.store.protocols import Store
-from celeriac.store.registry import open_sqlite
+from celeriac.store.registry import absolute_url, open_sqlite
 from celeriac.transport.base import StoreTransport
 
 
@@ -18,6 +18,10 @@ class SQLiteTransport(StoreTransport):
 
     def open_store(self) -> Store:
         return open_sqlite(broker_url(self.client))
+
+    def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
+        """The URL with the absolute path, so that two processes can be compared."""
+        return absolute_url(uri)
 
 
 def broker_url(client: Any) -> str:

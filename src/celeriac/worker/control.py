@@ -15,7 +15,7 @@ class Control(CeleryControl):  # type: ignore[misc]  # Celery has no types
     """Celery's control; a revoke holds also when no worker hears it."""
 
     def broadcast(self, command: str, arguments: dict[str, Any] | None = None, **options: Any) -> Any:
-        if command in ("revoke", "terminate") and arguments:
+        if self.app.has_store and command in ("revoke", "terminate") and arguments:
             ids = maybe_list(arguments.get("task_id") or arguments.get("ids")) or []
             self.app.store.revoke(ids, REVOKED_FOR)
         return super().broadcast(command, arguments=arguments, **options)

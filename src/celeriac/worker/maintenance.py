@@ -31,7 +31,7 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
         self._stop = threading.Event()
 
     def include_if(self, worker: Any) -> bool:
-        return hasattr(worker.app, "execution_room")
+        return bool(worker.app.has_store)
 
     def start(self, worker: Any) -> None:
         StoreTransport.isolates = issubclass(worker.pool_cls, PreforkPool)

@@ -25,6 +25,8 @@ SQL = queries("sqlite", "ledger")
 QUEUE = queries("sqlite", "queue")
 
 LOST = Settled(held=False)
+#: States after which a task has no message in the queue.
+FINAL = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 _FAILED = frozenset({Outcome.FAILED, Outcome.DEAD_LETTERED, Outcome.REVOKED, Outcome.IGNORED})
 _HISTORY = frozenset({Outcome.FAILED, Outcome.DEAD_LETTERED, Outcome.RETRY})
 
@@ -198,7 +200,7 @@ class LedgerPart(Part):
         with self.database.reader.reading() as raw:
             rows = raw.execute(SQL["get"], (wanted,)).fetchall()
             found = {row[0]: record_from(row) for row in rows}
-            if any(task_id not in found or not found[task_id].closed for task_id in task_ids):
+            if any(task_id not in found or found[task_id].state not in FINAL for task_id in task_ids):
                 self._add_live(raw, wanted, found)
         return found
 

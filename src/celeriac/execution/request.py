@@ -34,6 +34,13 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         held = self._held()
         if held is not None:
             held.managed = True
+        if managed:
+            self._hand_over_decoded(message.payload)
+
+    def _hand_over_decoded(self, payload: Any) -> None:
+        """Celery has decoded the body here already; the pool's process need not do it again."""
+        self._body, self._decoded = payload, True
+        self._content_type = self._content_encoding = None
 
     def _held(self) -> Held | None:
         if self._facts is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
@@ -81,35 +80,6 @@ def _parse(text: str) -> datetime:
 
 class Message(KombuMessage):  # type: ignore[misc]  # kombu's class is untyped at runtime
     """A delivered message; its delivery tag is the row id."""
-
-    @property
-    def payload(self) -> Any:
-        """The decoded body; for task messages only when somebody looks into it.
-
-        Celery's parent asks whether it is of the old protocol, and decodes every
-        body for that, which the pool's process does once more.
-        """
-        if DELIVERY_HEADER in self.headers and self._decoded_cache is None:
-            return _Later(self)
-        return super().payload
-
-
-class _Later:
-    """A body of Celery's second protocol, ``(args, kwargs, embed)``, decoded when it is looked into."""
-
-    __slots__ = ("_message",)
-
-    def __init__(self, message: Message) -> None:
-        self._message = message
-
-    def __contains__(self, item: object) -> bool:
-        return item != "args" and item in self._message.decode()
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._message.decode())
-
-    def __getitem__(self, index: int) -> Any:
-        return self._message.decode()[index]
 
 
 def to_message(delivery: Delivery, channel: Any) -> Message:

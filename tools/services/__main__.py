@@ -1,0 +1,79 @@
+"""Start the servers that tests and benchmarks talk to, and stop those again.
+
+`start` takes, for each server, the first of these that answers: the URL in the environment, the one started earlier, a
+program on this machine, Debian's package (as root), docker compose. It writes `.services/env` (NAME=value), which the tests
+read. What is missing is named with the reasons, and is an error only where CI is set. `stop` ends what `start` began.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tools.services.finder import Finder
+from tools.services.redis import REDIS
+from tools.services.service import Running, Service, Unavailable
+
+FOLDER = Path(__file__).resolve().parents[2] / ".services"
+#: PostgreSQL and RabbitMQ join here.
+SERVICES: tuple[Service, ...] = (REDIS,)
+
+
+def start(services: Sequence[Service], folder: Path, environment: Mapping[str, str]) -> int:
+    """Start all services; return the exit code."""
+    values: dict[str, str] = {}
+    missing = False
+    for service in services:
+        try:
+            running = _running(service, folder / service.name, environment)
+        except Unavailable as reason:
+            missing = True
+            values[f"{service.variable}_MISSING"] = str(reason)
+            print(f"services: no {service.name}: {reason}", file=sys.stderr)
+        else:
+            values[service.variable] = running.url
+            print(f"services: {service.name} at {running.url} ({running.source})")
+    (folder / "env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+    return 1 if missing and environment.get("CI") else 0
+
+
+def _running(service: Service, folder: Path, environment: Mapping[str, str]) -> Running:
+    folder.mkdir(parents=True, exist_ok=True)
+    running = Finder(service, folder, environment).find()
+    if running.ours:
+        running.save(folder)
+    return running
+
+
+def stop(services: Sequence[Service], folder: Path) -> int:
+    """Stop what `start` began; a server that the environment named stays as it is. Return the exit code."""
+    for service in services:
+        if Finder(service, folder / service.name, {}).stop():
+            print(f"services: stopped {service.name}")
+    (folder / "env").unlink(missing_ok=True)
+    return 0
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One caller at a time: two runs of the tests side by side share a server, where each would start its own."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def main(arguments: Sequence[str]) -> int:
+    if arguments not in (["start"], ["stop"]):
+        print("usage: python -m tools.services start|stop", file=sys.stderr)
+        return 2
+    with _alone(FOLDER):
+        return start(SERVICES, FOLDER, os.environ) if arguments == ["start"] else stop(SERVICES, FOLDER)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

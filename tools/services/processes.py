@@ -1,0 +1,85 @@
+"""Servers as processes of this machine: started on a free loopback port, ended by process id."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from tools.services.service import PATIENCE, Running, Service, Unavailable, answers_in_time
+
+#: Another process may take a free port before the server does; then the next one is tried.
+TRIES = 3
+#: Kept, since a Popen that is collected warns that its process still runs; here that is the purpose.
+_spawned: list[subprocess.Popen[bytes]] = []
+
+
+def start(service: Service, program: str, folder: Path) -> Running:
+    for _ in range(TRIES):
+        running = _attempt(service, program, folder)
+        if running is not None:
+            return running
+    raise Unavailable(f"{program} did not come up; its output is in {folder / 'log'}")
+
+
+def _attempt(service: Service, program: str, folder: Path) -> Running | None:
+    port = _free_port()
+    process = _spawn(service.command(program, port, folder), folder)
+    url = service.url("127.0.0.1", port)
+    running = Running(url, program, process.pid, _began(process.pid))
+
+    def ended() -> bool:
+        return process.poll() is not None
+
+    # Another server that took the port first would answer too, so ours must live as well.
+    if answers_in_time(service, url, ended) and not ended():
+        return running
+    stop(running)
+    return None
+
+
+def stop(running: Running) -> bool:
+    """End the process if it is still the one that was started, by force after `PATIENCE` seconds; tell whether it was."""
+    if running.pid is None or running.began is None or _began(running.pid) != running.began:
+        return False
+    os.kill(running.pid, signal.SIGTERM)
+    end = time.monotonic() + PATIENCE
+    while _began(running.pid) == running.began:
+        if time.monotonic() > end:
+            os.kill(running.pid, signal.SIGKILL)
+            break
+        time.sleep(0.02)
+    return True
+
+
+def _spawn(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    with (folder / "log").open("ab") as log:
+        # A session of its own: it must outlive this program and a Ctrl-C meant for the tests.
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
+        )
+    _spawned.append(process)
+    return process
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _began(pid: int) -> str | None:
+    """When process `pid` began, or None if there is none (one that has ended and waits for its parent counts as none)."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        # The command, in brackets, may itself hold spaces and brackets.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] == "Z" else fields[19]
+    if Path("/proc/self/stat").exists():
+        return None
+    # Without a /proc (macOS).
+    listed = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return listed.stdout.strip() or None

@@ -1,7 +1,7 @@
 """Every exception celeriac raises, in one tree under `CeleriacError`.
 
-The fields of an error are its `args`, and its text is composed from them. So an error survives pickling (a prefork pipe)
-and Celery's JSON results (which call the class again with the stored `args`) with its fields whole.
+The fields of an error are its `args`, and its text is composed from them. So an error survives pickling (a prefork
+pipe) and Celery's JSON results (which call the class again with the stored `args`) with its fields whole.
 """
 
 from __future__ import annotations
@@ -158,8 +158,8 @@ class LeaseLost(CeleriacError):
 
     def __str__(self) -> str:
         return (
-            f"the lease on task id {self.task_id} (fencing token {self.token}) was lost, so nothing was recorded for it. "
-            "Another worker runs it; if this repeats, look for bodies that hold the GIL longer than celeriac_lease_seconds"
+            f"the lease on task id {self.task_id} (fencing token {self.token}) was lost, so nothing was recorded: "
+            "another worker runs it. If this repeats, look for code that holds the GIL beyond celeriac_lease_seconds"
         )
 
 
@@ -179,8 +179,8 @@ class RedriveRefused(DeadLetterError):
 
     def __str__(self) -> str:
         return (
-            f"task {self.task}: dead letter {self.task_id} is not redriven, since its idempotency key {self.key!r} is held by "
-            f"task id {self.holder_id}. If that one did the work, purge this dead letter; otherwise wait until the key is free"
+            f"task {self.task}: dead letter {self.task_id} is not redriven, since its key {self.key!r} is held "
+            f"by task id {self.holder_id}. If that one did the work, purge this; otherwise wait until the key is free"
         )
 
 

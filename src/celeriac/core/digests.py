@@ -25,8 +25,8 @@ Encode = Callable[[Any], object]
 def digest_of(arguments: Mapping[str, Any], encode: Encode | None = None) -> str:
     """32 hexadecimal digits for the arguments by name, defaults included.
 
-    Raises for values that have no stable form: TypeError for an open file, ValueError for a list inside itself, and whatever
-    an object's own `__reduce__` or `__json__` raises.
+    Raises for values that have no stable form: TypeError for an open file, ValueError for a list inside itself, and
+    whatever an object's own `__reduce__` or `__json__` raises.
     """
     plain = _plain(arguments, encode, 0)
     return short_hash(json.dumps(plain, sort_keys=True, separators=(",", ":")))

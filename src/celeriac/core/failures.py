@@ -1,4 +1,4 @@
-"""What a failed connection says of the other side: was it ever reached?
+"""How far a failed connection got: whether the other side was ever reached.
 
 The types of the usual clients are matched by the names in the method resolution order of the error's type, so that none
 of them is imported. Where it is not certain that nothing was sent, the answer counts as lost: a retry that was not made
@@ -135,7 +135,9 @@ _LIBPQ_CONNECTING = re.compile(
     r"connection to server .* failed:|could not connect to server|connection failed:|connection timeout expired"
     r"|could not translate host name|failed to resolve host|couldn't get a connection"
 )
-_SERVER_NOT_READY = re.compile(r"starting up|shutting down|too many clients|connection slots|not yet accepting connections")
+_SERVER_NOT_READY = re.compile(
+    r"starting up|shutting down|too many clients|connection slots|not yet accepting connections"
+)
 
 
 def _postgres(error: BaseException, _seen: Seen) -> Verdict:
@@ -256,7 +258,9 @@ RULES: dict[str, ConnectionFailure | Judge | None] = {
     **_of("kombu.exceptions", _inside(LOST), "OperationalError"),
     **_of("amqp.exceptions", LOST, "RecoverableConnectionError"),
     **_of("botocore.exceptions", NEVER, "EndpointConnectionError ConnectTimeoutError ProxyConnectionError"),
-    **_of("botocore.exceptions", LOST, "ReadTimeoutError ConnectionClosedError IncompleteReadError ResponseStreamingError"),
+    **_of(
+        "botocore.exceptions", LOST, "ReadTimeoutError ConnectionClosedError IncompleteReadError ResponseStreamingError"
+    ),
     **_of("botocore.exceptions", _inside(LOST), "ConnectionError"),
     **_of("botocore.exceptions", _inside(None), "HTTPClientError SSLError"),
     **_of("grpc", _grpc, "RpcError"),

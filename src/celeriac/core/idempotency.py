@@ -28,9 +28,10 @@ KeyFunction = Callable[..., object]
 class KeyTemplate:
     """What makes the key of each call of one task.
 
-    `template` is text such as `"charge:{order_id}"`, whose fields are names of the task's parameters, or a function that is
-    called with those bound and defaulted arguments that its own parameters name. `signature` is the task's, without `self`.
-    Raises `OptionError` for a template that cannot work, so that this is told where the task is declared.
+    `template` is text such as `"charge:{order_id}"`, whose fields are names of the task's parameters, or a function
+    that is called with those bound and defaulted arguments that its own parameters name. `signature` is the task's,
+    without `self`. Raises `OptionError` for a template that cannot work, so that this is told where the task is
+    declared.
     """
 
     def __init__(self, task: str, template: str | KeyFunction, signature: Signature) -> None:
@@ -39,7 +40,10 @@ class KeyTemplate:
         self._make = _compiled(task, template, signature)
 
     def render(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-        """The key of this call, at most 512 characters. Raises `ArgumentError` naming the argument no key can be made of."""
+        """The key of this call, at most 512 characters.
+
+        Raises `ArgumentError` naming the argument no key can be made of.
+        """
         bound = _bind(self.task, self.signature, args, kwargs)
         return _shortened(self._make(bound.arguments))
 
@@ -98,7 +102,9 @@ class _Template:
         self.escaped = _separators(task, template, self.parts)
 
     def __call__(self, arguments: Mapping[str, Any]) -> str:
-        return "".join(literal + (self._text(name, arguments[name]) if name is not None else "") for literal, name in self.parts)
+        return "".join(
+            literal + (self._text(name, arguments[name]) if name is not None else "") for literal, name in self.parts
+        )
 
     def _text(self, name: str, value: object) -> str:
         text = _key_text(self.task, name, value)
@@ -150,10 +156,12 @@ def _separators(task: str, template: str, parts: _Parts) -> dict[int, str]:
     """What may not be found bare in a text value, lest "a:b" and "c" make the key of "a" and "b:c"."""
     marks = {"%"}
     for (_, before), (literal, name) in pairwise(part for part in parts if part[1] is not None):
-        found = [character for character in literal if character.isascii() and not (character.isalnum() or character == "%")]
+        found = [
+            character for character in literal if character.isascii() and not (character.isalnum() or character == "%")
+        ]
         if not found:
-            problem = f"nothing parts {{{before}}} from {{{name}}}, and different arguments would make one key; put a ':' between"
-            raise OptionError(task, OPTION, f"template {template!r}: {problem}")
+            problem = f"nothing parts {{{before}}} from {{{name}}}, so different arguments would make one key"
+            raise OptionError(task, OPTION, f"template {template!r}: {problem}; put a ':' between them")
         marks.add(found[0])
     return {ord(mark): f"%{ord(mark):02X}" for mark in marks} if len(marks) > 1 else {}
 
@@ -218,10 +226,14 @@ def _key_text(task: str, name: str, value: object) -> str:
         value = value.value
     text = _plain_text(value)
     if text is None:
-        problem = f"a {type(value).__name__} makes no stable text for the idempotency key; give a function of the arguments"
+        problem = (
+            f"a {type(value).__name__} makes no stable text for the idempotency key; give a function of the arguments"
+        )
         raise ArgumentError(task, name, problem)
     if not text.strip():
-        problem = f"it is {value!r}, so different calls would share the idempotency key; give it a value, or use another"
+        problem = (
+            f"it is {value!r}, so different calls would share the idempotency key; give it a value, or use another"
+        )
         raise ArgumentError(task, name, problem)
     return text
 

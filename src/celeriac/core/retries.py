@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from celeriac.core.failures import ConnectionFailure, connection_failure
 from celeriac.errors import OptionError
@@ -28,10 +28,10 @@ def no_exception(_error: BaseException) -> bool:
 class Retries:
     """When a failed task is tried again.
 
-    `max_retries` counts as Celery does: 3 means up to 4 runs, and None means for ever. The n-th retry (from 0) waits up to
-    `backoff * 2**n` seconds, never over `cap` seconds; with `jitter` it waits a random part of that, so that tasks that
-    failed together do not come back together. `on` says which errors are worth it: exception types, or a function of the
-    error; every `Exception` by default. Raises ValueError or TypeError for what cannot be meant.
+    `max_retries` counts as Celery does: 3 means up to 4 runs, and None means for ever. The n-th retry (from 0) waits up
+    to `backoff * 2**n` seconds, never over `cap` seconds; with `jitter` it waits a random part of that, so that tasks
+    that failed together do not come back together. `on` says which errors are worth it: exception types, or a function
+    of the error; every `Exception` by default. Raises ValueError or TypeError for what cannot be meant.
     """
 
     max_retries: int | None = 3
@@ -41,12 +41,11 @@ class Retries:
     on: Predicate | type[BaseException] | tuple[type[BaseException], ...] = any_exception
 
     def __post_init__(self) -> None:
-        count = self.max_retries
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
-            raise ValueError(f"Retries(max_retries={count!r}): a whole number from 0, or None for no limit")
+        if self.max_retries is not None and not _is_count(self.max_retries):
+            raise ValueError(f"Retries(max_retries={self.max_retries!r}): a whole number from 0, or None for no limit")
         if not 0 < self.backoff <= self.cap:
             raise ValueError(f"Retries(backoff={self.backoff!r}, cap={self.cap!r}): seconds, with 0 < backoff <= cap")
-        if not (callable(self.on) or _are_types(self.on)):
+        if not _tells_errors(self.on):
             raise TypeError(f"Retries(on={self.on!r}): exception types, or a function of the error that returns a bool")
 
     def covers(self, error: BaseException) -> bool:
@@ -65,8 +64,14 @@ class Undeclared(Retries):
     """The policy of a task that declares none: connection failures only, and a lost answer only under a key."""
 
 
-def _are_types(on: object) -> bool:
-    return isinstance(on, tuple) and all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in on)
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _tells_errors(on: object) -> bool:
+    if isinstance(on, tuple):
+        return all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in on)
+    return callable(on)
 
 
 #: Nothing declared, and `retries=False`.
@@ -103,8 +108,8 @@ def decide(
 ) -> Decision:
     """What follows a failed attempt.
 
-    `retries` is how many came before (0 after the first run), `keyed` whether the task runs under an idempotency key, and
-    `now` the time in seconds since the epoch.
+    `retries` is how many came before (0 after the first run), `keyed` whether the task runs under an idempotency key,
+    and `now` the time in seconds since the epoch.
     """
     reason = _reason(policy, error, keyed)
     if reason is None:
@@ -125,8 +130,8 @@ def _reason(policy: Retries, error: BaseException, keyed: bool) -> str | None:
 def policy_of(task: str, option: object, *, undeclared: Retries = UNDECLARED) -> Retries:
     """The policy that a task's `retries=` stands for.
 
-    None: nothing declared, so `undeclared`. False: off. A number: that many retries, for every `Exception`. A `Retries`:
-    itself. Raises `OptionError` for anything else.
+    None: nothing declared, so `undeclared`. False: off. A number: that many retries, for every `Exception`. A
+    `Retries`: itself. Raises `OptionError` for anything else.
     """
     if option is None:
         return undeclared
@@ -134,6 +139,6 @@ def policy_of(task: str, option: object, *, undeclared: Retries = UNDECLARED) ->
         return option
     if option is False:
         return OFF
-    if isinstance(option, int) and option is not True and option >= 0:
+    if _is_count(option):
         return Retries(max_retries=option, backoff=undeclared.backoff, cap=undeclared.cap, jitter=undeclared.jitter)
     raise OptionError(task, "retries", f"{option!r} is neither a number from 0, False, nor a celeriac Retries(...)")

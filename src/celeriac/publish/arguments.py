@@ -21,7 +21,7 @@ _JSON_KEYS = (str, int, float, bool, type(None))
 _LONGEST_KEY = 40
 
 
-class UnsendableArgument(ArgumentError, EncodeError):
+class UnsendableArgument(ArgumentError, EncodeError):  # type: ignore[misc]  # kombu is Any
     """An argument that cannot be sent, or should not be: `except EncodeError` catches it as it catches Celery's own."""
 
 
@@ -40,9 +40,9 @@ def check_arguments(
 ) -> None:
     """Refuse what cannot be sent, before anything has looked at it, so that no lazy object is loaded.
 
-    `parameters` are the names of the task's positional parameters, for the message. Under a `serializer` other than JSON,
-    which may carry anything, only what belongs to this process or would be stale is refused; there `refuse=False` warns
-    instead. Raises `UnsendableArgument` naming the argument.
+    `parameters` are the names of the task's positional parameters, for the message. Under a `serializer` other than
+    JSON, which may carry anything, only what belongs to this process or would be stale is refused; there `refuse=False`
+    warns instead. Raises `UnsendableArgument` naming the argument.
     """
     search = _Search(strict=serializer in (None, "json"))
     try:

@@ -74,7 +74,9 @@ def _mapped(value: Any) -> Remedy | None:
     attribute = _sqlalchemy_key(value)
     # Without an identity it was never flushed; with one, its key may be expired and not in memory.
     unsaved = getattr(_loaded(value, "_sa_instance_state"), "key", ...) is None
-    return _row_of_a_table(value, "SQLAlchemy mapped instance", attribute, None if unsaved else _loaded(value, attribute))
+    return _row_of_a_table(
+        value, "SQLAlchemy mapped instance", attribute, None if unsaved else _loaded(value, attribute)
+    )
 
 
 def _peewee(value: Any) -> Remedy | None:
@@ -89,7 +91,9 @@ _LOAD = "load it in the task: what is sent along would be stale by the time it r
 def _row_of_a_table(value: Any, what: str, attribute: str, key: object) -> Remedy:
     shown = f" {attribute}={key}" if isinstance(key, int) else ""
     unsaved = f" (it has no {attribute} yet: save it first)" if key is None else ""
-    return Remedy(f"a {what}, <{type_name(value)}{shown}>", f"{{0}}.{attribute}{unsaved}, not <{type_name(value)}>, and {_LOAD}")
+    return Remedy(
+        f"a {what}, <{type_name(value)}{shown}>", f"{{0}}.{attribute}{unsaved}, not <{type_name(value)}>, and {_LOAD}"
+    )
 
 
 def _loaded(value: Any, attribute: str) -> object:
@@ -98,14 +102,15 @@ def _loaded(value: Any, attribute: str) -> object:
 
 
 def _django_key(value: Any) -> str:
-    return str(getattr(getattr(type(value)._meta, "pk", None), "attname", ""))
+    meta = type(value)._meta  # noqa: SLF001  a public name, in Django
+    return str(getattr(getattr(meta, "pk", None), "attname", ""))
 
 
 def _sqlalchemy_key(value: Any) -> str:
     try:
         mapper = type(value).__mapper__
         return str(mapper.get_property_by_column(mapper.primary_key[0]).key)
-    except Exception:  # only the wording depends on it
+    except Exception:  # noqa: BLE001  whatever a mapping raises, only the wording depends on it
         return "id"
 
 
@@ -116,7 +121,9 @@ def _lazy_rows(value: Any) -> Remedy | None:
 _LAZY_ROWS = {
     "django.db.models.query.QuerySet": Remedy("a Django QuerySet", 'list({0}.values_list("pk", flat=True))'),
     "django.db.models.manager.BaseManager": Remedy("a Django manager", "the primary keys of the rows the task is for"),
-    "django.utils.functional.LazyObject": Remedy("a lazy Django object, as request.user is", "{0}.pk, and load it in the task"),
+    "django.utils.functional.LazyObject": Remedy(
+        "a lazy Django object, as request.user is", "{0}.pk, and load it in the task"
+    ),
     "sqlalchemy.orm.query.Query": Remedy("a SQLAlchemy query", "the primary keys of its rows"),
     "sqlalchemy.engine.result.Result": Remedy("a SQLAlchemy result", "a list of plain values from its rows"),
 }
@@ -137,7 +144,9 @@ def _connection(value: Any) -> Remedy | None:
     """By the DB-API's methods, and the clients' names: what their instances do is not needed."""
     is_dbapi = _has(value, "cursor", "commit") or _has(value, "execute", "fetchone")
     if is_dbapi or any(name.startswith(_CLIENTS) for name in _names(value)):
-        return Remedy(f"an open connection or what belongs to one, {type_name(value)}", "nothing, and open one in the task")
+        return Remedy(
+            f"an open connection or what belongs to one, {type_name(value)}", "nothing, and open one in the task"
+        )
     return None
 
 
@@ -162,7 +171,9 @@ _CLIENTS = (
 )
 
 
-_PROCESS_BOUND = frozenset({"_thread", "threading", "_asyncio", "asyncio", "multiprocessing", "_multiprocessing", "concurrent"})
+_PROCESS_BOUND = frozenset(
+    {"_thread", "threading", "_asyncio", "asyncio", "multiprocessing", "_multiprocessing", "concurrent"}
+)
 
 
 def _of_this_process(value: Any) -> Remedy | None:
@@ -184,7 +195,9 @@ def _running(value: Any) -> Remedy | None:
 def _nameless(value: Any) -> Remedy | None:
     """Pickle sends functions by their name."""
     if isinstance(value, types.FunctionType) and "<" in value.__qualname__:
-        return Remedy(f"a function that only exists here, {value.__qualname__}", "data, and have the task call the function")
+        return Remedy(
+            f"a function that only exists here, {value.__qualname__}", "data, and have the task call the function"
+        )
     return None
 
 
@@ -259,11 +272,15 @@ _BY_NAME = {
     "starlette.requests.HTTPConnection": Remedy("a request", "what the task needs of it, such as {0}.path_params"),
     "numpy.generic": Remedy("a NumPy scalar", "{0}.item()"),
     "numpy.ndarray": Remedy("a NumPy array", "{0}.tolist(), or store a large one and pass where"),
-    "pandas.core.frame.DataFrame": Remedy("a DataFrame", "where it is stored, or {0}.to_dict('records') for a small one"),
+    "pandas.core.frame.DataFrame": Remedy(
+        "a DataFrame", "where it is stored, or {0}.to_dict('records') for a small one"
+    ),
     "pandas.core.series.Series": Remedy("a Series", "where it is stored, or {0}.tolist() for a small one"),
 }
 
 
 def _unknown(value: Any) -> Remedy:
     taught = "give its class a __json__ method, or register it with kombu.utils.json.register_type"
-    return Remedy(f"an object of type {type(value).__module__}.{type_name(value)}", f"plain data made from it; or {taught}")
+    return Remedy(
+        f"an object of type {type(value).__module__}.{type_name(value)}", f"plain data made from it; or {taught}"
+    )

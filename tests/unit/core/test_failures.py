@@ -90,7 +90,11 @@ def _installed(name: str) -> type | None:
     ("name", "args", "expected"),
     [
         ("redis.exceptions.ConnectionError", ("Error 111 connecting to localhost:6379. Connection refused.",), NEVER),
-        ("redis.exceptions.ConnectionError", ("Error -2 connecting to nowhere:6379. Name or service not known.",), NEVER),
+        (
+            "redis.exceptions.ConnectionError",
+            ("Error -2 connecting to nowhere:6379. Name or service not known.",),
+            NEVER,
+        ),
         ("redis.exceptions.TimeoutError", ("Timeout connecting to server",), NEVER),
         ("redis.exceptions.ConnectionError", ("No connection available.",), NEVER),
         ("redis.exceptions.ConnectionError", ("Connection closed by server.",), LOST),
@@ -157,7 +161,9 @@ def test_sqlstate(name: str, field: str, state: str, expected: ConnectionFailure
     assert connection_failure(error) is expected
 
 
-@pytest.mark.parametrize(("status", "expected"), [("UNAVAILABLE", LOST), ("DEADLINE_EXCEEDED", LOST), ("NOT_FOUND", None)])
+@pytest.mark.parametrize(
+    ("status", "expected"), [("UNAVAILABLE", LOST), ("DEADLINE_EXCEEDED", LOST), ("NOT_FOUND", None)]
+)
 def test_grpc(status: str, expected: ConnectionFailure | None) -> None:
     inactive = kind("grpc._channel._InactiveRpcError", kind("grpc.RpcError"))("rpc failed")
     inactive.code = lambda: SimpleNamespace(name=status)  # type: ignore[attr-defined]
@@ -169,12 +175,16 @@ REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "refused")
 RESET = ConnectionResetError(errno.ECONNRESET, "reset")
 
 
-@pytest.mark.parametrize(("inner", "expected"), [(REFUSED, NEVER), (RESET, LOST), (ValueError("what"), LOST), (None, LOST)])
+@pytest.mark.parametrize(
+    ("inner", "expected"), [(REFUSED, NEVER), (RESET, LOST), (ValueError("what"), LOST), (None, LOST)]
+)
 @pytest.mark.parametrize(
     "wrap",
     [
         lambda inner: make("requests.exceptions.ConnectionError", inner, bases=(OSError,)),
-        lambda inner: make("requests.exceptions.ConnectionError", make("urllib3.exceptions.MaxRetryError", reason=inner)),
+        lambda inner: make(
+            "requests.exceptions.ConnectionError", make("urllib3.exceptions.MaxRetryError", reason=inner)
+        ),
         lambda inner: make("kombu.exceptions.OperationalError", str(inner), __cause__=inner),
         lambda inner: make("elastic_transport.ConnectionError", "failed", errors=(inner,)),
         lambda inner: make("elasticsearch.exceptions.ConnectionError", "N/A", "failed", inner),
@@ -198,7 +208,9 @@ def test_wrapper(wrap: Make, inner: BaseException | None, expected: ConnectionFa
         lambda inner: make("shop.A", __cause__=make("shop.B", __cause__=inner)),
     ],
 )
-def test_wrapper_that_says_nothing_of_itself(wrap: Make, inner: BaseException, expected: ConnectionFailure | None) -> None:
+def test_wrapper_that_says_nothing_of_itself(
+    wrap: Make, inner: BaseException, expected: ConnectionFailure | None
+) -> None:
     assert connection_failure(wrap(inner)) is expected
 
 
@@ -230,8 +242,14 @@ def test_what_was_being_handled_is_no_reason() -> None:
 def test_a_refused_certificate_is_permanent() -> None:
     certificate = make("ssl.SSLCertVerificationError", "expired", bases=(OSError,))
     assert connection_failure(certificate) is None
-    assert connection_failure(caused(make("httpx.ConnectError"), caused(make("httpcore.ConnectError"), certificate))) is None
-    assert connection_failure(make("requests.exceptions.SSLError", make("urllib3.exceptions.SSLError", certificate))) is None
+    assert (
+        connection_failure(caused(make("httpx.ConnectError"), caused(make("httpcore.ConnectError"), certificate)))
+        is None
+    )
+    assert (
+        connection_failure(make("requests.exceptions.SSLError", make("urllib3.exceptions.SSLError", certificate)))
+        is None
+    )
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="the built-in groups came with 3.11")

@@ -287,7 +287,9 @@ def test_lost_answer(call: Call, hanging_up: int) -> None:
 
 def test_exhausted_pools_have_sent_nothing(silent: int) -> None:
     sqlalchemy = pytest.importorskip("sqlalchemy")
-    engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.05)
+    engine = sqlalchemy.create_engine(
+        "sqlite://", poolclass=sqlalchemy.QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.05
+    )
     with engine.connect():
         assert connection_failure(_raised(lambda *_: engine.connect(), "", 0)) is NEVER
     engine.dispose()
@@ -315,7 +317,9 @@ def test_asyncio_joins_several_addresses_into_one_error(refusing: int) -> None:
         loop = asyncio.get_running_loop()
 
         async def two_addresses(*_: object, **__: object) -> list[tuple[Any, ...]]:
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, refusing)) for host in ("127.0.0.1", "127.0.0.2")]
+            return [
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, refusing)) for host in ("127.0.0.1", "127.0.0.2")
+            ]
 
         loop.getaddrinfo = two_addresses  # type: ignore[method-assign]
         return await loop.create_connection(asyncio.Protocol, "shop.example", refusing)

@@ -97,7 +97,10 @@ def test_a_value_has_the_same_text_before_and_after_the_broker(value: object, te
 @pytest.mark.parametrize(
     ("template", "said"),
     [
-        ("charge:{order_idd}", r"field \{order_idd\}: the task has no parameter of that name.*did you mean \{order_id\}\?"),
+        (
+            "charge:{order_idd}",
+            r"field \{order_idd\}: the task has no parameter of that name.*did you mean \{order_id\}\?",
+        ),
         ("charge:{nothing}", r"field \{nothing\}: .*it has: order_id, country, extra, note, more"),
         ("charge:{more}", r"field \{more\}: \*\*more.* takes any number of values"),
         ("charge:{extra}", r"field \{extra\}: \*extra.* takes any number of values"),
@@ -157,7 +160,9 @@ def test_a_long_key_keeps_its_beginning_and_a_hash_of_the_whole() -> None:
     assert len(key(lambda order_id: order_id, "x" * 600)) == MOST_CHARACTERS
 
 
-texts = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip) | st.text(":-%2A5D/ b", min_size=1).filter(str.strip)
+texts = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip) | st.text(":-%2A5D/ b", min_size=1).filter(
+    str.strip
+)
 
 
 @pytest.mark.parametrize("template", ["{a}:{b}", "{b}:{a}", "x{a} - {b}", "{a}and-or{b}/", "{a}::{b}", "%{a}.%.{b}%"])
@@ -256,8 +261,32 @@ def test_the_same_call_has_the_same_digest(one: str, other: str) -> None:
 
 
 def test_different_calls_have_different_digests() -> None:
-    values = [1, "1", 1.5, True, None, [], {}, "", [1], [[1]], {"1": 1}, b"1", date(2026, 1, 1), datetime(2026, 1, 1), time(1)]
-    values += [Decimal(1), Decimal("1.0"), uuid.UUID(int=1), {1, 2}, "2026-01-01", MOMENT, MOMENT + timedelta(seconds=1)]
+    values = [
+        1,
+        "1",
+        1.5,
+        True,
+        None,
+        [],
+        {},
+        "",
+        [1],
+        [[1]],
+        {"1": 1},
+        b"1",
+        date(2026, 1, 1),
+        datetime(2026, 1, 1),
+        time(1),
+    ]
+    values += [
+        Decimal(1),
+        Decimal("1.0"),
+        uuid.UUID(int=1),
+        {1, 2},
+        "2026-01-01",
+        MOMENT,
+        MOMENT + timedelta(seconds=1),
+    ]
     assert len({digest(value) for value in values}) == len(values)
 
 
@@ -274,7 +303,9 @@ scalars = (
     | st.decimals(allow_nan=False)
     | st.uuids()
 )
-plain = st.recursive(scalars, lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner))
+plain = st.recursive(
+    scalars, lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner)
+)
 
 
 def marked(value: object) -> bool:
@@ -338,7 +369,9 @@ def test_digests_are_the_same_in_every_process() -> None:
 
 def _run(program: str, seed: str) -> str:
     environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    ).stdout
 
 
 def test_the_recorded_digest_of_a_call() -> None:

@@ -62,7 +62,9 @@ def test_decide(option: object, error: BaseException, keyed: bool, retries: int,
 @given(st.integers(0, 10**6), st.floats(0.01, 600), st.floats(0, 1, exclude_max=True))
 def test_a_wait_is_jittered_over_its_whole_length_and_capped(retries: int, backoff: float, chance: float) -> None:
     policy = Retries(None, backoff=backoff)
-    assert policy.delay(retries, lambda: chance) == pytest.approx(chance * min(600.0, backoff * 2.0 ** min(retries, 64)))
+    assert policy.delay(retries, lambda: chance) == pytest.approx(
+        chance * min(600.0, backoff * 2.0 ** min(retries, 64))
+    )
 
 
 def test_without_jitter_the_dice_are_not_thrown() -> None:

@@ -1,0 +1,28 @@
+"""What is configured, where it comes from, and why its default is what it is."""
+
+from celeriac.settings.names import check_names, check_option_names
+from celeriac.settings.own import OwnSettings, read_own
+from celeriac.settings.policy import BrokerCapabilities, Default, Policy, PolicyDefaults, capabilities_of, defaults_for
+from celeriac.settings.reference import defaults_reference
+from celeriac.settings.sources import PRECEDENCE, explain
+from celeriac.settings.urls import SQLiteURL, absolute_url, sqlite_url, sqlite_url_path
+
+__all__ = [
+    "PRECEDENCE",
+    "BrokerCapabilities",
+    "Default",
+    "OwnSettings",
+    "Policy",
+    "PolicyDefaults",
+    "SQLiteURL",
+    "absolute_url",
+    "capabilities_of",
+    "check_names",
+    "check_option_names",
+    "defaults_for",
+    "defaults_reference",
+    "explain",
+    "read_own",
+    "sqlite_url",
+    "sqlite_url_path",
+]

@@ -1,0 +1,158 @@
+"""celeriac's own settings, which live in the same configuration as Celery's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from typing import Any
+
+from celeriac.core.retries import Retries, Undeclared
+from celeriac.errors import SettingsError
+
+PREFIX = "celeriac_"
+DAY = 86_400.0
+_MISSING: Any = object()
+
+
+def _setting(default: Any, unit: str, reason: str, *, least: float = 0.0, none: str = "") -> Any:
+    """`none` says what None means, where it may be given."""
+    return field(default=default, metadata={"unit": unit, "reason": reason, "least": least, "none": none})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnSettings:
+    """Each field is the setting `celeriac_<field>`; its metadata holds unit, reason and bounds."""
+
+    lease_seconds: float = _setting(
+        30.0,
+        "seconds",
+        "How long a silent worker keeps its messages: the wait before a dead one's tasks run elsewhere.",
+        least=1.0,
+    )
+    renew_seconds: float = _setting(
+        10.0, "seconds", "A third of the lease, so that one renewal may fail and none is lost.", least=0.1
+    )
+    max_crashes: int = _setting(
+        3, "crashes", "A task under which worker processes die this often is buried, and its neighbours live.", least=1
+    )
+    idempotency_ttl: float = _setting(
+        DAY,
+        "seconds",
+        "How long a key stays taken after its task succeeded; a day covers the repeats of clients and crons.",
+    )
+    max_retries: int = _setting(3, "retries", "For tasks that declare nothing: 4 runs, as Celery counts them.")
+    retry_backoff: float = _setting(
+        5.0,
+        "seconds",
+        "The longest first wait of such a task, doubled each time: long enough for a service to restart.",
+        least=0.01,
+    )
+    retry_backoff_max: float = _setting(600.0, "seconds", "No wait is longer.", least=0.01)
+    publish_timeout: float = _setting(
+        10.0, "seconds", "delay() gives up on a store that stays locked or full, and says so.", least=0.1
+    )
+    history_expires: float = _setting(
+        7 * DAY, "seconds", "How long each attempt's time, worker, error and traceback are kept.", least=1.0
+    )
+    dead_letter_expires: float | None = _setting(
+        None, "seconds", "What gave up stays until it is redriven or purged.", least=1.0, none="for ever"
+    )
+    revoke_expires: float = _setting(
+        30 * DAY, "seconds", "How long a revoked id is refused, for tasks that wait that long.", least=1.0
+    )
+    maintenance_seconds: float = _setting(
+        10.0, "seconds", "How often each worker prunes what expired and reclaims what was orphaned.", least=0.1
+    )
+    refuse_unsafe_pickle: bool | None = _setting(
+        None,
+        "yes or no",
+        "Model instances and the like under pickle are stale when the task runs.",
+        none='yes under defaults="safe", a warning under defaults="celery"',
+    )
+
+    def undeclared_retries(self) -> Retries:
+        """The policy of a task that declares none."""
+        return Undeclared(self.max_retries, backoff=self.retry_backoff, cap=self.retry_backoff_max)
+
+
+OWN_NAMES = frozenset(PREFIX + own.name for own in fields(OwnSettings))
+
+
+def read_own(conf: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> OwnSettings:
+    """The settings as given: by the environment (`CELERIAC_LEASE_SECONDS`), else by `conf`, else the default.
+
+    `conf` is the app's, or any mapping; both `celeriac_lease_seconds` and `CELERIAC_LEASE_SECONDS` are read. Raises
+    `SettingsError` for a value that is of the wrong type, out of bounds, or at odds with another.
+    """
+    environ = os.environ if environ is None else environ
+    given = {own.name: _given(own.name, own.metadata, conf, environ) for own in fields(OwnSettings)}
+    settings = OwnSettings(**{name: value for name, value in given.items() if value is not _MISSING})
+    _check_together(settings)
+    return settings
+
+
+def _given(name: str, metadata: Mapping[str, Any], conf: Mapping[str, Any], environ: Mapping[str, str]) -> Any:
+    setting = PREFIX + name
+    text = environ.get(setting.upper())
+    if text is not None:
+        return _checked(setting.upper(), name, _parsed(text), metadata)
+    for key in (setting, setting.upper()):
+        value = conf.get(key, _MISSING)
+        if value is not _MISSING:
+            return _checked(key, name, value, metadata)
+    return _MISSING
+
+
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "none": None, "": None}
+
+
+def _parsed(text: str) -> object:
+    """An environment variable's text as the value it stands for."""
+    word = text.strip().lower()
+    if word in _WORDS:
+        return _WORDS[word]
+    try:
+        number = float(word)
+    except ValueError:
+        return text
+    return int(number) if number.is_integer() else number
+
+
+def _checked(setting: str, name: str, value: object, metadata: Mapping[str, Any]) -> Any:
+    kind = str(OwnSettings.__annotations__[name])
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if value is None and metadata["none"]:
+        return None
+    if kind.startswith("bool"):
+        return _bool(setting, value)
+    return _number(setting, value, metadata, whole=kind.startswith("int"))
+
+
+def _bool(setting: str, value: object) -> bool:
+    if isinstance(value, bool) or value in (0, 1):
+        return bool(value)
+    raise SettingsError(setting, f"{value!r} is neither true nor false")
+
+
+def _number(setting: str, value: object, metadata: Mapping[str, Any], *, whole: bool) -> float:
+    least, unit = metadata["least"], metadata["unit"]
+    wanted = f"a {'whole ' if whole else ''}number of {unit}, at least {least:g}"
+    wanted += f", or None: {metadata['none']}" if metadata["none"] else ""
+    fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not fits or not least <= value < float("inf"):  # type: ignore[operator]
+        raise SettingsError(setting, f"{value!r} is not {wanted}")
+    return value if whole else float(value)  # type: ignore[arg-type,return-value]
+
+
+def _check_together(settings: OwnSettings) -> None:
+    if settings.renew_seconds > settings.lease_seconds / 2:
+        problem = f"{settings.renew_seconds:g} is over half of celeriac_lease_seconds ({settings.lease_seconds:g})"
+        raise SettingsError(
+            "celeriac_renew_seconds", f"{problem}, so one late renewal would lose every running task's lease"
+        )
+    if settings.retry_backoff > settings.retry_backoff_max:
+        problem = f"{settings.retry_backoff:g} is over celeriac_retry_backoff_max ({settings.retry_backoff_max:g})"
+        raise SettingsError("celeriac_retry_backoff", problem)

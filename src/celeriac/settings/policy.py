@@ -1,0 +1,209 @@
+"""The default policy: what celeriac sets where the user sets nothing, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from celeriac.settings.urls import absolute_url, is_sqlite
+
+Policy = Literal["safe", "celery"]
+SAFE: frozenset[Policy] = frozenset({"safe"})
+BOTH: frozenset[Policy] = frozenset({"safe", "celery"})
+
+_OURS = frozenset({"sqlite", "postgresql", "redis+streams"})
+_AMQP = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq"})
+_REDIS = frozenset({"redis", "rediss", "sentinel"})
+_ALIASES = {"postgres": "postgresql", "rediss+streams": "redis+streams", "py-amqp": "pyamqp"}
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerCapabilities:
+    """What a broker guarantees.
+
+    `renews`: a living worker keeps its message however long the task runs. `counts_deliveries`: a message that kills
+    its worker can be told from one that was delivered for the first time. `quorum`: its queues are RabbitMQ's quorum
+    queues.
+    """
+
+    scheme: str
+    renews: bool = False
+    counts_deliveries: bool = False
+    quorum: bool = False
+    url: str = ""
+
+    @property
+    def ours(self) -> bool:
+        """Whether celeriac's own transport serves it."""
+        return self.scheme in _OURS
+
+    @property
+    def late_acks(self) -> bool:
+        """Whether acknowledging after the task neither repeats a long task nor loops on a deadly one."""
+        return self.renews and self.counts_deliveries
+
+
+def capabilities_of(url: object, *, quorum: bool = False) -> BrokerCapabilities:
+    """What the broker behind a URL, or a transport name, guarantees.
+
+    Of several URLs, in a list or parted by `;`, the first counts. `quorum` is whether `task_default_queue_type` says
+    so.
+    """
+    text = _first_url(url)
+    scheme = text.partition(":")[0].lower()
+    scheme = _ALIASES.get(scheme, scheme)
+    if scheme in _OURS:
+        return BrokerCapabilities(scheme, renews=True, counts_deliveries=True, url=text)
+    if scheme in _AMQP:
+        # A message stays with its connection; only quorum queues count how often it was delivered.
+        return BrokerCapabilities(scheme, renews=True, counts_deliveries=quorum, quorum=quorum, url=text)
+    return BrokerCapabilities(scheme, url=text)
+
+
+def _first_url(url: object) -> str:
+    if isinstance(url, (list, tuple)):
+        url = url[0] if url else ""
+    # Celery's own default where nothing is set.
+    return str(url or "amqp://").split(";")[0].strip()
+
+
+class Facts(NamedTuple):
+    """What a default can depend on."""
+
+    broker: BrokerCapabilities
+    queues_declared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """A condition and its text for the reference."""
+
+    text: str
+    holds: Callable[[Facts], bool]
+
+
+ALWAYS = When("always", lambda _: True)
+OURS = When("sqlite, postgresql, redis+streams", lambda facts: facts.broker.ours)
+SQLITE = When("sqlite", lambda facts: is_sqlite(facts.broker.url))
+LATE_ACKS = When("sqlite, postgresql, redis+streams, quorum queues", lambda facts: facts.broker.late_acks)
+QUORUM = When("quorum queues", lambda facts: facts.broker.quorum)
+REDIS = When("redis, rediss, sentinel", lambda facts: facts.broker.scheme in _REDIS)
+QUEUES_DECLARED = When("task_queues is set", lambda facts: facts.queues_declared)
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """One setting's value, why, on which brokers, and under which policies.
+
+    A callable value is made from the broker.
+    """
+
+    setting: str
+    value: Any
+    reason: str
+    when: When = ALWAYS
+    policies: frozenset[Policy] = SAFE
+
+    def value_for(self, broker: BrokerCapabilities) -> Any:
+        return self.value(broker) if callable(self.value) else self.value
+
+
+def _same_file(broker: BrokerCapabilities) -> str:
+    return absolute_url(broker.url)
+
+
+DEFAULTS: tuple[Default, ...] = (
+    Default(
+        "result_backend",
+        _same_file,
+        "Results, history and dead letters belong in the broker's file: one transaction settles them with the ack.",
+        SQLITE,
+        BOTH,
+    ),
+    Default(
+        "broker_pool_acquire_timeout",
+        10.0,
+        "A web request that waits for ever for a broker connection takes its thread with it.",
+        policies=BOTH,
+    ),
+    Default(
+        "broker_transport_options",
+        {"socket_timeout": 4.0, "socket_connect_timeout": 4.0, "socket_keepalive": True},
+        "delay() on a broker that takes the connection and never answers ends after two such waits, instead of never.",
+        REDIS,
+        BOTH,
+    ),
+    Default(
+        "task_acks_late",
+        True,
+        "Acknowledged before it ran, a task is lost with its worker.",
+        LATE_ACKS,
+    ),
+    Default(
+        "task_reject_on_worker_lost",
+        True,
+        "Otherwise a task whose child process was killed is acknowledged as failed; a third crash buries it.",
+        LATE_ACKS,
+    ),
+    Default(
+        "task_soft_time_limit",
+        29 * 60.0,
+        "A minute to clean up before the hard limit.",
+    ),
+    Default(
+        "task_time_limit",
+        30 * 60.0,
+        "A task that hangs would hold its worker for ever; what takes longer is better cut into parts.",
+    ),
+    Default(
+        "task_track_started",
+        True,
+        "A running task shows as such and not as PENDING; the mark rides on the settles and costs no write.",
+        OURS,
+    ),
+    Default(
+        "task_create_missing_queues",
+        False,
+        "Where queues are declared, a misspelt one would be made and never consumed.",
+        QUEUES_DECLARED,
+    ),
+    Default(
+        "worker_prefetch_multiplier",
+        1,
+        "The store adapts how much is claimed to how long tasks take; what a worker hoards beyond that only waits.",
+        OURS,
+    ),
+    Default(
+        "worker_proc_alive_timeout",
+        30.0,
+        "A child that takes over 4 seconds to import the project is killed and forked again, without end.",
+    ),
+    Default(
+        "worker_cancel_long_running_tasks_on_connection_loss",
+        True,
+        "RabbitMQ delivers what was unacknowledged again at once, beside the run that lost its connection.",
+        QUORUM,
+    ),
+    Default(
+        "broker_connection_retry_on_startup",
+        True,
+        "Workers and broker start in any order; said explicitly, since Celery warns where it is not.",
+    ),
+)
+
+
+class PolicyDefaults(dict[str, Any]):
+    """The settings of a policy, to be put just above Celery's defaults; `reasons` holds each one's sentence."""
+
+    def __init__(self, chosen: dict[str, Any], reasons: dict[str, str]) -> None:
+        super().__init__(chosen)
+        self.reasons = reasons
+
+
+def defaults_for(policy: Policy, broker: BrokerCapabilities, *, queues_declared: bool = False) -> PolicyDefaults:
+    """What the policy sets for this broker. `queues_declared`: whether the user sets `task_queues`."""
+    facts = Facts(broker, queues_declared)
+    chosen = [row for row in DEFAULTS if policy in row.policies and row.when.holds(facts)]
+    values = {row.setting: row.value_for(broker) for row in chosen}
+    return PolicyDefaults(values, {row.setting: row.reason for row in chosen})

@@ -1,0 +1,232 @@
+"""Dead letters as a table, as a page and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from textwrap import indent
+from typing import Any
+
+import click
+
+from celeriac.cli.ages import ago, iso, utc
+from celeriac.cli.text import GAP, Column, harmless, natural_widths, one_line, shorten, table
+from celeriac.core.attempt import AttemptRecord, DeadLetter
+from celeriac.publish.redrive import Contents, contents
+
+#: The burial of a task whose process kept dying is written as an attempt, but nothing ran.
+_BURIAL = "celeriac.errors.PoisonTask"
+
+
+def _red(text: str) -> str:
+    return click.style(text, fg="red")
+
+
+def _dim(text: str) -> str:
+    return click.style(text, dim=True)
+
+
+_FACTS = (
+    Column("ID", right=True, style=lambda text: click.style(text, bold=True)),
+    Column("FAILED"),
+    Column("TASK", least=14, keep_end=True),
+    Column("QUEUE", least=8),
+    Column("REASON", style=lambda text: click.style(text, fg="yellow")),
+    Column("ATTEMPTS", right=True),
+)
+#: An error cut shorter than this says nothing; then it gets a line of its own.
+_LEAST_ERROR = 30
+_ERROR = Column("ERROR", least=_LEAST_ERROR, style=_red)
+
+
+def ran(letter: DeadLetter) -> list[AttemptRecord]:
+    """The attempts that were made to run it, over all its generations, oldest first."""
+    return [attempt for attempt in letter.attempts if attempt.error_type != _BURIAL]
+
+
+def listing(letters: Sequence[DeadLetter], now: float, width: int | None) -> list[str]:
+    """A table of the letters, ``width`` cells wide where that can be."""
+    facts = [_row(letter, now) for letter in letters]
+    errors = [_error(letter.error_type, letter.error) for letter in letters]
+    widths = natural_widths(_FACTS, facts)
+    if width is None or sum(widths) + GAP * len(widths) + _LEAST_ERROR <= width:
+        return table((*_FACTS, _ERROR), [[*row, error] for row, error in zip(facts, errors, strict=True)], width)
+    heading, *lines = table(_FACTS, facts, width)
+    margin = " " * (widths[0] + GAP)
+    below = [margin + _red(shorten(error, max(width - len(margin), 1))) for error in errors]
+    return [heading, *(f"{line}\n{error}" for line, error in zip(lines, below, strict=True))]
+
+
+def _row(letter: DeadLetter, now: float) -> list[str]:
+    return [
+        str(letter.id),
+        ago(now - letter.failed_at),
+        one_line(letter.name or "?"),
+        one_line(letter.queue),
+        one_line(letter.reason),
+        str(len(ran(letter))),
+    ]
+
+
+def _error(error_type: str | None, error: str | None) -> str:
+    name = (error_type or "?").rpartition(".")[2]
+    return one_line(f"{name}: {error}" if error else name)
+
+
+# -- one page
+
+
+def page(letter: DeadLetter, now: float) -> str:
+    """Everything that is known of one dead letter, for people."""
+    said = contents(letter)
+    facts = [*_facts(letter, said, now), *_arguments(said), *_canvas(letter, said)]
+    lines = [click.style(f"Dead letter {letter.id}", bold=True), *_aligned(facts)]
+    lines += ["", click.style("Headers", bold=True), *_aligned(_rest(said))]
+    count = len(ran(letter))
+    lines += ["", click.style(f"Attempts: {count}" if count else "Attempts: none, it never ran", bold=True)]
+    for attempt in letter.attempts:
+        lines += _attempt(attempt, now)
+    if letter.traceback and all(attempt.traceback != letter.traceback for attempt in letter.attempts):
+        lines += ["", click.style("Traceback", bold=True), _traceback(letter.traceback)]
+    return "\n".join(lines)
+
+
+def _aligned(facts: Sequence[tuple[str, str]]) -> Iterator[str]:
+    width = max((len(name) for name, _ in facts), default=0)
+    for name, value in facts:
+        yield f"  {_dim(one_line(name).ljust(width))}  {value}"
+
+
+def _facts(letter: DeadLetter, said: Contents, now: float) -> Iterator[tuple[str, str]]:
+    yield "task", one_line(letter.name or "?")
+    yield "task id", one_line(letter.task_id)
+    yield "generation", str(letter.generation)
+    yield "failed", _moment(letter.failed_at, now)
+    yield "reason", one_line(letter.reason)
+    yield "error", _red(one_line(f"{letter.error_type}: {letter.error}"))
+    yield "queue", f"{one_line(letter.queue)}, priority {letter.priority}"
+    if letter.worker:
+        yield "worker", one_line(letter.worker)
+    if said.key is not None:
+        yield "key", one_line(said.key)
+    if said.headers.get("expires"):
+        yield "expires", one_line(str(said.headers["expires"]))
+
+
+def _arguments(said: Contents) -> Iterator[tuple[str, str]]:
+    if said.unread is None:
+        yield "args", harmless(repr(said.args))
+        yield "kwargs", harmless(repr(said.kwargs))
+        return
+    yield "args", f"{one_line(str(said.headers.get('argsrepr')))}  (as the sender showed them)"
+    yield "kwargs", one_line(str(said.headers.get("kwargsrepr")))
+    yield "body", one_line(said.unread)
+
+
+def _canvas(letter: DeadLetter, said: Contents) -> Iterator[tuple[str, str]]:
+    headers = said.headers
+    if said.chain:
+        yield "chain", f"next {_names(said.chain, ', then ')}"
+    if headers.get("group"):
+        yield "group", one_line(f"{headers['group']}, member {headers.get('group_index')}")
+    if said.chord:
+        yield "chord", f"body {_names([said.chord])}"
+    if said.callbacks:
+        yield "callbacks", _names(said.callbacks)
+    if said.errbacks:
+        yield "errbacks", _names(said.errbacks)
+    for name in ("root_id", "parent_id"):
+        if headers.get(name) not in (None, letter.task_id):
+            yield name.replace("_", " "), one_line(str(headers[name]))
+
+
+def _names(signatures: Sequence[Any], separator: str = ", ") -> str:
+    return one_line(separator.join(_name(signature) for signature in signatures))
+
+
+def _name(signature: Any) -> str:
+    return str(signature.get("task", "?")) if isinstance(signature, dict) else str(signature)
+
+
+def _rest(said: Contents) -> list[tuple[str, str]]:
+    """The headers that say anything, and how the body is written."""
+    told = {name: value for name, value in sorted(said.headers.items()) if value not in (None, [], {}, [None, None])}
+    told["content type"] = said.content_type
+    return [(name, one_line(str(value))) for name, value in told.items()]
+
+
+def _attempt(attempt: AttemptRecord, now: float) -> Iterator[str]:
+    took = "" if attempt.started_at is None else f" after {max(attempt.finished_at - attempt.started_at, 0.0):.3f} s"
+    worker = one_line(attempt.worker or "an unknown worker")
+    yield f"  {_moment(attempt.finished_at, now)}  {attempt.outcome}{took}"
+    yield f"    on {worker}, generation {attempt.generation}"
+    yield f"    {_red(one_line(f'{attempt.error_type}: {attempt.error}'))}"
+    if attempt.traceback:
+        yield _traceback(attempt.traceback)
+
+
+def _traceback(text: str) -> str:
+    lines = (_dim(line) if line.strip() else "" for line in harmless(text).strip("\n").split("\n"))
+    return indent("\n".join(lines), "      ")
+
+
+def _moment(moment: float, now: float) -> str:
+    return f"{utc(moment)} ({ago(now - moment)})"
+
+
+# -- JSON
+
+
+def document(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
+    """One dead letter as JSON data; ``whole`` adds the message's headers, properties and canvas.
+
+    Moments are ISO 8601, UTC. ``args`` and ``kwargs`` are null where the body
+    is not decoded; ``unread`` says why, and the reprs are the sender's.
+    """
+    said = contents(letter)
+    data = {
+        "id": letter.id,
+        "task_id": letter.task_id,
+        "generation": letter.generation,
+        "task": letter.name,
+        "queue": letter.queue,
+        "priority": letter.priority,
+        "reason": letter.reason,
+        "error_type": letter.error_type,
+        "error": letter.error,
+        "traceback": letter.traceback,
+        "worker": letter.worker,
+        "failed_at": iso(letter.failed_at),
+        "key": said.key,
+        "args": said.args,
+        "kwargs": said.kwargs,
+        "argsrepr": said.headers.get("argsrepr"),
+        "kwargsrepr": said.headers.get("kwargsrepr"),
+        "unread": said.unread,
+        "attempts": [_attempt_data(attempt) for attempt in letter.attempts],
+    }
+    return {**data, **_message_data(said)} if whole else data
+
+
+def _attempt_data(attempt: AttemptRecord) -> dict[str, Any]:
+    return {
+        "generation": attempt.generation,
+        "started_at": iso(attempt.started_at),
+        "finished_at": iso(attempt.finished_at),
+        "worker": attempt.worker,
+        "outcome": attempt.outcome,
+        "error_type": attempt.error_type,
+        "error": attempt.error,
+        "traceback": attempt.traceback,
+    }
+
+
+def _message_data(said: Contents) -> dict[str, Any]:
+    return {
+        "content_type": said.content_type,
+        "headers": said.headers,
+        "properties": said.properties,
+        "chain": said.chain,
+        "chord": said.chord,
+        "callbacks": said.callbacks,
+        "errbacks": said.errbacks,
+    }

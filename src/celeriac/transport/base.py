@@ -79,6 +79,8 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
         return any(channel.buffered for channel in self.channels)
 
     def _timeout(self) -> float:
+        if not any(channel.wants_more for channel in self.channels):
+            return LONGEST_WAIT  # a message that falls due is not for us
         due = self.store.next_due()
         return LONGEST_WAIT if due is None else max(0.0, min(LONGEST_WAIT, due - self.store.now()))
 

@@ -137,8 +137,16 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
         """Whether claimed messages wait to be delivered here."""
         return bool(self._buffer)
 
+    @property
+    def wants_more(self) -> bool:
+        """Whether this channel would claim a message that came now."""
+        return bool(self._direct_queues()) and self.qos.room() > 0
+
+    def _direct_queues(self) -> list[str]:
+        return [queue for queue in self._active_queues if queue not in self._listening]
+
     def _claim(self) -> None:
-        queues = [queue for queue in self._active_queues if queue not in self._listening]
+        queues = self._direct_queues()
         room = self.qos.room() if queues else 0
         if not room:
             return

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from celeriac.core.message import Delivery, Lease
 from celeriac.errors import StoreError
-from celeriac.store.native import native, start_thread
+from celeriac.store.native import NativeEvent, start_thread
 from celeriac.store.protocols import Store
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class LeaseKeeper:
         self.renew = renew
         self.held: dict[int, Held] = {}
         self._pid: int | None = None
-        self._stop = native("threading", "Event")()
+        self._stop = NativeEvent()
         self._lock = threading.Lock()
 
     def hold(self, delivery: Delivery) -> Held:
@@ -81,7 +81,7 @@ class LeaseKeeper:
             if self._pid == os.getpid():
                 return
             self._pid = os.getpid()
-            self._stop = native("threading", "Event")()
+            self._stop = NativeEvent()
             start_thread(self._run)
 
     def _run(self) -> None:

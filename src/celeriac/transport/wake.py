@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 
 from celeriac.errors import StoreError
-from celeriac.store.native import native, start_thread
+from celeriac.store.native import NativeEvent, start_thread
 from celeriac.store.protocols import Store
 
 
@@ -15,7 +15,7 @@ class Watcher:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._armed = native("threading", "Event")()
+        self._armed = NativeEvent()
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)

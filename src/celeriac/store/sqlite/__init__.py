@@ -61,12 +61,15 @@ class SQLiteStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadL
 
     def wait(self, timeout: float, seen: int) -> int:
         start = time.monotonic()
+        step = QUICK_LOOK
         while True:
+            # Sleeping comes first: a caller in a loop always lets others run.
+            time.sleep(step)
             version = self.mark()
             waited = time.monotonic() - start
             if version != seen or waited >= timeout:
                 return version
-            time.sleep(min(QUICK_LOOK if waited < QUICK_FOR else IDLE_LOOK, timeout - waited))
+            step = min(QUICK_LOOK if waited < QUICK_FOR else IDLE_LOOK, timeout - waited)
 
     def keeper(self) -> SQLiteStore:
         """A second store on the same file with connections of its own, for a thread that must never wait."""

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from celeriac.store.native import NativeEvent, start_thread
+
 T = TypeVar("T")
 
 
@@ -15,9 +17,18 @@ class LoopThread:
     """An event loop that outlives the tasks run on it, so that clients and pools can be kept."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop: asyncio.AbstractEventLoop
         self.pid = os.getpid()
-        threading.Thread(target=self.loop.run_forever, name="celeriac-asyncio", daemon=True).start()
+        self._running = NativeEvent()
+        # An OS thread also under gevent, where a greenlet in this loop would stop all others.
+        start_thread(self._serve)
+        self._running.wait()
+
+    def _serve(self) -> None:
+        # Made here: gevent ties the loop's selector to the thread that makes it.
+        self.loop = asyncio.new_event_loop()
+        self._running.set()
+        self.loop.run_forever()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run to the end; what interrupts the wait (a soft time limit) cancels the coroutine."""

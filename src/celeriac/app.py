@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import logging
+from typing import Any
 
 import celery
 from celery.app import backends
+from kombu.utils.imports import symbol_by_name
 from kombu.utils.objects import cached_property
 
 from celeriac.execution.room import Room
@@ -13,87 +15,203 @@ from celeriac.execution.settler import Settler
 from celeriac.execution.task import mixed
 from celeriac.publish import outgoing
 from celeriac.publish.amqp import Outgoing
-from celeriac.publish.keys import DEFAULT_TTL, with_key
+from celeriac.publish.arguments import check_arguments
+from celeriac.publish.keys import with_key
 from celeriac.results import chords
+from celeriac.settings import (
+    OwnSettings,
+    Policy,
+    PolicyDefaults,
+    capabilities_of,
+    check_names,
+    check_option_names,
+    defaults_for,
+    read_own,
+    sqlite_url,
+)
+from celeriac.settings.names import known_options
 from celeriac.store.protocols import Store
 from celeriac.store.registry import open_sqlite
+from celeriac.store.whereabouts import elsewhere
 from celeriac.transport import sqlite as sqlite_transport
 from celeriac.transport.base import StoreTransport
+from celeriac.transport.leases import LeaseKeeper, keeper_of
 
+logger = logging.getLogger(__name__)
+
+# kombu has no entry point for transports, and Celery's for backends is missing
+# where celeriac is run from a checkout.
 sqlite_transport.register()
 backends.BACKEND_ALIASES["sqlite"] = "celeriac.results.backend:LedgerBackend"
 StoreTransport.send = staticmethod(outgoing.send)  # type: ignore[method-assign]  # the seam between the rooms
 
+#: Rooms that Celery takes by name, on a broker of ours.
+_ROOMS = {"worker_consumer": "celeriac.worker.consumer:Consumer"}
+
 
 class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
-    """A Celery app that loses nothing and repeats nothing."""
+    """A Celery app that loses nothing and repeats nothing.
+
+    Args:
+        main: as Celery's.
+        defaults: ``safe`` sets what production needs; ``celery`` observes and
+            warns, for the first day of an existing project.
+        **options: as Celery's; every keyword keeps its meaning.
+
+    Raises:
+        SettingsError: when the configuration is first read and cannot be meant.
+    """
 
     amqp_cls = "celeriac.publish.amqp:AMQP"
     control_cls = "celeriac.worker.control:Control"
 
-    def __init__(self, main: str | None = None, *, defaults: Literal["safe", "celery"] = "safe", **kwargs: Any) -> None:
-        self.defaults = defaults
-        super().__init__(main, **kwargs)
+    def __init__(self, main: str | None = None, *, defaults: Policy = "safe", **options: Any) -> None:
+        self.defaults: Policy = defaults
+        super().__init__(main, **options)
         self.steps["worker"].add("celeriac.worker.maintenance:Maintenance")
 
-    @property
-    def retries_by_default(self) -> bool:
-        return self.defaults == "safe"
+    def __reduce_keys__(self) -> dict[str, Any]:
+        return {**super().__reduce_keys__(), "defaults": self.defaults}
 
     # -- configuration
 
     def _load_config(self) -> Any:
         conf = super()._load_config()
-        url = conf.broker_url or ""
-        if url.startswith("sqlite:"):
-            safe = {
-                "result_backend": url,
-                "task_acks_late": True,
-                "task_reject_on_worker_lost": True,
-                "worker_consumer": "celeriac.worker.consumer:Consumer",
-                "worker_prefetch_multiplier": 1,
-                "broker_connection_retry_on_startup": True,
-            }
-            conf.maps.insert(len(conf.maps) - 1, safe)
-            conf.defaults.insert(len(conf.defaults) - 1, safe)
+        self._check_names(conf)
+        chosen = self._policy_defaults(conf)
+        # Just above Celery's own defaults: add_defaults() would outrank the user.
+        conf.maps.insert(len(conf.maps) - 1, chosen)
+        conf.defaults.insert(len(conf.defaults) - 1, chosen)
         return conf
+
+    def _check_names(self, conf: Any) -> None:
+        given, *sources = conf.maps[:-1]
+        check_names(list(given), self.defaults)
+        for source in sources:
+            check_names(list(source), self.defaults, namespace=self.namespace)
+
+    def _policy_defaults(self, conf: Any) -> PolicyDefaults:
+        broker = capabilities_of(conf.broker_url, quorum=conf.task_default_queue_type == "quorum")
+        chosen = defaults_for(self.defaults, broker, queues_declared=bool(conf.task_queues))
+        if broker.ours:
+            chosen.update(_ROOMS)
+        return chosen
+
+    def user_sets(self, setting: str) -> bool:
+        """Whether somebody other than celeriac and Celery gave this setting."""
+        return any(setting in mapping for mapping in self.conf.maps[:-2])
+
+    @cached_property
+    def own_settings(self) -> OwnSettings:
+        """celeriac's own settings, read once."""
+        return read_own(self.conf)
 
     # -- tasks
 
     def create_task_cls(self) -> Any:
-        base = mixed(celery.app.base.symbol_by_name(self.task_cls))
+        # Whatever class it is: Django's fix-up puts its own here.
+        base = mixed(symbol_by_name(self.task_cls))
         return self.subclass_with_self(base, name="Task", attribute="_app", keep_reduce=True, abstract=True)
 
     def _task_from_fun(self, fun: Any, name: str | None = None, base: Any = None, **options: Any) -> Any:
-        return super()._task_from_fun(fun, name=name, base=mixed(base) if base else None, **options)
+        chosen = mixed(base) if base else self.Task
+        full_name = name or self.gen_task_name(fun.__name__, fun.__module__)
+        check_option_names(full_name, options, known_options(chosen), self.defaults)
+        return super()._task_from_fun(fun, name=name, base=chosen, **options)
+
+    def register_task(self, task: Any, **options: Any) -> Any:
+        instance = task() if isinstance(task, type) else task
+        instance.__class__ = mixed(type(instance))
+        return super().register_task(instance, **options)
 
     # -- rooms
 
     @cached_property
     def has_store(self) -> bool:
         """Whether the broker is one of celeriac's own stores."""
-        return str(self.conf.broker_url or "").startswith("sqlite:")
+        return capabilities_of(self.conf.broker_url).scheme == "sqlite"
 
     @cached_property
     def store(self) -> Store:
-        return open_sqlite(self.conf.broker_url)
+        """The open store behind the broker URL.
+
+        Raises:
+            SettingsError: the URL is not one of ours.
+            StoreError: the file cannot be used; naming it.
+        """
+        url = str(self.conf.broker_url)
+        wanted = sqlite_url(url)
+        self._warn_of_another_file(url, wanted.path)
+        return open_sqlite(wanted, busy_timeout=self.own_settings.publish_timeout)
+
+    def _warn_of_another_file(self, url: str, path: Any) -> None:
+        if url.startswith("sqlite:////"):
+            return
+        other = elsewhere(self.main or "", url, path)
+        if other:
+            logger.warning(
+                "%s means %s here, but %s elsewhere: what is published in one is never seen in the other. "
+                "Write an absolute path in the broker URL: sqlite:///%s",
+                url,
+                path,
+                other,
+                path,
+            )
+
+    @cached_property
+    def keeper(self) -> LeaseKeeper:
+        """Renews what this process holds."""
+        options, own = self.conf.broker_transport_options or {}, self.own_settings
+        keeper = keeper_of(self.store)
+        # The transport may have made it before the settings were known.
+        keeper.lease = float(options.get("lease", own.lease_seconds))
+        keeper.renew = float(options.get("renew", own.renew_seconds))
+        return keeper
 
     @cached_property
     def execution_room(self) -> Room:
+        """What the pipeline needs of this app."""
         settler = Settler(self.store, lambda group_id: chords.dispatch(self.backend, group_id))
         StoreTransport.on_idle.append(settler.flush)
-        return Room(self.store, settler)
+        expires = self.backend.expires
+        return Room(
+            self.store,
+            settler,
+            own=self.own_settings,
+            lease=self.keeper.lease,
+            retries_undeclared=self.defaults == "safe",
+            remembered=float(expires) if expires else None,
+        )
 
     # -- publishing
 
     def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """As Celery's.
+
+        Raises:
+            UnsendableArgument: an argument cannot, or should not, travel; with the remedy.
+            IdempotencyConflict: the key is held with other arguments.
+            StoreError: the store could not be written; nothing was sent.
+        """
         if not self.has_store or options.get("producer") or options.get("connection"):
             return super().send_task(name, args, kwargs, **options)
-        outgoing = Outgoing(self.store)
         task = options.get("task_type") or self._tasks.get(name)
-        options = with_key(task, args, kwargs, options, DEFAULT_TTL)
-        result = super().send_task(name, args, kwargs, **{**options, "producer": outgoing})
-        published = outgoing.published
+        self._check_arguments(name, task, args, kwargs, options)
+        options = with_key(task, args, kwargs, options, self.own_settings.idempotency_ttl)
+        sent = Outgoing(self.store)
+        result = super().send_task(name, args, kwargs, **{**options, "producer": sent})
+        published = sent.published
         if published is not None and published.duplicate_of:
             return self.AsyncResult(published.duplicate_of)
         return result
+
+    def _check_arguments(self, name: str, task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> None:
+        switch = self.own_settings.refuse_unsafe_pickle
+        check_arguments(
+            name,
+            args,
+            kwargs,
+            parameters=getattr(task, "parameter_names", ()),
+            serializer=options.get("serializer") or getattr(task, "serializer", None) or self.conf.task_serializer,
+            refuse=self.defaults == "safe" if switch is None else switch,
+        )

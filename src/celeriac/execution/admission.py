@@ -13,16 +13,13 @@ from celeriac.core.attempt import Attempt, Failure, Outcome
 from celeriac.errors import IdempotencyConflict, PoisonTask
 from celeriac.execution.room import Room
 
-#: Crashes after which a task is buried.
-MAX_CRASHES = 3
-
 
 def admit(room: Room, attempt: Attempt, request: Callable[[], Any]) -> Outcome | None:
     """None when the task may run, otherwise how this delivery ends instead."""
     delivery = attempt.delivery
     if delivery.settled:
         return Outcome.DUPLICATE
-    if delivery.crashes >= room.max_crashes:
+    if delivery.crashes >= room.own.max_crashes:
         return _bury(room, attempt, request)
     if not _still_ours(room, attempt):
         return Outcome.LEASE_LOST

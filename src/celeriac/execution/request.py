@@ -104,7 +104,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             self.name,
             self.id,
             self._facts.crashes + 1,
-            room.max_crashes,
+            room.own.max_crashes,
             error,
         )
         self.acknowledge()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from celeriac.execution.settler import Settler
+from celeriac.settings import OwnSettings
 from celeriac.store.protocols import Store
 
 #: Seconds a settled task is remembered where the app says nothing.
@@ -19,8 +20,9 @@ class Room:
 
     store: Store
     settler: Settler
-    max_crashes: int = 3
+    own: OwnSettings = field(default_factory=OwnSettings)
     lease: float = 30.0
+    retries_undeclared: bool = True
     remembered: float | None = REMEMBERED
     hostname: str = field(default_factory=socket.gethostname)
 

@@ -18,6 +18,7 @@ from celeriac.core.idempotency import KeyTemplate
 from celeriac.core.retries import RetryAt, decide, policy_of
 from celeriac.execution import coroutines
 from celeriac.execution.pipeline import traced
+from celeriac.execution.room import room_of
 
 
 class TaskMixin:
@@ -41,6 +42,8 @@ class TaskMixin:
         if run is not None:
             cls.run = _wrapped(run)  # type: ignore[attr-defined]  # Celery's class has it
 
+    #: Names of the call's positional parameters, for error messages.
+    parameter_names: tuple[str, ...] = ()
     #: The compiled key, where the task declares one.
     key_template: KeyTemplate | None = None
 
@@ -50,6 +53,7 @@ class TaskMixin:
         bound = super().bind(app)  # type: ignore[misc]  # Celery's class has it
         name = str(cls.name)  # type: ignore[attr-defined]
         policy_of(name, cls.retries)
+        cls.parameter_names = tuple(_signature(cls).parameters)
         if cls.idempotency_key is not None:
             cls.key_template = KeyTemplate(name, cls._plain_key(), _signature(cls))
         return bound
@@ -164,8 +168,9 @@ def retry_or_raise(attempt: Attempt, error: Exception) -> None:
     task = attempt.task
     if _declared_otherwise(task, error):
         return
-    policy = policy_of(task.name, task.retries)
-    if task.retries is None and not task.app.retries_by_default:
+    room = room_of(task.app)
+    policy = policy_of(task.name, task.retries, undeclared=room.own.undeclared_retries())
+    if task.retries is None and not room.retries_undeclared:
         return
     decision = decide(
         policy, retries=task.request.retries, error=error, keyed=attempt.key is not None, now=time.time()

@@ -7,9 +7,6 @@ from typing import Any
 from celeriac.core.idempotency import KeyTemplate, arguments_digest
 from celeriac.core.message import KEY_HEADER
 
-#: Seconds a key stays taken after its task succeeded, where the task says nothing.
-DEFAULT_TTL = 86_400.0
-
 #: Options by which a canvas knows the id of what it sends, before it is sent.
 _AWAITED = ("task_id", "link", "link_error", "chain", "chord", "group_id")
 

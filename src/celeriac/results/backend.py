@@ -18,8 +18,9 @@ from celery.result import AsyncResult, GroupResult, result_from_tuple
 from celeriac.core.attempt import Attempt, ChordPart, Record
 from celeriac.core.current import current
 from celeriac.results import chords
+from celeriac.settings import absolute_url
 from celeriac.store.protocols import Store
-from celeriac.store.registry import absolute_url, open_sqlite
+from celeriac.store.registry import open_sqlite
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         self, task_id: str, result: Any, state: str, traceback: str | None = None, request: Any = None, **kwargs: Any
     ) -> Any:
         """Celery's retry loop round this is left out: inside an attempt nothing can fail."""
+        if state == states.STARTED and current() is not None:
+            return result  # the started mark rides on a settlement
         encoded = self.encode_result(result, state)
         self._store_result(task_id, encoded, state, traceback, request)
         return encoded
@@ -77,8 +80,6 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
             attempt.others.append(self._record(task_id, result, state, traceback, request, generation=0))
 
     def _report_own(self, attempt: Attempt, result: Any, state: str, traceback: str | None, request: Any) -> None:
-        if state == states.STARTED:
-            return  # the started mark rides on a settlement
         record = self._record(attempt.task_id, result, state, traceback, request, attempt.delivery.generation)
         if state in self.READY_STATES or state == states.RETRY:
             attempt.record = record

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from urllib.parse import parse_qs
+import threading
 
+from celeriac.settings import SQLiteURL, sqlite_url
 from celeriac.store.sqlite import SQLiteStore
+from celeriac.store.sqlite.database import BUSY_TIMEOUT
 
-_OPEN: dict[tuple[str, str], SQLiteStore] = {}
-
-
-def absolute_url(url: str) -> str:
-    rest, mark, query = url.partition("?")
-    return f"sqlite:///{Path(rest[len('sqlite:///'):]).absolute()}{mark}{query}"
+_OPEN: dict[str, SQLiteStore] = {}
+_LOCK = threading.Lock()
 
 
-def open_sqlite(url: str) -> SQLiteStore:
-    rest, _, query = url.partition("?")
-    path = Path(rest[len("sqlite:///"):]).absolute()
-    key = (str(path), parse_qs(query).get("synchronous", ["normal"])[0])
-    store = _OPEN.get(key)
-    if store is None:
-        store = _OPEN[key] = SQLiteStore(path, synchronous=key[1])
+def open_sqlite(url: str | SQLiteURL, *, busy_timeout: float = BUSY_TIMEOUT) -> SQLiteStore:
+    """The store of a ``sqlite://`` URL; opened once, its connections lazily in each process.
+
+    Whoever opens a file first says how long (seconds) a write waits for another process's.
+
+    Raises:
+        SettingsError: the URL is not one of ours.
+        StoreError: the file cannot be used; naming it.
+    """
+    wanted = sqlite_url(url) if isinstance(url, str) else url
+    with _LOCK:
+        store = _OPEN.get(str(wanted))
+        if store is None:
+            store = SQLiteStore(wanted.path, synchronous=wanted.option("synchronous"), busy_timeout=busy_timeout)
+            _OPEN[str(wanted)] = store
     return store

@@ -38,6 +38,8 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
     )
     #: Whether each task runs in a process of its own (prefork).
     isolates = False
+    #: Whether more is claimed than asked for while tasks are short.
+    adaptive = True
     #: Called when there is nothing to deliver, before waiting.
     on_idle: ClassVar[list[Callable[[], None]]] = []
 

@@ -26,8 +26,7 @@ class QoS:
         self.outstanding: dict[int, Delivery] = {}
         #: Suspects that run beside nothing else.
         self._alone: set[int] = set()
-        options = channel.connection.client.transport_options
-        self.prefetch = Prefetch(prefetch_count, adaptive=options.get("adaptive_prefetch", True))
+        self.prefetch = Prefetch(prefetch_count, adaptive=channel.connection.adaptive)
 
     @property
     def prefetch_count(self) -> int:

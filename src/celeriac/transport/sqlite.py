@@ -6,8 +6,9 @@ from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES
 
+from celeriac.settings import absolute_url
 from celeriac.store.protocols import Store
-from celeriac.store.registry import absolute_url, open_sqlite
+from celeriac.store.registry import open_sqlite
 from celeriac.transport.base import StoreTransport
 
 

@@ -7,9 +7,6 @@ from typing import Any
 from celery.app.control import Control as CeleryControl
 from kombu.utils.functional import maybe_list
 
-#: Seconds a revoked id is refused.
-REVOKED_FOR = 30 * 86_400.0
-
 
 class Control(CeleryControl):  # type: ignore[misc]  # Celery has no types
     """Celery's control; a revoke holds also when no worker hears it."""
@@ -17,5 +14,5 @@ class Control(CeleryControl):  # type: ignore[misc]  # Celery has no types
     def broadcast(self, command: str, arguments: dict[str, Any] | None = None, **options: Any) -> Any:
         if self.app.has_store and command in ("revoke", "terminate") and arguments:
             ids = maybe_list(arguments.get("task_id") or arguments.get("ids")) or []
-            self.app.store.revoke(ids, REVOKED_FOR)
+            self.app.store.revoke(ids, self.app.own_settings.revoke_expires)
         return super().broadcast(command, arguments=arguments, **options)

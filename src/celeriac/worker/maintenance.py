@@ -13,14 +13,8 @@ from celeriac.errors import StoreError
 from celeriac.results import chords
 from celeriac.store.protocols import Store
 from celeriac.transport.base import StoreTransport
-from celeriac.transport.leases import keeper_of
 
 logger = logging.getLogger(__name__)
-
-#: Seconds between rounds.
-EVERY = 10.0
-#: Seconds a failed attempt's history is kept.
-HISTORY = 7 * 86_400.0
 
 
 class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
@@ -35,7 +29,8 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
 
     def start(self, worker: Any) -> None:
         StoreTransport.isolates = issubclass(worker.pool_cls, PreforkPool)
-        keeper_of(worker.app.store).watch()
+        StoreTransport.adaptive = not worker.app.user_sets("worker_prefetch_multiplier")
+        worker.app.keeper.watch()
         threading.Thread(target=self._run, args=(worker.app,), name="celeriac-maintenance", daemon=True).start()
 
     def stop(self, worker: Any) -> None:
@@ -46,7 +41,7 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
     terminate = stop
 
     def _hand_back(self, app: Any) -> None:
-        keeper = keeper_of(app.store)
+        keeper = app.keeper
         keeper.stop()
         leases = [held.lease for held in list(keeper.held.values())]
         keeper.held.clear()
@@ -55,18 +50,24 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
 
     def _run(self, app: Any) -> None:
         store = app.store.keeper()
-        while not self._stop.wait(EVERY):
+        every = app.own_settings.maintenance_seconds
+        while not self._stop.wait(every):
             try:
                 self._round(app, store)
             except StoreError as error:
                 logger.warning("maintenance is put off: %s", error)
             except Exception:
-                logger.exception("maintenance failed, trying again in %.0f s", EVERY)
+                logger.exception("maintenance failed, trying again in %.0f s", every)
         store.close()
 
     def _round(self, app: Any, store: Store) -> None:
-        now = store.now()
-        store.prune(now, attempts_before=now - HISTORY, dead_letters_before=None)
-        for group_id in store.chords_waiting(EVERY):
+        now, own = store.now(), app.own_settings
+        letters = own.dead_letter_expires
+        store.prune(
+            now,
+            attempts_before=now - own.history_expires,
+            dead_letters_before=None if letters is None else now - letters,
+        )
+        for group_id in store.chords_waiting(own.maintenance_seconds):
             chords.dispatch(app.backend, group_id)
         store.fold_log()

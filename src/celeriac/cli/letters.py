@@ -36,6 +36,8 @@ _FACTS = (
 #: An error cut shorter than this says nothing; then it gets a line of its own.
 _LEAST_ERROR = 30
 _ERROR = Column("ERROR", least=_LEAST_ERROR, style=_red)
+#: Headers that the facts above them have told.
+_TOLD = frozenset({"task", "id", "expires", "argsrepr", "kwargsrepr", "group", "group_index", "root_id", "parent_id"})
 
 
 def ran(letter: DeadLetter) -> list[AttemptRecord]:
@@ -148,8 +150,9 @@ def _name(signature: Any) -> str:
 
 
 def _rest(said: Contents) -> list[tuple[str, str]]:
-    """The headers that say anything, and how the body is written."""
-    told = {name: value for name, value in sorted(said.headers.items()) if value not in (None, [], {}, [None, None])}
+    """The headers that say anything more, and how the body is written."""
+    headers = sorted(said.headers.items())
+    told = {name: value for name, value in headers if name not in _TOLD and value not in (None, [], {}, [None, None])}
     told["content type"] = said.content_type
     return [(name, one_line(str(value))) for name, value in told.items()]
 

@@ -17,7 +17,9 @@ from celeriac.settings.policy import Policy
 
 #: Ratio of difflib from which a name counts as misspelt. Options are shorter, and a base class can declare its own.
 SETTING_CUTOFF = 0.88
-OPTION_CUTOFF = 0.8
+OPTION_CUTOFF = 0.83
+#: A word this short resembles too many others: a task's own `shard` is not Celery's `shared`.
+_SHORT = 6
 
 #: First words of settings that nobody else's configuration has; not "redis" or "database", say.
 _FAMILIES = frozenset(
@@ -27,7 +29,9 @@ _FAMILIES = frozenset(
 #: Read by Celery 5.7 without being declared.
 UNDECLARED = frozenset(
     {
+        "cassandra_secure_bundle_path",
         "dynamodb_endpoint_url",
+        "firestore_project",
         "gcs_threadpool_maxsize",
         "override_backends",
         "redis_backend_credential_provider",
@@ -80,6 +84,8 @@ SETTABLE = frozenset(
 )
 #: Methods of a task that an option of the same name would silently replace, and what is meant.
 METHODS = {"retry": "retries"}
+#: Other words for an option.
+_MEANT = {"max_retry": "max_retries", "retrys": "retries"}
 #: celeriac's own.
 OWN_OPTIONS = frozenset({"durable", "idempotency_key", "idempotency_ttl", "retries"})
 
@@ -164,12 +170,18 @@ def check_option_names(
     """
     candidates = SETTABLE | OPTIONS | OWN_OPTIONS | frozenset(settable)
     for option in options:
-        right = METHODS.get(option) or (None if option in known else _nearest(option, candidates, OPTION_CUTOFF))
+        right = METHODS.get(option) or (None if option in known else _right_option(option, candidates))
         if right is not None:
             error = OptionError(
                 task, option, f"there is no such option, and it would be ignored; did you mean {right}?"
             )
             _raise_or_warn(error, policy)
+
+
+def _right_option(option: str, candidates: Iterable[str]) -> str | None:
+    if option in _MEANT or len(option) < _SHORT:
+        return _MEANT.get(option)
+    return _nearest(option, candidates, OPTION_CUTOFF)
 
 
 def _raise_or_warn(error: Exception, policy: Policy) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -106,7 +107,7 @@ class Default:
     policies: frozenset[Policy] = SAFE
 
     def value_for(self, broker: BrokerCapabilities) -> Any:
-        return self.value(broker) if callable(self.value) else self.value
+        return self.value(broker) if callable(self.value) else deepcopy(self.value)
 
 
 def _same_file(broker: BrokerCapabilities) -> str:
@@ -130,7 +131,7 @@ DEFAULTS: tuple[Default, ...] = (
     Default(
         "broker_transport_options",
         {"socket_timeout": 4.0, "socket_connect_timeout": 4.0, "socket_keepalive": True},
-        "delay() on a broker that takes the connection and never answers ends after two such waits, instead of never.",
+        "delay() on a broker that falls silent ends after a few such waits, instead of never.",
         REDIS,
         BOTH,
     ),

@@ -35,7 +35,6 @@ def _attempt(service: Service, program: str, folder: Path) -> Running | None:
     def ended() -> bool:
         return process.poll() is not None
 
-    # Another server that took the port first would answer too, so ours must live as well.
     if answers_in_time(service, url, ended) and not ended():
         return running
     stop(running)

@@ -1,6 +1,6 @@
 """What is configured, where it comes from, and why its default is what it is."""
 
-from celeriac.settings.names import check_names, check_option_names
+from celeriac.settings.names import check_environment, check_names, check_option_names
 from celeriac.settings.own import OwnSettings, read_own
 from celeriac.settings.policy import BrokerCapabilities, Default, Policy, PolicyDefaults, capabilities_of, defaults_for
 from celeriac.settings.reference import defaults_reference
@@ -17,6 +17,7 @@ __all__ = [
     "SQLiteURL",
     "absolute_url",
     "capabilities_of",
+    "check_environment",
     "check_names",
     "check_option_names",
     "defaults_for",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from celery.app.defaults import _TO_NEW_KEY, SETTING_KEYS
 from celery.utils.text import match_case
 
 from celeriac.errors import CeleriacWarning, OptionError, SettingsError
-from celeriac.settings.own import OWN_NAMES
+from celeriac.settings.own import OWN_NAMES, PREFIX
 from celeriac.settings.policy import Policy
 
 #: Ratio of difflib from which a name counts as misspelt. Options are shorter, and a base class can declare its own.
@@ -119,6 +120,12 @@ def check_names(
         _raise_or_warn(error, policy)
 
 
+def check_environment(policy: Policy = "safe", environ: Mapping[str, str] | None = None) -> None:
+    """Look for misspelt variables among those that begin with `CELERIAC_`; raises and warns as `check_names` does."""
+    names = os.environ if environ is None else environ
+    check_names([name for name in names if name.startswith(PREFIX.upper())], policy)
+
+
 def misspelt_settings(
     keys: Iterable[object], known: KnownNames = KNOWN, namespace: str | None = None
 ) -> dict[str, str]:
@@ -131,6 +138,8 @@ def misspelt_settings(
 def _right_setting(key: str, known: KnownNames, prefix: str) -> str | None:
     if key in known.new or key in known.old:
         return None
+    if key.startswith(PREFIX.upper()):
+        return _right_own(key, known)
     if prefix:
         return _right_in_namespace(key, known, prefix) if key.lower().startswith(prefix.lower()) else None
     if key.isupper():
@@ -143,6 +152,12 @@ def _right_in_namespace(key: str, known: KnownNames, prefix: str) -> str | None:
     stem = key[len(prefix) :].lower()
     new = stem if stem in known.new else _nearest(stem, known.new, SETTING_CUTOFF) or _nearest_old(key.upper(), known)
     right = match_case(prefix + new, prefix) if new else None
+    return None if right == key else right
+
+
+def _right_own(key: str, known: KnownNames) -> str | None:
+    """A setting of celeriac's own in capitals, which the environment has and a Django settings module may have."""
+    right = _nearest(key, (name.upper() for name in known.new if name.startswith(PREFIX)), SETTING_CUTOFF)
     return None if right == key else right
 
 

@@ -65,19 +65,6 @@ def absolute_url(url: str, cwd: str | Path | None = None) -> str:
     return str(sqlite_url(url, cwd)) if is_sqlite(url) else url
 
 
-def same_name_elsewhere(url: str, folders: Iterable[str | Path], cwd: str | Path | None = None) -> list[Path]:
-    """Files that the same relative URL means in other folders, such as the one a sister process was started in.
-
-    Where there is one, a web process and a worker are likely to open different files.
-    """
-    raw = unquote(urlsplit(url).path)[1:] if is_sqlite(url) else "/"
-    if not raw or raw.startswith("/"):
-        return []
-    own = sqlite_url_path(url, cwd)
-    found = (Path(folder, raw).resolve() for folder in folders)
-    return [path for path in dict.fromkeys(found) if path != own and path.is_file()]
-
-
 def _path(url: str, host: str, raw: str, cwd: str | Path | None, setting: str) -> Path:
     if host:
         raise _error(setting, url, f"three slashes come before a relative path: {SCHEME}:///{host}{raw}")

@@ -11,7 +11,7 @@ import pytest
 from celery.app.defaults import NAMESPACES, SETTING_KEYS
 
 from celeriac.errors import OptionError, SettingsError
-from celeriac.settings import check_names, check_option_names
+from celeriac.settings import check_environment, check_names, check_option_names
 from celeriac.settings.names import (
     KNOWN,
     OPTIONS,
@@ -21,6 +21,7 @@ from celeriac.settings.names import (
     known_options,
     misspelt_settings,
 )
+from celeriac.settings.own import OWN_NAMES
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,8 @@ from celeriac.settings.names import (
         ("CELERY_TIME_ZONE", "CELERY_", "CELERY_TIMEZONE"),
         ("CELERY_CELERIAC_LEASE_SECOND", "CELERY", "CELERY_CELERIAC_LEASE_SECONDS"),
         ("shop_task_ack_late", "shop", "shop_task_acks_late"),
+        ("CELERIAC_LEASE_SECOND", None, "CELERIAC_LEASE_SECONDS"),
+        ("CELERIAC_LEASE_SECOND", "CELERY", "CELERIAC_LEASE_SECONDS"),
     ],
 )
 def test_a_setting_named_almost_like_a_known_one(key: str, namespace: str | None, right: str) -> None:
@@ -78,6 +81,8 @@ def test_a_setting_named_almost_like_a_known_one(key: str, namespace: str | None
         # no text
         ([1, None, ("task_ack_late",)], None),
         # known ones
+        ([name.upper() for name in OWN_NAMES], None),
+        ([name.upper() for name in OWN_NAMES], "CELERY"),
         (sorted(SETTING_KEYS), None),
         (sorted(KNOWN.old), None),
         ([f"CELERY_{key.upper()}" for key in SETTING_KEYS], "CELERY"),
@@ -103,6 +108,15 @@ def test_the_old_names_are_celerys() -> None:
     assert KNOWN.old["BROKER_URL"] == "broker_url"
     assert set(KNOWN.old.values()) <= SETTING_KEYS
     assert "acks_late" in NAMESPACES["task"]
+
+
+def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_environment(environ={"CELERIAC_LEASE_SECONDS": "9", "CELERIAC_HOME": "/x", "TASK_ACK_LATE": "1"})
+    monkeypatch.setenv("CELERIAC_MAX_CRASH", "5")
+    with pytest.raises(SettingsError, match=r"setting CELERIAC_MAX_CRASH: .*did you mean CELERIAC_MAX_CRASHES"):
+        check_environment()
+    with pytest.warns(MisspeltNameWarning):
+        check_environment("celery")
 
 
 def test_every_misspelt_name_is_warned_of() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from celeriac.errors import SettingsError
 from celeriac.settings import absolute_url, sqlite_url, sqlite_url_path
-from celeriac.settings.urls import is_sqlite, same_name_elsewhere
+from celeriac.settings.urls import is_sqlite
 
 
 @pytest.mark.parametrize(
@@ -123,19 +123,3 @@ def test_a_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_which_urls_are_ours() -> None:
     assert is_sqlite("sqlite:///x")
     assert not any(map(is_sqlite, ["sqla+sqlite:///x", "redis://sqlite:1", "", None, ["sqlite:///x"]]))
-
-
-def test_the_file_a_sister_process_would_open(tmp_path: Path) -> None:
-    web, worker = tmp_path / "web", tmp_path / "worker"
-    web.mkdir()
-    worker.mkdir()
-    (web / "shop.db").touch()
-
-    def find(url: str) -> list[Path]:
-        return same_name_elsewhere(url, [tmp_path, web, worker, web], worker)
-
-    assert find("sqlite:///shop.db") == [web / "shop.db"]
-    assert find("sqlite:///other.db") == []
-    assert find(f"sqlite:///{web}/shop.db") == []
-    assert find("redis://localhost") == []
-    assert same_name_elsewhere("sqlite:///shop.db", [web], web) == []

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from typing import Any
 
 import celery
 from celery.app import backends
 from kombu.utils.imports import symbol_by_name
-from kombu.utils.objects import cached_property
 
 from celeriac.execution.room import Room
 from celeriac.execution.settler import Settler

@@ -31,9 +31,9 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         header = self._request_dict.get(DELIVERY_HEADER)
         managed = header is not None and getattr(self.task, "durable", False)
         self._facts = DeliveryFacts.from_header(header) if managed else None
-        held = self._held()
-        if held is not None:
-            held.managed = True
+        self._held = self._find_held()
+        if self._held is not None:
+            self._held.managed = True
         if managed:
             self._hand_over_decoded(message.payload)
 
@@ -42,15 +42,14 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         self._body, self._decoded = payload, True
         self._content_type = self._content_encoding = None
 
-    def _held(self) -> Held | None:
+    def _find_held(self) -> Held | None:
         if self._facts is None:
             return None
         return keeper_of(room_of(self.app).store).find(self._facts.lease.message_id)
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
-        held = self._held()
-        if held is not None:
-            held.started = True
+        if self._held is not None:
+            self._held.started = True
         super().on_accepted(pid, time_accepted)
 
     # -- revoked or expired before it ran, or terminated

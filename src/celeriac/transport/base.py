@@ -21,6 +21,8 @@ from celeriac.transport.wake import Watcher
 SLICE = 0.02
 #: Seconds an idle loop sleeps at most before it looks at the clock again.
 LONGEST_WAIT = 1.0
+#: Seconds between looks for remote control while every slot is taken.
+BUSY_PAUSE = 0.02
 
 
 class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class is untyped at runtime
@@ -80,8 +82,11 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
     def _more(self) -> bool:
         return any(channel.buffered for channel in self.channels)
 
+    def _wants_more(self) -> bool:
+        return any(channel.wants_more for channel in self.channels)
+
     def _timeout(self) -> float:
-        if not any(channel.wants_more for channel in self.channels):
+        if not self._wants_more():
             return LONGEST_WAIT  # a message that falls due is not for us
         due = self.store.next_due()
         return LONGEST_WAIT if due is None else max(0.0, min(LONGEST_WAIT, due - self.store.now()))
@@ -120,7 +125,11 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
         """A slot is free, or somebody began to consume: look for work at the loop's next turn."""
         # Not call_soon(): the hub sleeps once more before it runs what was
         # scheduled during its own callbacks.
-        if self._watcher is not None and not self._rung:
+        if self._watcher is not None and not self._rung and self._wants_more():
+            self._again()
+
+    def _again(self) -> None:
+        if self._watcher is not None:
             self._rung = True
             self._watcher.ring()
 
@@ -130,11 +139,13 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
         self._watcher.acknowledge()
         self._rung = False
         mark = self.store.mark()
-        if self.poll() or self._more():
-            self.freed()
+        delivered = self.poll()
+        if self._more() or (delivered and self._wants_more()):
+            self._again()
             return
         self.idle()
-        self._watcher.arm(mark, self._timeout())
+        # With no slot free only remote control can come, which may wait a little.
+        self._watcher.arm(mark, self._timeout(), pause=0.0 if self._wants_more() else BUSY_PAUSE)
 
     def close_connection(self, connection: Any) -> None:
         if self._watcher is not None:

@@ -41,7 +41,10 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
         self._receivers: dict[str, Receiver] = {}
         self._listening: dict[str, str] = {}
         self._heard = 0
+        self._looked = -1
         self._buffer: deque[Delivery] = deque()
+        #: The consumed queues that are not fanout.
+        self._queues: list[str] = []
         super().__init__(connection, **kwargs)
 
     # -- out
@@ -77,6 +80,10 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
         if not self._listening:
             self._heard = self.store.last_broadcast()
         self._listening[queue] = exchange
+        self._sort_queues()
+
+    def _sort_queues(self) -> None:
+        self._queues = [queue for queue in self._active_queues if queue not in self._listening]
 
     def get_table(self, exchange: str) -> Any:
         """Bindings of every process; patterns as kombu's exchanges read them."""
@@ -101,12 +108,14 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
         self._active_queues.append(queue)
         self._consumers.add(consumer_tag)
         self._receivers[queue] = Receiver(callback, no_ack)
+        self._sort_queues()
         self.connection.freed()
 
     def basic_cancel(self, consumer_tag: str) -> None:
         queue = self._tag_to_queue.get(consumer_tag)
         super().basic_cancel(consumer_tag)
         self._receivers.pop(queue, None)  # type: ignore[arg-type]
+        self._sort_queues()
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Message | None:
         claimed = self.store.claim([queue], 1, owner=self.connection.owner, lease=self.keeper.lease, alone=False)
@@ -140,20 +149,16 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
     @property
     def wants_more(self) -> bool:
         """Whether this channel would claim a message that came now."""
-        return bool(self._direct_queues()) and self.qos.room() > 0
-
-    def _direct_queues(self) -> list[str]:
-        return [queue for queue in self._active_queues if queue not in self._listening]
+        return bool(self._queues) and self.qos.room() > 0
 
     def _claim(self) -> None:
-        queues = self._direct_queues()
-        room = self.qos.room() if queues else 0
+        room = self.qos.room() if self._queues else 0
         if not room:
             return
         # Each queue is first in turn, so none starves another.
-        self._active_queues.append(self._active_queues.pop(0))
+        self._queues.append(self._queues.pop(0))
         claimed = self.store.claim(
-            queues,
+            self._queues,
             room,
             owner=self.connection.owner,
             lease=self.keeper.lease,
@@ -189,6 +194,10 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
     def _deliver_broadcasts(self) -> int:
         if not self._listening:
             return 0
+        mark = self.store.mark()
+        if mark == self._looked:
+            return 0
+        self._looked = mark
         heard = self.store.listen(sorted(set(self._listening.values())), self._heard)
         delivered = 0
         for item in heard:

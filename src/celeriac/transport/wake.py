@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 
 from celeriac.errors import StoreError
-from celeriac.store.native import NativeEvent, start_thread
+from celeriac.store.native import NativeEvent, native, start_thread
 from celeriac.store.protocols import Store
 
 
@@ -20,7 +20,7 @@ class Watcher:
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
         self._mark = 0
-        self._timeout = 0.0
+        self._timeout = self._pause = 0.0
         self._closed = False
         start_thread(self._watch)
 
@@ -28,9 +28,9 @@ class Watcher:
         """Readable after a commit, or when the time-out has passed."""
         return self._read
 
-    def arm(self, mark: int, timeout: float) -> None:
-        """Wake the loop at the first commit after ``mark``, or after ``timeout`` seconds."""
-        self._mark, self._timeout = mark, timeout
+    def arm(self, mark: int, timeout: float, pause: float = 0.0) -> None:
+        """Wake the loop at the first commit after ``mark`` and ``pause`` seconds, or after ``timeout`` seconds."""
+        self._mark, self._timeout, self._pause = mark, timeout, pause
         self._armed.set()
 
     def ring(self) -> None:
@@ -49,6 +49,7 @@ class Watcher:
         self._armed.set()
 
     def _watch(self) -> None:
+        sleep = native("time", "sleep")
         while True:
             self._armed.wait()
             if self._closed:
@@ -57,5 +58,7 @@ class Watcher:
                 return
             self._armed.clear()
             with suppress(StoreError):  # the poll that follows reports it
+                if self._pause:
+                    sleep(self._pause)
                 self._store.wait(self._timeout, self._mark)
             self.ring()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import chain
+from celery import chain, chord
 
 from celeriac import Celery
 from tests.integration.dead_letters_app import DATABASE, shop
@@ -100,6 +100,21 @@ def test_one_that_fails_again_has_its_retries_before_it_and_comes_back(app: Cele
     assert second["id"] > first["id"]
     outcomes = [attempt["outcome"] for attempt in second["attempts"]]
     assert outcomes == ["retry", "retry", "dead-lettered"] * 2
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_redriven_member_lets_its_chord_end(app: Celery, database: Path, dead: Dead) -> None:
+    figure, total = app.tasks["reports.figure"], app.tasks["reports.total"]
+    report = chord([figure.s(number) for number in range(4)], app=app)(total.s())
+    wait_for(lambda: report.state == "FAILURE")
+    (letter,) = listed(dead)
+    shown = dead("show", str(letter["id"]))
+    assert "body reports.total" in shown.stdout, shown.stderr
+
+    database.with_name("repaired").touch()
+    assert dead("redrive", str(letter["id"])).returncode == 0
+    wait_for(lambda: app.AsyncResult(report.id).state == "SUCCESS")
+    assert app.AsyncResult(report.id).get(timeout=5) == sum(range(4))
 
 
 @pytest.mark.usefixtures("worker")

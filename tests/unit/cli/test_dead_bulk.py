@@ -131,6 +131,15 @@ def test_what_fails_again_meanwhile_is_not_sent_again(shop: Shop, cli: Invoke, m
     assert failed_again.generation == 1
 
 
+def test_nor_by_those_who_use_the_functions(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "PAGE", 1)
+    shop.fail()
+    for count, step in enumerate(actions.redrive(shop.store, DeadLetterFilter()), 1):
+        assert (step.done, count) == (1, 1), "it would go on for ever"
+        shop.bury(shop.claim())
+    assert len(shop.letters()) == 1
+
+
 def test_what_failed_after_the_question_was_put_is_left_alone(
     shop: Shop, cli: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,7 +103,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
 
     @cached_property
     def own_settings(self) -> OwnSettings:
-        """celeriac's own settings, read once."""
+        """The settings of celeriac's own, read once."""
         return read_own(self.conf)
 
     # -- tasks

@@ -13,6 +13,9 @@ DELIVERY_HEADER = "celeriac"
 #: idempotency key.
 KEY_HEADER = "celeriac_key"
 
+#: Crashes after which the next run is the last before burial, and shared with nobody.
+LAST_CHANCE = 2
+
 #: AMQP's range: ten priorities, the higher number goes first.
 LOWEST_PRIORITY, HIGHEST_PRIORITY = 0, 9
 

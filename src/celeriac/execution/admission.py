@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from celery import states
@@ -37,9 +38,7 @@ def _still_ours(room: Room, attempt: Attempt) -> bool:
 
 
 def _bury(room: Room, attempt: Attempt, request: Callable[[], Any]) -> Outcome:
-    crashed_at = [
-        item.finished_at for item in room.store.attempts(attempt.task_id) if item.outcome == "crashed"
-    ]
+    crashed_at = [item.finished_at for item in room.store.attempts(attempt.task_id) if item.outcome == "crashed"]
     return _fail(attempt, request, PoisonTask(attempt.name, attempt.task_id, crashed_at), "poison")
 
 
@@ -48,12 +47,17 @@ def _fail(attempt: Attempt, request: Callable[[], Any], error: Exception, reason
     cls = type(error)
     attempt.failure = Failure(reason, f"{cls.__module__}.{cls.__qualname__}", str(error))
     attempt.buffering = True
-    with current.attempting(attempt):
-        try:
-            raise error
-        except Exception as raised:
-            TraceInfo(states.FAILURE, raised).handle_error_state(attempt.task, request(), eager=False)
+    with current.attempting(attempt), suppress(type(error)):
+        _raise_through(error, attempt, request)
     return Outcome.DEAD_LETTERED
+
+
+def _raise_through(error: Exception, attempt: Attempt, request: Callable[[], Any]) -> None:
+    """Celery reads the traceback of the exception being handled."""
+    try:
+        raise error
+    finally:
+        TraceInfo(states.FAILURE, error).handle_error_state(attempt.task, request(), eager=False)
 
 
 def _claim_key(room: Room, attempt: Attempt, request: Callable[[], Any]) -> Outcome | None:

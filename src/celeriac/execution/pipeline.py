@@ -164,7 +164,5 @@ def _settle(room: Room, attempt: Attempt, request: dict[str, Any]) -> None:
         return  # nothing is ours to write
     complete_record(room, attempt, request)
     elapsed = room.store.lease_now() - attempt.started_clock
-    at_once = (
-        elapsed >= QUICK or attempt.delivery.batch < 2 or attempt.key is not None or bool(attempt.after_settle)
-    )
+    at_once = elapsed >= QUICK or attempt.delivery.batch == 1 or attempt.key is not None or bool(attempt.after_settle)
     room.settler.settle(attempt, at_once=at_once)

@@ -21,6 +21,8 @@ GROUP, WAIT = 16, 0.005
 MARK_AFTER = 0.05
 #: Seconds between tries while the store cannot be written: first, longest.
 PAUSE, LONGEST_PAUSE = 0.02, 1.0
+#: Seconds between complaints about that.
+COMPLAIN_EVERY = 10.0
 
 
 class Settler:
@@ -33,10 +35,10 @@ class Settler:
     def __init__(self, store: Store, on_chord_complete: Callable[[str], None]) -> None:
         self._store = store
         self._on_chord_complete = on_chord_complete
-        self._reset()
+        self.reset()
         _ALL.add(self)
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
         """Begin empty: a child has none of its parent's threads, tasks or locks."""
         self._waiting: list[Attempt] = []
         self._oldest = 0.0
@@ -104,9 +106,11 @@ class Settler:
             try:
                 return write()
             except StoreError as error:
-                if time.monotonic() - complained > 10:
+                if time.monotonic() - complained > COMPLAIN_EVERY:
                     complained = time.monotonic()
-                    logger.error("finished tasks cannot be recorded yet, trying on: %s", error)
+                    logger.error(  # noqa: TRY400  # the store's message says it all; a traceback every time does not
+                        "finished tasks cannot be recorded yet, trying on: %s", error
+                    )
             time.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -153,7 +157,7 @@ _ALL: weakref.WeakSet[Settler] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for settler in list(_ALL):
-        settler._reset()
+        settler.reset()
 
 
 if hasattr(os, "register_at_fork"):

@@ -172,9 +172,7 @@ def retry_or_raise(attempt: Attempt, error: Exception) -> None:
     policy = policy_of(task.name, task.retries, undeclared=room.own.undeclared_retries())
     if task.retries is None and not room.retries_undeclared:
         return
-    decision = decide(
-        policy, retries=task.request.retries, error=error, keyed=attempt.key is not None, now=time.time()
-    )
+    decision = decide(policy, retries=task.request.retries, error=error, keyed=attempt.key is not None, now=time.time())
     if isinstance(decision, RetryAt):
         raise task.retry(
             exc=error, eta=datetime.fromtimestamp(decision.at, timezone.utc), max_retries=policy.max_retries

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from celery import signals
-from celery.app.amqp import AMQP as CeleryAMQP
+from celery.app import amqp
 from kombu.compression import compress
 from kombu.serialization import dumps
 
@@ -35,7 +35,7 @@ class Outgoing:
         yield
 
 
-class AMQP(CeleryAMQP):  # type: ignore[misc]  # Celery has no types
+class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
     """Celery's message builder with a short way into a store."""
 
     def _create_task_sender(self) -> Any:
@@ -74,7 +74,11 @@ class AMQP(CeleryAMQP):  # type: ignore[misc]  # Celery has no types
             properties["priority"] = priority
             properties["delivery_info"] = event_fields
             outgoing = TaskMessage(
-                target, pack(headers, properties, content_type, encoding), data, priority=priority, **task_columns(headers)
+                target,
+                pack(headers, properties, content_type, encoding),
+                data,
+                priority=priority,
+                **task_columns(headers),
             )
             producer.published = send(producer.store, [outgoing])[0]
             if after.receivers:

@@ -235,6 +235,8 @@ def _data(value: Any) -> Remedy | None:
         return Remedy(f"a pydantic model, {type_name(value)}", f'{{0}}.model_dump(mode="json"), or {declare}')
     if dataclasses.is_dataclass(value):
         return Remedy(f"a dataclass, {type_name(value)}", "dataclasses.asdict({0})")
+    if _has(value, "__fspath__"):
+        return Remedy("a path", "str({0})")
     if _has(value, "__attrs_attrs__"):
         return Remedy(f"an attrs class, {type_name(value)}", "attrs.asdict({0})")
     return None
@@ -261,7 +263,6 @@ _BY_NAME = {
     "builtins.dict_items": Remedy("a view of a mapping", "list({0})"),
     "collections.deque": Remedy("a deque", "list({0})"),
     "collections.UserDict": Remedy("a UserDict", "dict({0})"),
-    "pathlib.PurePath": Remedy("a path", "str({0})"),
     "fractions.Fraction": Remedy("a Fraction", "str({0})"),
     "re.Pattern": Remedy("a compiled pattern", "{0}.pattern"),
     "ipaddress._BaseAddress": Remedy("an IP address", "str({0})"),

@@ -110,14 +110,12 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         if request is None:
             return None
         children = [child.as_tuple() for child in getattr(request, "children", None) or ()]
-        meta: dict[str, Any] = {}
-        for key, value in (
+        found = (
             ("children", children),
             ("group_id", getattr(request, "group", None)),
             ("parent_id", getattr(request, "parent_id", None)),
-        ):
-            if value:
-                meta[key] = value
+        )
+        meta: dict[str, Any] = {key: value for key, value in found if value}
         if self._extended:
             meta.update(args=self.encode(request.args), kwargs=self.encode(request.kwargs))
         return json.dumps(meta) if meta else None
@@ -169,7 +167,12 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
     # -- waiting: woken by the commit, not by a timer
 
     def wait_for(
-        self, task_id: str, timeout: float | None = None, interval: float = 0.5, no_ack: bool = True, on_interval: Any = None
+        self,
+        task_id: str,
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_interval: Any = None,
     ) -> dict[str, Any]:
         self._ensure_not_eager()
         for _ in self._commits(timeout, on_interval):

@@ -33,9 +33,7 @@ def dispatch(backend: Any, group_id: str) -> None:
             _fail(backend, callback, failed[0])
         else:
             _send(backend, callback, group_id, parts)
-    backend.store.close_chord(
-        group_id, succeeded=not failed, messages=gathered.follow_ups, records=gathered.others
-    )
+    backend.store.close_chord(group_id, succeeded=not failed, messages=gathered.follow_ups, records=gathered.others)
     for call in gathered.after_settle:
         call()
 
@@ -80,5 +78,3 @@ def _fail(backend: Any, callback: Any, part: ChordPart) -> None:
         raise error
     except ChordError as raised:
         backend.chord_error_from_stack(callback, raised)
-
-

@@ -100,7 +100,7 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
         """Deliver something, or wait for it up to ``timeout`` seconds.
 
         Raises:
-            socket.timeout: nothing came.
+            TimeoutError: nothing came.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -110,7 +110,7 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
             self.idle()
             left = LONGEST_WAIT if deadline is None else deadline - time.monotonic()
             if left <= 0:
-                raise socket.timeout
+                raise TimeoutError
             self.store.wait(min(left, self._timeout()), mark)
 
     # -- event loop (prefork)

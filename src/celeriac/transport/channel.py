@@ -31,7 +31,6 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
     """Publishes into, and delivers from, the connection's store."""
 
     QoS = QoS
-    Message = Message
     supports_fanout = True
     body_encoding = None
 
@@ -53,9 +52,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
         self.connection.send(self.store, [to_task_message(queue, message)])
 
     def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **kwargs: Any) -> None:
-        envelope = pack(
-            message["headers"], message["properties"], message["content-type"], message["content-encoding"]
-        )
+        envelope = pack(message["headers"], message["properties"], message["content-type"], message["content-encoding"])
         self.store.broadcast(exchange, routing_key or "", envelope, message["body"])
 
     def _next_delivery_tag(self) -> str:
@@ -114,7 +111,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
     def basic_cancel(self, consumer_tag: str) -> None:
         queue = self._tag_to_queue.get(consumer_tag)
         super().basic_cancel(consumer_tag)
-        self._receivers.pop(queue, None)  # type: ignore[arg-type]
+        self._receivers.pop(queue, None)
         self._sort_queues()
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Message | None:

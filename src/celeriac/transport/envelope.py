@@ -92,7 +92,9 @@ def to_message(delivery: Delivery, channel: Any) -> Message:
         headers[DELIVERY_HEADER] = delivery.header()
         # The store has held it until it was due; a worker would wait again.
         headers["eta"] = None
-    return _message(headers, properties, content_type, encoding, delivery.body, info, delivery.lease.message_id, channel)
+    return _message(
+        headers, properties, content_type, encoding, delivery.body, info, delivery.lease.message_id, channel
+    )
 
 
 def broadcast_message(item: Broadcast, channel: Any) -> Message:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from celeriac.core.message import Delivery
+from celeriac.core.message import LAST_CHANCE, Delivery
 from celeriac.transport.prefetch import Prefetch
-
-#: Crashes after which the next run is the last, and shared with nobody.
-LAST_CHANCE = 2
 
 
 class QoS:
@@ -54,12 +51,12 @@ class QoS:
             self._alone.add(delivery.lease.message_id)
         self.keeper.hold(delivery)
 
-    def forget(self, tag: int | str) -> Delivery | None:
+    def forget(self, tag: Any) -> Delivery | None:
         """Count it no longer; its lease is the caller's business."""
-        self._alone.discard(tag)  # type: ignore[arg-type]  # a broadcast's tag is text, and in neither
-        return self.outstanding.pop(tag, None)  # type: ignore[call-overload, no-any-return]
+        self._alone.discard(tag)
+        return self.outstanding.pop(tag, None)
 
-    def ack(self, tag: int | str) -> None:
+    def ack(self, tag: Any) -> None:
         delivery = self.forget(tag)
         if delivery is None:
             return  # a broadcast, or handed back already
@@ -72,7 +69,7 @@ class QoS:
             self.channel.store.ack([delivery.lease])
         self.channel.connection.freed()
 
-    def reject(self, tag: int | str, requeue: bool = False) -> None:
+    def reject(self, tag: Any, requeue: bool = False) -> None:
         delivery = self.forget(tag)
         if delivery is None:
             return

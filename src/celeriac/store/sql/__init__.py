@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache
 from importlib.resources import files
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
-@lru_cache(maxsize=None)
+@cache
 def queries(dialect: str, room: str) -> dict[str, str]:
     """The statements of one file, by name."""
     parts = _NAME.split(script(dialect, room))
@@ -18,4 +18,4 @@ def queries(dialect: str, room: str) -> dict[str, str]:
 
 def script(dialect: str, room: str) -> str:
     """The whole text of one SQL file."""
-    return files(__name__).joinpath(dialect, f"{room}.sql").read_text(encoding="utf-8")
+    return files(__name__).joinpath(dialect).joinpath(f"{room}.sql").read_text(encoding="utf-8")

@@ -35,9 +35,7 @@ class SQLiteStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadL
         StoreReadOnly, StoreCorrupt, StoreTooNew, StoreUnavailable: naming the file.
     """
 
-    def __init__(
-        self, path: Path | str, *, synchronous: str = "normal", busy_timeout: float = BUSY_TIMEOUT
-    ) -> None:
+    def __init__(self, path: Path | str, *, synchronous: str = "normal", busy_timeout: float = BUSY_TIMEOUT) -> None:
         super().__init__(Database(Path(path).absolute(), synchronous=synchronous, busy_timeout=busy_timeout))
         migrate(self.database)
         self._watcher = Connection(self.database)

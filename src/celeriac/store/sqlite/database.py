@@ -49,9 +49,13 @@ class Connection:
 
     def close(self) -> None:
         with self.lock:
-            if self._raw is not None:
-                self._raw.close()
-                self._raw = None
+            self.drop()
+
+    def drop(self) -> None:
+        """Close; the caller holds ``lock``."""
+        if self._raw is not None:
+            self._raw.close()
+            self._raw = None
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -78,10 +82,11 @@ class Connection:
         while True:
             try:
                 raw.execute("BEGIN IMMEDIATE")
-                return
             except sqlite3.OperationalError as error:
                 if not _is_busy(error) or time.monotonic() > give_up:
                     raise
+            else:
+                return
             time.sleep(pause)
             pause = min(pause * 2, 0.005)
 
@@ -170,9 +175,7 @@ def _before_fork() -> None:
     _held[:] = list(_ALL)
     for connection in _held:
         connection.lock.acquire()
-        if connection._raw is not None:
-            connection._raw.close()
-            connection._raw = None
+        connection.drop()
 
 
 def _after_fork_in_parent() -> None:
@@ -188,6 +191,4 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

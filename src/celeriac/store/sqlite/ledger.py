@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 
 from celeriac.core.attempt import (
     HANDED_BACK,
-    TERMINAL,
     AttemptRecord,
     ChordPart,
     Outcome,
@@ -215,9 +214,7 @@ class LedgerPart(Part):
             known = found.get(task_id)
             if known is not None and state == "PENDING":
                 continue  # RETRY says more than PENDING
-            found[task_id] = Record(
-                task_id, generation, state, bool(revoked), name, queue_name, owner, 0, started_at
-            )
+            found[task_id] = Record(task_id, generation, state, bool(revoked), name, queue_name, owner, 0, started_at)
 
     def forget(self, task_id: str) -> None:
         with self.database.writer.writing() as raw:

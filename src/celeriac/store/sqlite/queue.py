@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from celeriac.core.message import Delivery, Lease, Published, QueueSize, TaskMessage
+from celeriac.core.message import LAST_CHANCE, Delivery, IdempotencyKey, Lease, Published, QueueSize, TaskMessage
 from celeriac.errors import IdempotencyConflict
 from celeriac.store.sql import queries
 from celeriac.store.sqlite import keys
@@ -52,7 +52,7 @@ def publish(raw: sqlite3.Connection, message: TaskMessage, now: float) -> Publis
     return _publish_keyed(raw, message, message.key, now)
 
 
-def _publish_keyed(raw: sqlite3.Connection, message: TaskMessage, key: keys.IdempotencyKey, now: float) -> Published:
+def _publish_keyed(raw: sqlite3.Connection, message: TaskMessage, key: IdempotencyKey, now: float) -> Published:
     assert message.task_id is not None  # only tasks have keys
     found = keys.holder(raw, key, now)
     if found is None or found.task_id == message.task_id:
@@ -69,7 +69,7 @@ def _publish_keyed(raw: sqlite3.Connection, message: TaskMessage, key: keys.Idem
 
 
 def _conflict(
-    raw: sqlite3.Connection, message: TaskMessage, key: keys.IdempotencyKey, holder_id: str, now: float
+    raw: sqlite3.Connection, message: TaskMessage, key: IdempotencyKey, holder_id: str, now: float
 ) -> Published:
     error = IdempotencyConflict(key.task, key.value, holder_id)
     if not message.follow_up:
@@ -120,7 +120,7 @@ class QueuePart(Part):
                 message_id, crashes = suspect
                 # Its last chance before burial is a run nobody shares, so that
                 # no bystander is ever buried.
-                if idle or not (alone or crashes >= 2):
+                if idle or not (alone or crashes >= LAST_CHANCE):
                     rows = raw.execute(SQL["claim_suspect"], (clock + lease, owner, message_id)).fetchall()
                     return [delivery(row, clock) for row in rows]
                 return []

@@ -14,8 +14,8 @@ from tools.services.service import PATIENCE, Running, Service, Unavailable, answ
 
 #: Another process may take a free port before the server does; then the next one is tried.
 TRIES = 3
-#: Kept, since a Popen that is collected warns that its process still runs; here that is the purpose.
-_spawned: list[subprocess.Popen[bytes]] = []
+#: By pid. Kept, since a Popen that is collected warns that its process still runs; here that is the purpose.
+_spawned: dict[int, subprocess.Popen[bytes]] = {}
 
 
 def start(service: Service, program: str, folder: Path) -> Running:
@@ -42,17 +42,27 @@ def _attempt(service: Service, program: str, folder: Path) -> Running | None:
 
 
 def stop(running: Running) -> bool:
-    """End the process if it is still the one that was started, by force after `PATIENCE` seconds; tell whether it was."""
-    if running.pid is None or running.began is None or _began(running.pid) != running.began:
+    """End the process if it is still the one that was started; tell whether it was."""
+    if running.pid is None:
         return False
-    os.kill(running.pid, signal.SIGTERM)
+    was_there = running.began is not None and _began(running.pid) == running.began
+    if was_there:
+        _end(running.pid, running.began)
+    child = _spawned.pop(running.pid, None)
+    if child is not None:
+        child.wait()
+    return was_there
+
+
+def _end(pid: int, began: str | None) -> None:
+    """Ask it to end, and after `PATIENCE` seconds make it."""
+    os.kill(pid, signal.SIGTERM)
     end = time.monotonic() + PATIENCE
-    while _began(running.pid) == running.began:
+    while _began(pid) == began:
         if time.monotonic() > end:
-            os.kill(running.pid, signal.SIGKILL)
-            break
+            os.kill(pid, signal.SIGKILL)
+            return
         time.sleep(0.02)
-    return True
 
 
 def _spawn(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
@@ -61,7 +71,7 @@ def _spawn(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
         )
-    _spawned.append(process)
+    _spawned[process.pid] = process
     return process
 
 

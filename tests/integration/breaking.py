@@ -1,0 +1,73 @@
+"""Points at which a worker is killed, each where a real death would do harm of its own."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import signal
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Point(NamedTuple):
+    """Before or after which call the whole worker, or the calling process alone, dies."""
+
+    module: str
+    name: str
+    after: bool
+    alone: bool = False
+
+
+POINTS = {
+    # Messages are leased, none was handed to the pool.
+    "claimed": Point("celeriac.store.sqlite:SQLiteStore", "claim", after=True),
+    # Bodies and their effects are over, nothing of them is written.
+    "settling": Point("celeriac.store.sqlite:SQLiteStore", "settle", after=False),
+    # Half of the transaction is written and not committed.
+    "in-transaction": Point("celeriac.store.sqlite.ledger", "write_record", after=True),
+    # It is committed, and the parent does not know.
+    "settled": Point("celeriac.store.sqlite:SQLiteStore", "settle", after=True),
+    # The parent knows, and has not freed the slot.
+    "acking": Point("celeriac.transport.qos:QoS", "ack", after=False),
+    # The last member has settled, the chord's body is not sent.
+    "joining": Point("celeriac.store.sqlite:SQLiteStore", "close_chord", after=False),
+    # The chord's body is sent, the sender does not know.
+    "joined": Point("celeriac.store.sqlite:SQLiteStore", "close_chord", after=True),
+    # The same, for one pool process.
+    "child-settling": Point("celeriac.store.sqlite:SQLiteStore", "settle", after=False, alone=True),
+    "child-settled": Point("celeriac.store.sqlite:SQLiteStore", "settle", after=True, alone=True),
+}
+
+
+def install(point: str, broken: str) -> None:
+    """Die at `point` once; the file `broken` says that it has happened."""
+    target = POINTS[point]
+    module, _, cls = target.module.partition(":")
+    owner: Any = importlib.import_module(module)
+    owner = getattr(owner, cls) if cls else owner
+    setattr(owner, target.name, _breaking(getattr(owner, target.name), target, broken))
+
+
+def _breaking(function: Callable[..., Any], point: Point, broken: str) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not point.after:
+            _die(point, broken)
+        answer = function(*args, **kwargs)
+        # An empty claim is none.
+        if point.after and (point.name != "claim" or answer):
+            _die(point, broken)
+        return answer
+
+    return call
+
+
+def _die(point: Point, broken: str) -> None:
+    try:
+        os.close(os.open(broken, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return
+    if point.alone:
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.killpg(os.getpgrp(), signal.SIGKILL)

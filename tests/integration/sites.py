@@ -1,0 +1,132 @@
+"""One store, an app on it in the test's own process, and its workers."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from celeriac.core.attempt import AttemptRecord, DeadLetter, DeadLetterFilter, Record
+from celeriac.core.message import QueueSize
+from celeriac.store.protocols import Store
+from tests.integration.tasks import make_app
+from tests.support import Worker, wait_for
+from tests.support.worker import Pool
+
+APP = "tests.integration.workerapp"
+#: Short leases: seconds after which a dead worker's messages are another's.
+SHORT = {"broker_transport_options": {"lease": 1.5, "renew": 0.3}}
+
+
+class Site:
+    """A folder with the store, the journals of what tasks did, and the logs of the workers."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.folder = folder
+        self.url = f"sqlite:///{folder}/site.db"
+        self.settings = SHORT | settings
+        self.app = make_app(self.url, **self.settings)
+        self.workers: list[Worker] = []
+
+    @property
+    def store(self) -> Store:
+        store: Store = self.app.store
+        return store
+
+    def __getattr__(self, name: str) -> Any:
+        """A task, by its name."""
+        try:
+            return self.app.tasks[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def file(self, stem: str = "journal") -> str:
+        """A path nobody has used yet."""
+        return str(self.folder / f"{stem}-{uuid.uuid4().hex[:8]}")
+
+    def worker(self, pool: Pool = "solo", *, wait: bool = True, break_at: str = "", **options: Any) -> Worker:
+        """A worker on this store, ready unless `wait` is false; it dies at the point `break_at`."""
+        env = {"SITE_BROKER": self.url, "SITE_SETTINGS": json.dumps(self.settings)}
+        if break_at:
+            env |= {"SITE_BREAK_AT": break_at, "SITE_BROKEN": self.file("broken")}
+        worker = Worker(APP, self.folder, pool=pool, env=env | options.pop("env", {}), **options)
+        self.workers.append(worker)
+        worker.start() if wait else worker.spawn()
+        return worker
+
+    @contextmanager
+    def working(self, pool: Pool = "solo", **options: Any) -> Iterator[Worker]:
+        """A worker for the time of a block."""
+        worker = self.worker(pool, **options)
+        try:
+            yield worker
+        finally:
+            worker.close()
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.close()
+        self.app.close()
+        self.store.close()
+
+    # -- looking
+
+    def record(self, task_id: str) -> Record | None:
+        return self.store.records([task_id]).get(task_id)
+
+    def state(self, task_id: str) -> str:
+        record = self.record(task_id)
+        return record.state if record else "UNKNOWN"
+
+    def ended(self, task_ids: Iterable[str]) -> dict[str, Record]:
+        """Those of the tasks whose generation is over."""
+        known = self.store.records(sorted(task_ids))
+        return {task_id: record for task_id, record in known.items() if record.closed}
+
+    def wait_ended(self, task_ids: Sequence[str], timeout: float = 60.0) -> dict[str, Record]:
+        """The records of the tasks, once all have ended and nothing is left in any queue."""
+        wait_for(lambda: len(self.ended(task_ids)) == len(set(task_ids)), timeout, lambda: self._missing(task_ids))
+        wait_for(lambda: not self.queues(), timeout, lambda: f"still queued: {self.queues()}")
+        return self.ended(task_ids)
+
+    def _missing(self, task_ids: Sequence[str]) -> str:
+        ended = self.ended(task_ids)
+        return f"{len(ended)} of {len(set(task_ids))} have ended; queues: {self.queues()}"
+
+    def queues(self) -> dict[str, QueueSize]:
+        """What is in the queues of tasks."""
+        return {size.queue: size for size in self.store.sizes() if ".pidbox" not in size.queue}
+
+    def letters(self, **conditions: Any) -> list[DeadLetter]:
+        return list(self.store.dead_letters(DeadLetterFilter(**conditions)))
+
+    def letter(self, task_id: str) -> DeadLetter:
+        """The task's one dead letter."""
+        (letter,) = [letter for letter in self.letters() if letter.task_id == task_id]
+        return letter
+
+    def attempts(self, task_id: str) -> list[AttemptRecord]:
+        return self.store.attempts(task_id)
+
+
+def lines(journal: str) -> list[str]:
+    """What was noted, in order."""
+    path = Path(journal)
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def counts(journal: str) -> Mapping[str, int]:
+    """How often each line was noted."""
+    return Counter(lines(journal))
+
+
+def open_gate(gate: str) -> None:
+    Path(gate).touch()
+
+
+def wait_line(journal: str, line: str, timeout: float = 30.0) -> None:
+    wait_for(lambda: line in lines(journal), timeout, lambda: f"no {line!r} in {lines(journal)}")

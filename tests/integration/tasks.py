@@ -1,0 +1,350 @@
+"""The tasks that the integration tests send, and the app that has them, in the tests and in their workers alike."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from celery import chord, group, shared_task
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+
+from celeriac import Celery
+
+_DECLARED: list[tuple[Callable[..., Any], dict[str, Any]]] = []
+
+
+def make_app(url: str, **settings: Any) -> Celery:
+    """An app on the store at `url` with every task of this module, under its function's name."""
+    app = Celery("site", broker=url)
+    app.conf.update(settings)
+    for function, options in _DECLARED:
+        app.task(name=function.__name__, **options)(function)
+    app.finalize()
+    return app
+
+
+def task(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare a task of every app of these tests."""
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        _DECLARED.append((function, options))
+        return function
+
+    return declare
+
+
+def note(journal: str, line: str) -> None:
+    """Append a line, whole, whoever else writes: the effect that tests count."""
+    descriptor = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, f"{line}\n".encode())
+    os.close(descriptor)
+
+
+def wait_until_open(gate: str) -> None:
+    while not Path(gate).exists():
+        time.sleep(0.01)
+
+
+# -- the usual
+
+
+@task()
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+@task()
+def collect(values: Any) -> Any:
+    return values
+
+
+@task()
+def fail(text: str) -> None:
+    raise ValueError(text)
+
+
+@task()
+def effect(journal: str, line: str) -> str:
+    note(journal, line)
+    return line
+
+
+@task()
+def effect_after(_result: Any, journal: str, line: str) -> str:
+    note(journal, line)
+    return line
+
+
+@task()
+def effect_of(result: Any, journal: str) -> Any:
+    note(journal, str(result))
+    return result
+
+
+@task()
+def hold(journal: str, gate: str, line: str) -> str:
+    """Run until the file `gate` is there."""
+    note(journal, f"begin {line}")
+    wait_until_open(gate)
+    note(journal, f"end {line}")
+    return line
+
+
+@task(ignore_result=True)
+def silent(journal: str) -> int:
+    note(journal, "silent")
+    return 1
+
+
+@task(bind=True)
+def report_progress(self: Any, gate: str) -> str:
+    self.update_state(state="PROGRESS", meta={"done": 1})
+    wait_until_open(gate)
+    return "done"
+
+
+@task()
+def spawn(x: int) -> str:
+    """Publish from inside a body."""
+    from celery import current_app
+
+    return str(current_app.tasks["add"].delay(x, 1).id)
+
+
+@task(bind=True)
+def whoami(self: Any) -> dict[str, Any]:
+    request = self.request
+    return {
+        "id": request.id,
+        "retries": request.retries,
+        "root_id": request.root_id,
+        "parent_id": request.parent_id,
+        "queue": (request.delivery_info or {}).get("routing_key"),
+        "redelivered": (request.delivery_info or {}).get("redelivered"),
+    }
+
+
+@task()
+def write_pid(journal: str) -> int:
+    note(journal, str(os.getpid()))
+    return os.getpid()
+
+
+# -- async
+
+
+@task()
+async def echo_later(value: Any) -> Any:
+    await asyncio.sleep(0.001)
+    return value
+
+
+@task()
+async def fail_later(text: str) -> None:
+    await asyncio.sleep(0.001)
+    raise ValueError(text)
+
+
+@task()
+async def meet(journal: str, line: str, other: str) -> str:
+    """Two of these end only when both run at once, on one loop."""
+    note(journal, line)
+    while other not in Path(journal).read_text().split():
+        await asyncio.sleep(0.01)
+    return line
+
+
+# -- trying again
+
+
+@task(bind=True, max_retries=5)
+def retry_until(self: Any, retries: int, countdown: float = 0.01) -> int:
+    if self.request.retries < retries:
+        raise self.retry(exc=ValueError("not yet"), countdown=countdown)
+    return int(self.request.retries)
+
+
+@task(bind=True, max_retries=2)
+def retry_in_vain(self: Any, journal: str) -> None:
+    note(journal, f"run {self.request.retries}")
+    raise self.retry(exc=ValueError("never"), countdown=0.01)
+
+
+@task(bind=True, autoretry_for=(ConnectionError,), max_retries=3, retry_kwargs={"countdown": 0.01})
+def autoretry(self: Any, fails: int, journal: str) -> int:
+    note(journal, f"run {self.request.retries}")
+    if self.request.retries < fails:
+        raise ConnectionError("down")
+    return int(self.request.retries)
+
+
+def _connect(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=5):
+        pass
+
+
+@task(bind=True)
+def call_out(self: Any, port: int, journal: str) -> str:
+    note(journal, f"run {self.request.retries}")
+    _connect(port)
+    return "connected"
+
+
+@task(retries=False)
+def call_out_once(port: int, journal: str) -> None:
+    note(journal, "run")
+    _connect(port)
+
+
+@task(bind=True, retries=1)
+def counted(self: Any, journal: str) -> None:
+    note(journal, f"run {self.request.retries}")
+    raise ValueError("declared worth one retry")
+
+
+# -- ending in other ways
+
+
+@task(throws=(KeyError,))
+def expected(key: str) -> None:
+    raise KeyError(key)
+
+
+@task()
+def ignored(journal: str) -> None:
+    note(journal, "ignored")
+    raise Ignore("nothing to say")
+
+
+@task()
+def rejected() -> None:
+    raise Reject("not mine")
+
+
+@task()
+def rejected_once(journal: str) -> str:
+    """Put itself back once."""
+    note(journal, "run")
+    if len(Path(journal).read_text().split()) == 1:
+        raise Reject("not yet", requeue=True)
+    return "done"
+
+
+@task(bind=True)
+def swap(self: Any, x: int, y: int) -> Any:
+    raise self.replace(self.app.tasks["add"].si(x, y))
+
+
+@task(bind=True)
+def swap_for_chord(self: Any, count: int) -> Any:
+    tasks = self.app.tasks
+    raise self.replace(chord(group(tasks["add"].si(i, i) for i in range(count)), tasks["collect"].s()))
+
+
+@task(soft_time_limit=0.5, time_limit=60)
+def soft_limited() -> str:
+    try:
+        time.sleep(60)
+    except SoftTimeLimitExceeded:
+        return "stopped softly"
+    return "not stopped"
+
+
+@task(time_limit=1)
+def hard_limited(journal: str) -> None:
+    note(journal, "run")
+    time.sleep(60)
+
+
+@task()
+def die(journal: str) -> None:
+    """Kill the process it runs in."""
+    note(journal, "die")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task(bind=True)
+def die_once(self: Any, journal: str) -> str:
+    """Kill the process it runs in, the first time."""
+    note(journal, "die")
+    if len(Path(journal).read_text().split()) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "lives"
+
+
+@task(rate_limit="10/s")
+def limited(journal: str, line: str) -> str:
+    note(journal, line)
+    return line
+
+
+# -- callbacks
+
+
+@task()
+def on_error_by_id(task_id: str, *, journal: str) -> None:
+    """Sent as a task: Celery does so for what takes one positional argument, the failed task's id."""
+    note(journal, f"error {task_id}")
+
+
+@task()
+def on_error_in_place(request: Any, error: Exception, _traceback: Any, journal: str) -> None:
+    """Called in place: it takes the failed task's request, its error and traceback."""
+    note(journal, f"error {request.id} {type(error).__name__}")
+
+
+# -- under a key
+
+
+@task(idempotency_key="key:{key}")
+def keyed(key: str, journal: str, amount: int = 0) -> str:
+    note(journal, f"{key} {amount}")
+    return f"{key} {amount}"
+
+
+@task(idempotency_key="step:{key}")
+def keyed_step(value: int, key: str, journal: str) -> int:
+    note(journal, key)
+    return value + 1
+
+
+@task(idempotency_key="hold:{key}")
+def keyed_hold(key: str, journal: str, gate: str) -> str:
+    note(journal, f"begin {key}")
+    wait_until_open(gate)
+    return key
+
+
+@task(bind=True, idempotency_key="fails:{key}")
+def keyed_fails(self: Any, key: str, journal: str, gate: str, failures: int) -> str:
+    """Fail as often as `failures` says, whoever runs it."""
+    note(journal, str(self.request.id))
+    wait_until_open(gate)
+    if len(Path(journal).read_text().split()) <= failures:
+        raise ValueError("holder fails")
+    return key
+
+
+@task(idempotency_key="short:{key}", idempotency_ttl=1.0)
+def keyed_briefly(key: str, journal: str) -> str:
+    note(journal, key)
+    return key
+
+
+@task(bind=True, idempotency_key="swap:{key}")
+def keyed_swap(self: Any, key: str) -> Any:
+    raise self.replace(self.app.tasks["add"].si(1, 2))
+
+
+# -- apps that come later
+
+
+@shared_task(name="shared")
+def shared(x: int) -> int:
+    return x * 2

@@ -23,13 +23,12 @@ from celeriac.settings import (
     Policy,
     PolicyDefaults,
     capabilities_of,
-    check_names,
     check_option_names,
     defaults_for,
     read_own,
     sqlite_url,
 )
-from celeriac.settings.names import known_options
+from celeriac.settings.names import check_environment, check_names, known_options
 from celeriac.store.protocols import Store
 from celeriac.store.registry import open_sqlite
 from celeriac.store.whereabouts import elsewhere
@@ -85,6 +84,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         return conf
 
     def _check_names(self, conf: Any) -> None:
+        check_environment(self.defaults)
         given, *sources = conf.maps[:-1]
         check_names(list(given), self.defaults)
         for source in sources:
@@ -99,7 +99,8 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
 
     def user_sets(self, setting: str) -> bool:
         """Whether somebody other than celeriac and Celery gave this setting."""
-        return any(setting in mapping for mapping in self.conf.maps[:-2])
+        names = self.conf._to_keys(setting)  # noqa: SLF001  # old names and namespaces are known there alone
+        return any(name in mapping for mapping in self.conf.maps[:-2] for name in names)
 
     @cached_property
     def own_settings(self) -> OwnSettings:

@@ -184,6 +184,21 @@ class RedriveRefused(DeadLetterError):
         )
 
 
+class RedriveSuperseded(DeadLetterError):
+    """Its task id was sent again after it failed, so that run is the one that counts."""
+
+    def __init__(self, task: str, letter_id: int, task_id: str, generation: int, state: str) -> None:
+        super().__init__(task, letter_id, task_id, generation, state)
+        self.task, self.letter_id, self.task_id = task, letter_id, task_id
+        self.generation, self.state = generation, state
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.task}: dead letter {self.letter_id} is not redriven, since task id {self.task_id} was sent again "
+            f"after it (generation {self.generation}, {self.state}). Purge this dead letter, or send the task under a new id"
+        )
+
+
 class PoisonTask(CeleriacError):
     """A task that was buried because its worker process died under it again and again.
 

@@ -27,6 +27,10 @@ EXAMPLES: list[tuple[errors.CeleriacError, list[str]]] = [
     (errors.StoreTooNew("/data/shop.db", 9, 2), ["/data/shop.db", "9", "2", "Upgrade celeriac"]),
     (errors.LeaseLost("id-1", 42), ["id-1", "42", "celeriac_lease_seconds"]),
     (errors.DeadLetterError("dead letter 7 is gone"), ["7 is gone"]),
+    (
+        errors.RedriveSuperseded("shop.charge", 4, "id-2", 3, "STARTED"),
+        ["shop.charge", "id-2", "generation 3", "STARTED"],
+    ),
     (errors.RedriveRefused("shop.charge", "id-2", "charge:7", "id-1"), ["shop.charge", "id-2", "charge:7", "id-1"]),
     (
         errors.PoisonTask("shop.resize", "id-3", CRASHED),

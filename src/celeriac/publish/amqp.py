@@ -11,7 +11,7 @@ from celery.app import amqp
 from kombu.compression import compress
 from kombu.serialization import dumps
 
-from celeriac.core.message import Published, TaskMessage
+from celeriac.core.message import DELIVERY_HEADER, Published, TaskMessage
 from celeriac.publish.outgoing import send
 from celeriac.store.protocols import Store
 from celeriac.transport.envelope import clamp_priority, pack, task_columns
@@ -55,6 +55,8 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
             extra = options.get("headers")
             if extra:
                 headers.update(extra)
+            # Celery copies a delivery's headers into its retry.
+            headers.pop(DELIVERY_HEADER, None)
             event_fields = {"exchange": "", "routing_key": target}
             if before.receivers:
                 before.send(

@@ -15,7 +15,7 @@ from kombu.serialization import loads
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Record
 from celeriac.core.message import DELIVERY_HEADER, KEY_HEADER, TaskMessage
-from celeriac.errors import DeadLetterError, RedriveRefused
+from celeriac.errors import DeadLetterError, RedriveRefused, RedriveSuperseded
 from celeriac.store.protocols import Store
 from celeriac.transport.envelope import epoch, pack, task_columns
 
@@ -54,21 +54,6 @@ class RedriveExpired(DeadLetterError):
         return (
             f"task {self.task}: dead letter {self.letter_id} is not redriven, since it was to run before {moment} (expires). "
             "If it is still wanted, redrive it with --ignore-expiry; otherwise purge it"
-        )
-
-
-class RedriveSuperseded(DeadLetterError):
-    """Its task id was sent again after it failed, so that run is the one that counts."""
-
-    def __init__(self, task: str, letter_id: int, task_id: str, generation: int, state: str) -> None:
-        super().__init__(task, letter_id, task_id, generation, state)
-        self.task, self.letter_id, self.task_id = task, letter_id, task_id
-        self.generation, self.state = generation, state
-
-    def __str__(self) -> str:
-        return (
-            f"task {self.task}: dead letter {self.letter_id} is not redriven, since task id {self.task_id} was sent again "
-            f"after it (generation {self.generation}, {self.state}). Purge this dead letter, or send the task under a new id"
         )
 
 

@@ -189,7 +189,7 @@ class DeadLetters(Protocol):
         """
 
     def purge_dead_letters(self, ids: Sequence[int]) -> int:
-        """Delete them; their keys are freed; returns how many."""
+        """Delete them; returns how many."""
 
 
 class Store(MessageQueue, Fanout, Ledger, Chords, Keys, DeadLetters, Protocol):

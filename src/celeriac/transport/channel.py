@@ -13,7 +13,8 @@ from kombu.utils.uuid import uuid
 
 from celeriac.core.message import Delivery
 from celeriac.store.protocols import Store
-from celeriac.transport.envelope import Message, broadcast_message, pack, to_message, to_task_message
+from celeriac.transport import envelope
+from celeriac.transport.envelope import broadcast_message, pack, to_message, to_task_message
 from celeriac.transport.leases import LeaseKeeper
 from celeriac.transport.qos import QoS
 
@@ -31,6 +32,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
     """Publishes into, and delivers from, the connection's store."""
 
     QoS = QoS
+    Message = envelope.Message
     supports_fanout = True
     body_encoding = None
 
@@ -52,8 +54,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
         self.connection.send(self.store, [to_task_message(queue, message)])
 
     def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **kwargs: Any) -> None:
-        envelope = pack(message["headers"], message["properties"], message["content-type"], message["content-encoding"])
-        self.store.broadcast(exchange, routing_key or "", envelope, message["body"])
+        packed = pack(message["headers"], message["properties"], message["content-type"], message["content-encoding"])
+        self.store.broadcast(exchange, routing_key or "", packed, message["body"])
 
     def _next_delivery_tag(self) -> str:
         return ""  # the row id is the tag
@@ -114,7 +116,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
         self._receivers.pop(queue, None)
         self._sort_queues()
 
-    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Message | None:
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> envelope.Message | None:
         claimed = self.store.claim([queue], 1, owner=self.connection.owner, lease=self.keeper.lease, alone=False)
         if not claimed:
             return None

@@ -8,13 +8,14 @@ from dataclasses import replace
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter
 from celeriac.core.message import TaskMessage
-from celeriac.errors import DeadLetterError, RedriveRefused
+from celeriac.errors import DeadLetterError, RedriveRefused, RedriveSuperseded
 from celeriac.store.sql import queries
 from celeriac.store.sqlite import keys, queue
 from celeriac.store.sqlite.base import Part
 from celeriac.store.sqlite.ledger import read_attempts
 
 SQL = queries("sqlite", "dead_letters")
+QUEUE = queries("sqlite", "queue")
 
 
 class DeadLettersPart(Part):
@@ -58,8 +59,12 @@ class DeadLettersPart(Part):
                 raise DeadLetterError(f"dead letter {letter.id} is gone; somebody redrove or purged it")
             if message.key is not None:
                 found = keys.holder(raw, message.key, now)
-                if found is not None and found.task_id != letter.task_id:
+                if found is not None and (found.done or found.task_id != letter.task_id):
                     raise RedriveRefused(letter.name or "?", letter.task_id, message.key.value, found.task_id)
+            if raw.execute(QUEUE["waiting_message"], (letter.task_id,)).fetchone() is not None:
+                raise RedriveSuperseded(
+                    letter.name or "?", letter.id, letter.task_id, letter.generation + 1, "waiting or running"
+                )
             queue.publish(raw, replace(message, awaited=True), now)
 
     def purge_dead_letters(self, ids: Sequence[int]) -> int:

@@ -24,8 +24,6 @@ SQL = queries("sqlite", "ledger")
 QUEUE = queries("sqlite", "queue")
 
 LOST = Settled(held=False)
-#: States after which a task has no message in the queue.
-FINAL = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 _FAILED = frozenset({Outcome.FAILED, Outcome.DEAD_LETTERED, Outcome.REVOKED, Outcome.IGNORED})
 _HISTORY = frozenset({Outcome.FAILED, Outcome.DEAD_LETTERED, Outcome.RETRY})
 
@@ -199,8 +197,7 @@ class LedgerPart(Part):
         with self.database.reader.reading() as raw:
             rows = raw.execute(SQL["get"], (wanted,)).fetchall()
             found = {row[0]: record_from(row) for row in rows}
-            if any(task_id not in found or found[task_id].state not in FINAL for task_id in task_ids):
-                self._add_live(raw, wanted, found)
+            self._add_live(raw, wanted, found)
         return found
 
     def _add_live(self, raw: sqlite3.Connection, wanted: str, found: dict[str, Record]) -> None:
@@ -212,8 +209,8 @@ class LedgerPart(Part):
                 continue
             state = "REVOKED" if revoked else "STARTED" if status == CLAIMED and started_at else "PENDING"
             known = found.get(task_id)
-            if known is not None and state == "PENDING":
-                continue  # RETRY says more than PENDING
+            if known is not None and known.state == "RETRY" and state == "PENDING":
+                continue  # RETRY says more
             found[task_id] = Record(task_id, generation, state, bool(revoked), name, queue_name, owner, 0, started_at)
 
     def forget(self, task_id: str) -> None:

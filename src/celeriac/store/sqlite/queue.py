@@ -169,6 +169,8 @@ class QueuePart(Part):
         with self.database.writer.writing() as raw:
             raw.execute(SQL["dead_letter_from_message"], (reason, error_type, error, None, None, now, *row))
             raw.execute(LEDGER["rejected"], (now, *row))
+            for (task_id,) in raw.execute(SQL["task_of"], row).fetchall():
+                keys.free(raw, task_id)
             raw.execute(SQL["finish"], row)
 
     def start(self, lease: Lease) -> bool:

@@ -62,6 +62,9 @@ UPDATE message
 SET status = 3, lease_until = NULL, started_at = NULL, owner = NULL
 WHERE id = ? AND deliveries = ? AND status = 2
 
+-- name: task_of
+SELECT task_id FROM message WHERE id = ? AND deliveries = ? AND status = 2 AND task_id IS NOT NULL
+
 -- name: finish
 DELETE FROM message WHERE id = ? AND deliveries = ? AND status = 2
 

@@ -1,0 +1,93 @@
+"""The keeper renews, hands back what never began, and takes nothing after a stall."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from celeriac.core.message import TaskMessage
+from celeriac.store.sqlite import SQLiteStore
+from celeriac.transport.leases import LeaseKeeper
+
+
+class SteppedStore(SQLiteStore):
+    """A store whose lease clock is moved by hand."""
+
+    offset = 0.0
+
+    def lease_now(self) -> float:
+        return 1000.0 + self.offset
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SteppedStore]:
+    store = SteppedStore(tmp_path / "store.db")
+    yield store
+    store.close()
+
+
+def claimed(store: SteppedStore, keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(keeper, "_begin", lambda: None)  # the rounds are turned by hand
+    store.publish([TaskMessage("q", "[{},{},null,null]", "[]", task_id="t1", name="n")])
+    (delivery,) = store.claim(["q"], 1, owner="w", lease=keeper.lease)
+    keeper.hold(delivery)
+    return delivery.lease.message_id
+
+
+def test_a_renewed_lease_is_not_reclaimed(store: SteppedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = LeaseKeeper(store, lease=30, renew=10)
+    held = keeper.find(claimed(store, keeper, monkeypatch))
+    assert held is not None
+    held.started = True
+    for _ in range(12):
+        store.offset += 10
+        assert keeper.tick(store)
+    assert store.reclaim() == 0
+
+
+def test_what_nobody_renews_is_reclaimed_as_a_suspect(store: SteppedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = LeaseKeeper(store, lease=30, renew=10)
+    claimed(store, keeper, monkeypatch)
+    keeper.held.clear()  # its worker is dead
+    store.offset += 31
+    assert keeper.tick(store)
+    (again,) = store.claim(["q"], 1, owner="other", lease=30)
+    assert again.suspect
+    assert again.crashes == 0  # it was never marked as started
+
+
+def test_a_started_mark_makes_a_lost_lease_a_crash(store: SteppedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = LeaseKeeper(store, lease=30, renew=10)
+    held = keeper.find(claimed(store, keeper, monkeypatch))
+    assert held is not None
+    assert store.start(held.lease)
+    keeper.held.clear()
+    store.offset += 31
+    keeper.tick(store)
+    (again,) = store.claim(["q"], 1, owner="other", lease=30)
+    assert again.crashes == 1
+
+
+def test_what_never_began_goes_back_after_a_lease(store: SteppedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = LeaseKeeper(store, lease=30, renew=10)
+    held = keeper.find(claimed(store, keeper, monkeypatch))
+    assert held is not None
+    store.offset += 31
+    keeper.tick(store)
+    assert held.released
+    (again,) = store.claim(["q"], 1, owner="other", lease=30)
+    assert not again.suspect  # handed back, not lost
+    assert not store.start(held.lease)  # and the first holder may not begin it any more
+
+
+def test_nothing_is_taken_in_the_round_after_a_stall(store: SteppedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = LeaseKeeper(store, lease=30, renew=10)
+    claimed(store, keeper, monkeypatch)
+    keeper.held.clear()
+    store.offset += 31
+    keeper.tick(store, reclaim=False)
+    assert store.claim(["q"], 1, owner="other", lease=30) == []
+    keeper.tick(store)
+    assert len(store.claim(["q"], 1, owner="other", lease=30)) == 1

@@ -157,9 +157,9 @@ class QueuePart(Part):
     def extend(self, leases: Sequence[Lease], lease: float) -> list[Lease]:
         if not leases:
             return []
-        ids = json.dumps([held.message_id for held in leases])
+        held_now = json.dumps([(held.message_id, held.token) for held in leases])
         with self.database.writer.writing() as raw:
-            rows = raw.execute(SQL["extend"], (self.lease_now() + lease, ids)).fetchall()
+            rows = raw.execute(SQL["extend"], (self.lease_now() + lease, held_now)).fetchall()
         alive = set(rows)
         return [held for held in leases if (held.message_id, held.token) not in alive]
 
@@ -201,6 +201,12 @@ class QueuePart(Part):
             raw.executemany(SQL["finish"], [(lease.message_id, lease.token) for lease in leases])
 
     def reclaim(self) -> int:
+        total = 0
+        while taken := self._reclaim_some():
+            total += taken
+        return total
+
+    def _reclaim_some(self) -> int:
         with self.database.reader.reading() as raw:
             if raw.execute(SQL["expired_leases"], (self.lease_now(),)).fetchone() is None:
                 return 0

@@ -9,7 +9,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?,
 ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
 
 -- name: promote
-UPDATE message SET status = 0 WHERE status = 1 AND run_at <= ?
+UPDATE message SET status = iif(crashes > 0, 4, 0) WHERE status = 1 AND run_at <= ?
 
 -- name: next_due
 SELECT min(run_at) FROM message WHERE status = 1
@@ -45,7 +45,8 @@ RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 1
 
 -- name: extend
 UPDATE message SET lease_until = ?1
-WHERE id IN (SELECT value FROM json_each(?2)) AND status = 2
+FROM (SELECT json_extract(value, '$[0]') AS row, json_extract(value, '$[1]') AS token FROM json_each(?2)) AS held
+WHERE id = held.row AND deliveries = held.token AND status = 2
 RETURNING id, deliveries
 
 -- name: start
@@ -53,7 +54,7 @@ UPDATE message SET started_at = ? WHERE id = ? AND deliveries = ? AND status = 2
 
 -- name: release
 UPDATE message
-SET status = iif(?1 IS NULL, iif(?2, 4, 0), 1), run_at = coalesce(?1, run_at), lease_until = NULL,
+SET status = iif(?1 IS NULL, iif(?2 OR crashes > 0, 4, 0), 1), run_at = coalesce(?1, run_at), lease_until = NULL,
     started_at = NULL, owner = NULL, crashes = crashes + ?2
 WHERE id = ?3 AND deliveries = ?4 AND status = 2
 

@@ -1,0 +1,1 @@
+"""What helps to test: apps on celeriac, and stores and transports of others."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from celeriac.core.attempt import (
     HANDED_BACK,
@@ -25,6 +26,7 @@ QUEUE = queries("sqlite", "queue")
 
 LOST = Settled(held=False)
 _FAILED = frozenset({Outcome.FAILED, Outcome.DEAD_LETTERED, Outcome.REVOKED, Outcome.IGNORED})
+_UNSETTLED = frozenset({Outcome.UNSETTLED, Outcome.LEASE_LOST})
 _HISTORY = frozenset({Outcome.FAILED, Outcome.DEAD_LETTERED, Outcome.RETRY})
 
 
@@ -52,10 +54,13 @@ def write_record(raw: sqlite3.Connection, record: Record) -> None:
 
 
 def write_loose(raw: sqlite3.Connection, record: Record) -> None:
-    """Write a record whose author does not know the generation."""
-    current = raw.execute(SQL["current_generation"], (record.task_id,)).fetchone()[0]
-    record.generation = max(record.generation, current or 0)
-    write_record(raw, record)
+    """Write a record whose author does not know the generation.
+
+    What has ended stays as it is, except that a failure may be put right.
+    """
+    replaces = record.closed and record.state != "REVOKED"
+    current = raw.execute(SQL["current_generation"], (record.task_id, replaces)).fetchone()[0]
+    write_record(raw, replace(record, generation=max(record.generation, current or 0)))
 
 
 def settle(raw: sqlite3.Connection, item: Settlement, now: float) -> Settled:
@@ -94,6 +99,8 @@ def _leave_queue(raw: sqlite3.Connection, item: Settlement, now: float) -> bool:
         return _retry(raw, item, item.retry, now)
     if item.outcome in HANDED_BACK:
         return raw.execute(QUEUE["release"], (item.snooze_until, 0, row, token)).rowcount == 1
+    if item.outcome in _UNSETTLED:
+        raise ValueError(f"{item.outcome.value} is no way to settle task {item.task_id}: its message would be lost")
     if item.outcome is Outcome.DEAD_LETTERED and not _bury(raw, item, now):
         return False
     return raw.execute(QUEUE["finish"], (row, token)).rowcount == 1
@@ -207,11 +214,13 @@ class LedgerPart(Part):
         ):
             if task_id in found and found[task_id].generation >= generation:
                 continue
-            state = "REVOKED" if revoked else "STARTED" if status == CLAIMED and started_at else "PENDING"
+            state = _live_state(status, started_at, revoked)
             known = found.get(task_id)
             if known is not None and known.state == "RETRY" and state == "PENDING":
                 continue  # RETRY says more
-            found[task_id] = Record(task_id, generation, state, bool(revoked), name, queue_name, owner, 0, started_at)
+            found[task_id] = Record(
+                task_id, generation, state, state == "REVOKED", name, queue_name, owner, 0, started_at
+            )
 
     def forget(self, task_id: str) -> None:
         with self.database.writer.writing() as raw:
@@ -264,6 +273,12 @@ class LedgerPart(Part):
             tasks = raw.execute(SQL["prune_tasks"], (now, 1000)).rowcount
             attempts = raw.execute(SQL["prune_attempts"], (attempts_before, 1000)).rowcount
         return int(tasks + attempts)
+
+
+def _live_state(status: int, started_at: float | None, revoked: bool) -> str:
+    if status == CLAIMED:  # who holds it may run it already, and then it ends as it will
+        return "STARTED" if started_at else "PENDING"
+    return "REVOKED" if revoked else "PENDING"
 
 
 def read_attempts(raw: sqlite3.Connection, task_id: str) -> list[AttemptRecord]:

@@ -12,7 +12,7 @@ WHERE excluded.generation > task.generation
    OR (excluded.generation = task.generation AND task.closed = 0)
 
 -- name: current_generation
-SELECT max(g) FROM (SELECT generation + closed AS g FROM task WHERE task_id = ?1
+SELECT max(g) FROM (SELECT generation + (?2 AND closed AND state <> 'SUCCESS') AS g FROM task WHERE task_id = ?1
                     UNION ALL SELECT generation FROM message WHERE task_id = ?1)
 
 -- name: get

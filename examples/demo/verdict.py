@@ -1,0 +1,101 @@
+"""What really happened, from the books of the gateway and the mail server; never from what the tasks say of themselves."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Books:
+    """Facts, by order."""
+
+    charges: dict[int, int] = field(default_factory=dict)
+    declined: set[int] = field(default_factory=set)
+    absorbed: int = 0
+    mails: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass
+class Verdict:
+    """The account of one run; ``ok`` is what the exit code says."""
+
+    accepted: int
+    confirmed: int
+    declined: int
+    dead_lettered: int
+    lost: int
+    charged_twice: int
+    absorbed: int
+    mails: int
+    repeated_mails: int
+    lost_orders: list[int]
+
+    @property
+    def ok(self) -> bool:
+        return self.lost == 0 and self.charged_twice == 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "ok": self.ok}
+
+
+def judge(accepted: set[int], dead_lettered: set[int], books: Books) -> Verdict:
+    """Every accepted order is confirmed, declined, dead-lettered, or lost.
+
+    Confirmed means charged in the gateway's books and mailed in the mail
+    server's: a mail without a charge, or a charge without a mail, is a loss.
+    """
+    confirmed = {order for order in accepted if books.charges.get(order) and books.mails.get(order)}
+    declined = (accepted & books.declined) - confirmed
+    dead = (accepted & dead_lettered) - confirmed - declined
+    lost = accepted - confirmed - declined - dead
+    return Verdict(
+        accepted=len(accepted),
+        confirmed=len(confirmed),
+        declined=len(declined),
+        dead_lettered=len(dead),
+        lost=len(lost),
+        charged_twice=sum(1 for count in books.charges.values() if count > 1),
+        absorbed=books.absorbed,
+        mails=sum(books.mails.values()),
+        repeated_mails=sum(count - 1 for count in books.mails.values()),
+        lost_orders=sorted(lost),
+    )
+
+
+def read_books(gateway: Path, mail: Path) -> Books:
+    """Read both books as they stand."""
+    books = Books()
+    with closing(sqlite3.connect(gateway)) as raw:
+        books.charges = dict(raw.execute("SELECT order_id, count(*) FROM charge GROUP BY order_id").fetchall())
+        books.declined = {row[0] for row in raw.execute("SELECT order_id FROM call WHERE outcome = 'declined'")}
+        books.absorbed = raw.execute("SELECT count(*) FROM call WHERE outcome = 'absorbed'").fetchone()[0]
+    with closing(sqlite3.connect(mail)) as raw:
+        for message_id, count in raw.execute("SELECT message_id, count(*) FROM mail GROUP BY message_id"):
+            books.mails[int(message_id.removeprefix("<order-").partition("@")[0])] = count
+    return books
+
+
+LABELS = {
+    "accepted": "orders accepted",
+    "confirmed": "confirmed (charged and mailed)",
+    "declined": "declined by the bank",
+    "dead_lettered": "dead-lettered",
+    "lost": "LOST",
+    "charged_twice": "CHARGED TWICE",
+    "absorbed": "repeated gateway calls absorbed by its key",
+    "mails": "mails sent",
+    "repeated_mails": "repeated mails",
+}
+
+
+def as_text(verdict: Verdict) -> str:
+    """The verdict for people."""
+    rows = [f"  {label:<44}{getattr(verdict, name):>8}" for name, label in LABELS.items()]
+    lost = verdict.lost_orders
+    if lost:
+        rows.append(f"  lost orders: {', '.join(map(str, lost[:12]))}{' …' if len(lost) > 12 else ''}")
+    return "\n".join(rows)

@@ -1,0 +1,5 @@
+"""The shop's tasks."""
+
+from app.tasks import orders, reports
+
+__all__ = ["orders", "reports"]

@@ -1,0 +1,85 @@
+"""An order's way: validate → charge → confirm. Each step takes an id and can be repeated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.core.celery import celery_app
+from app.core.config import settings
+from celery import chain
+from shop import clients, orders
+from shop.clients import Declined, GatewayBusy, GatewayRefused
+from shop.repository import OrderRepository
+
+repository = OrderRepository(settings.database)
+#: Seconds after which an order that was never charged is given up.
+ABANDONED = 24 * 3600.0
+
+
+def process(order_id: int) -> Any:
+    """Start an order on its way."""
+    return chain(validate_order.s(order_id), charge_payment.s(), confirm_order.s()).apply_async()
+
+
+@celery_app.task
+def validate_order(order_id: int) -> int:
+    """Refuse what must not be charged."""
+    order = repository.get(order_id)
+    if order is None:
+        raise orders.InvalidOrder(f"order {order_id} does not exist")
+    if order["pence"] <= 0:
+        raise orders.InvalidOrder(f"order {order_id} adds up to {order['pence']} pence")
+    repository.advance(order_id, orders.VALIDATED)
+    return order_id
+
+
+@celery_app.task(
+    bind=True,
+    idempotency_key="charge:{order_id}",
+    autoretry_for=(ConnectionError, TimeoutError),
+    max_retries=8,
+    retry_backoff=True,
+    retry_backoff_max=600,
+    retry_jitter=True,
+    throws=(Declined,),
+)
+def charge_payment(self: Any, order_id: int) -> int:
+    """Charge an order once. The key goes to the gateway too, which may have booked what it never answered."""
+    order = repository.get(order_id)
+    if order["charge"]:
+        return order_id  # an earlier run got this far
+    try:
+        charge = clients.charge(settings.SHOP_GATEWAY_URL, order_id, order["pence"], key=f"charge:{order_id}")
+    except GatewayBusy as busy:
+        raise self.retry(exc=busy, countdown=busy.seconds) from busy
+    except Declined:
+        repository.advance(order_id, orders.DECLINED)
+        raise
+    except GatewayRefused:
+        repository.advance(order_id, orders.REFUSED)
+        raise
+    repository.advance(order_id, orders.CHARGED, charge=charge)
+    return order_id
+
+
+@celery_app.task(
+    idempotency_key="confirm:{order_id}",
+    autoretry_for=(OSError,),
+    max_retries=5,
+    retry_backoff=True,
+)
+def confirm_order(order_id: int) -> int:
+    """Tell the customer."""
+    order = repository.get(order_id)
+    if order["status"] == orders.CONFIRMED:
+        return order_id
+    recipient = f"customer{order['customer']}@mail.example"
+    clients.send_confirmation(settings.SHOP_SMTP_HOST, int(settings.SHOP_SMTP_PORT), order_id, recipient)
+    repository.advance(order_id, orders.CONFIRMED)
+    return order_id
+
+
+@celery_app.task
+def expire_abandoned_orders() -> int:
+    """Give up orders that never got as far as the gateway; beat sends this every hour."""
+    return repository.expire(ABANDONED)

@@ -27,25 +27,26 @@ def holder(raw: sqlite3.Connection, key: IdempotencyKey, now: float) -> KeyHolde
 
 def take(raw: sqlite3.Connection, key: IdempotencyKey, task_id: str) -> None:
     """Give the key to ``task_id``."""
-    raw.execute(SQL["take"], (full_key(key), task_id, key.digest))
+    raw.execute(SQL["take"], (full_key(key), task_id, key.digest, key.ttl))
 
 
-def keep(raw: sqlite3.Connection, key: IdempotencyKey, task_id: str, now: float) -> None:
-    """Its holder succeeded: the key stays taken for its time to live."""
-    raw.execute(SQL["keep"], (now + key.ttl, full_key(key), task_id))
-    unpark(raw, full_key(key))
+def keep(raw: sqlite3.Connection, task_id: str, now: float) -> None:
+    """The task succeeded: its keys stay taken for their time to live."""
+    for (key,) in raw.execute(SQL["held_by"], (task_id,)).fetchall():
+        raw.execute(SQL["keep"], (now, key, task_id))
+        unpark(raw, key, now)
 
 
-def free(raw: sqlite3.Connection, task_id: str) -> None:
+def free(raw: sqlite3.Connection, task_id: str, now: float) -> None:
     """The task is over without success: whoever waits for its keys may run."""
     for (key,) in raw.execute(SQL["held_by"], (task_id,)).fetchall():
         raw.execute(SQL["free"], (key, task_id))
-        unpark(raw, key)
+        unpark(raw, key, now)
 
 
-def unpark(raw: sqlite3.Connection, key: str) -> None:
+def unpark(raw: sqlite3.Connection, key: str, now: float) -> None:
     """Let the messages that wait for ``key`` go on; each finds out for itself what became of it."""
-    raw.execute(QUEUE["unpark"], (key,))
+    raw.execute(QUEUE["unpark"], (now, key))
 
 
 class KeysPart(Part):

@@ -71,8 +71,8 @@ def settle(raw: sqlite3.Connection, item: Settlement, now: float) -> Settled:
         _write_attempt(raw, item, now)
     if item.record is not None:
         write_record(raw, item.record)
-    if item.key is not None:
-        _settle_key(raw, item, now)
+    if item.key is not None or item.generation:
+        _settle_keys(raw, item, now)
     if not (item.others or item.follow_ups or item.chord):
         return _HELD
     return _settle_consequences(raw, item, now)
@@ -163,12 +163,12 @@ def _write_attempt(raw: sqlite3.Connection, item: Settlement, now: float) -> Non
     )
 
 
-def _settle_key(raw: sqlite3.Connection, item: Settlement, now: float) -> None:
-    assert item.key is not None
+def _settle_keys(raw: sqlite3.Connection, item: Settlement, now: float) -> None:
+    # By the task id: a task that replaced the one under the key has none itself.
     if item.outcome is Outcome.COMPLETED:
-        keys.keep(raw, item.key, item.task_id, now)
+        keys.keep(raw, item.task_id, now)
     elif item.outcome in _FAILED:
-        keys.free(raw, item.task_id)
+        keys.free(raw, item.task_id, now)
 
 
 def add_part(raw: sqlite3.Connection, part: ChordPart, now: float) -> bool:

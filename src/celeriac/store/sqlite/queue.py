@@ -6,7 +6,16 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from celeriac.core.message import LAST_CHANCE, Delivery, IdempotencyKey, Lease, Published, QueueSize, TaskMessage
+from celeriac.core.message import (
+    LAST_CHANCE,
+    Delivery,
+    IdempotencyKey,
+    KeyHolder,
+    Lease,
+    Published,
+    QueueSize,
+    TaskMessage,
+)
 from celeriac.errors import IdempotencyConflict
 from celeriac.store.sql import queries
 from celeriac.store.sqlite import keys
@@ -21,11 +30,11 @@ LETTERS = queries("sqlite", "dead_letters")
 _Row = tuple[object, ...]
 
 
-def insert(raw: sqlite3.Connection, message: TaskMessage, status: int, now: float) -> None:
-    """Put one message into its queue."""
+def insert(raw: sqlite3.Connection, message: TaskMessage, status: int, now: float) -> bool:
+    """Put one message into its queue; false when its task is there already."""
     if status == READY and message.run_at is not None and message.run_at > now:
         status = DELAYED
-    raw.execute(
+    done = raw.execute(
         SQL["publish"],
         (
             message.queue,
@@ -42,6 +51,7 @@ def insert(raw: sqlite3.Connection, message: TaskMessage, status: int, now: floa
             message.body,
         ),
     )
+    return done.rowcount == 1
 
 
 def publish(raw: sqlite3.Connection, message: TaskMessage, now: float) -> Published:
@@ -55,9 +65,9 @@ def publish(raw: sqlite3.Connection, message: TaskMessage, now: float) -> Publis
 def _publish_keyed(raw: sqlite3.Connection, message: TaskMessage, key: IdempotencyKey, now: float) -> Published:
     assert message.task_id is not None  # only tasks have keys
     found = keys.holder(raw, key, now)
-    if found is None or found.task_id == message.task_id:
-        keys.take(raw, key, message.task_id)
-        insert(raw, message, READY, now)
+    if found is None or _goes_on(found, message):
+        if insert(raw, message, READY, now):
+            keys.take(raw, key, message.task_id)
         return Published(message.task_id)
     if found.digest != key.digest:
         return _conflict(raw, message, key, found.task_id, now)
@@ -66,6 +76,11 @@ def _publish_keyed(raw: sqlite3.Connection, message: TaskMessage, key: Idempoten
     # Somebody waits for this id: it settles with the holder's result later.
     insert(raw, message, READY if found.done else PARKED, now)
     return Published(message.task_id)
+
+
+def _goes_on(found: KeyHolder, message: TaskMessage) -> bool:
+    """Whether it is the holder itself that is sent, and not what it has done already."""
+    return found.task_id == message.task_id and (message.follow_up or not found.done)
 
 
 def _conflict(
@@ -170,7 +185,7 @@ class QueuePart(Part):
             raw.execute(SQL["dead_letter_from_message"], (reason, error_type, error, None, None, now, *row))
             raw.execute(LEDGER["rejected"], (now, *row))
             for (task_id,) in raw.execute(SQL["task_of"], row).fetchall():
-                keys.free(raw, task_id)
+                keys.free(raw, task_id, now)
             raw.execute(SQL["finish"], row)
 
     def start(self, lease: Lease) -> bool:
@@ -197,8 +212,13 @@ class QueuePart(Part):
             return True
 
     def ack(self, leases: Sequence[Lease]) -> None:
+        now = self.now()
         with self.database.writer.writing() as raw:
-            raw.executemany(SQL["finish"], [(lease.message_id, lease.token) for lease in leases])
+            for lease in leases:
+                row = (lease.message_id, lease.token)
+                for task_id, keyed in raw.execute(SQL["finish_unsettled"], row).fetchall():
+                    if keyed:
+                        keys.free(raw, task_id, now)
 
     def reclaim(self) -> int:
         total = 0
@@ -252,6 +272,6 @@ class QueuePart(Part):
             for message_id, task_id, generation, name in rows:
                 raw.execute(SQL["delete_message"], (message_id,))
                 if task_id is not None:
-                    keys.free(raw, task_id)
+                    keys.free(raw, task_id, now)
                     raw.execute(LEDGER["purged"], (task_id, generation, name, queue, now))
         return len(rows)

@@ -89,6 +89,7 @@ CREATE TABLE idempotency_key (
     key         TEXT PRIMARY KEY,                   -- task name and key
     task_id     TEXT NOT NULL,
     digest      TEXT NOT NULL,
+    ttl         REAL NOT NULL,                      -- seconds it stays taken after a success
     done        INTEGER NOT NULL DEFAULT 0,         -- 1: its holder succeeded
     expires_at  REAL
 ) STRICT, WITHOUT ROWID;

@@ -69,6 +69,10 @@ SELECT task_id FROM message WHERE id = ? AND deliveries = ? AND status = 2 AND t
 -- name: finish
 DELETE FROM message WHERE id = ? AND deliveries = ? AND status = 2
 
+-- name: finish_unsettled
+DELETE FROM message WHERE id = ? AND deliveries = ? AND status = 2
+RETURNING task_id, key IS NOT NULL
+
 -- name: parked_key_holder
 SELECT 1 FROM message JOIN idempotency_key USING (key)
 WHERE message.id = ? AND deliveries = ? AND message.status = 2 AND idempotency_key.task_id <> message.task_id
@@ -118,7 +122,7 @@ SELECT id, task_id, generation, name FROM message WHERE queue = ? AND status <> 
 DELETE FROM message WHERE id = ?
 
 -- name: unpark
-UPDATE message SET status = 0 WHERE status = 3 AND key = ?
+UPDATE message SET status = iif(run_at > ?1, 1, iif(crashes > 0, 4, 0)) WHERE status = 3 AND key = ?2
 
 -- name: waiting_message
 SELECT id, status, generation, name, queue, started_at FROM message WHERE task_id = ?

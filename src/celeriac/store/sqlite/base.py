@@ -7,6 +7,8 @@ import time
 from celeriac.store.clock import lease_now
 from celeriac.store.sqlite.database import Database
 
+#: Seconds the end of a task is remembered that no worker settled: purged, refused.
+REMEMBERED = 86_400.0
 READY, DELAYED, CLAIMED, PARKED, SUSPECT = range(5)
 
 

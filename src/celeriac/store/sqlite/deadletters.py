@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -65,7 +66,12 @@ class DeadLettersPart(Part):
                 raise RedriveSuperseded(
                     letter.name or "?", letter.id, letter.task_id, letter.generation + 1, "waiting or running"
                 )
-            queue.publish(raw, replace(message, awaited=True), now)
+            higher = max(letter.generation + 1, self._next_generation(raw, letter.task_id))
+            queue.publish(raw, replace(message, awaited=True, generation=higher), now)
+
+    def _next_generation(self, raw: sqlite3.Connection, task_id: str) -> int:
+        row: tuple[int] | None = raw.execute(QUEUE["next_generation"], (task_id,)).fetchone()
+        return row[0] if row else 0
 
     def purge_dead_letters(self, ids: Sequence[int]) -> int:
         with self.database.writer.writing() as raw:

@@ -19,15 +19,11 @@ from celeriac.core.message import (
 from celeriac.errors import IdempotencyConflict
 from celeriac.store.sql import queries
 from celeriac.store.sqlite import keys
-from celeriac.store.sqlite.base import DELAYED, PARKED, READY, Part
+from celeriac.store.sqlite.base import DELAYED, PARKED, READY, REMEMBERED, Part
 
 SQL = queries("sqlite", "queue")
 LEDGER = queries("sqlite", "ledger")
 LETTERS = queries("sqlite", "dead_letters")
-
-#: What a claim reads of delayed rows at most, so that a flood of due ones
-#: never makes a single claim long.
-_Row = tuple[object, ...]
 
 
 def insert(raw: sqlite3.Connection, message: TaskMessage, status: int, now: float) -> bool:
@@ -183,7 +179,7 @@ class QueuePart(Part):
         row = (lease.message_id, lease.token)
         with self.database.writer.writing() as raw:
             raw.execute(SQL["dead_letter_from_message"], (reason, error_type, error, None, None, now, *row))
-            raw.execute(LEDGER["rejected"], (now, *row))
+            raw.execute(LEDGER["rejected"], (now, now + REMEMBERED, *row))
             for (task_id,) in raw.execute(SQL["task_of"], row).fetchall():
                 keys.free(raw, task_id, now)
             raw.execute(SQL["finish"], row)
@@ -273,5 +269,5 @@ class QueuePart(Part):
                 raw.execute(SQL["delete_message"], (message_id,))
                 if task_id is not None:
                     keys.free(raw, task_id, now)
-                    raw.execute(LEDGER["purged"], (task_id, generation, name, queue, now))
+                    raw.execute(LEDGER["purged"], (task_id, generation, name, queue, now, now + REMEMBERED))
         return len(rows)

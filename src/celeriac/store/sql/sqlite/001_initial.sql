@@ -104,6 +104,7 @@ CREATE TABLE revoked (
 CREATE TABLE chord (
     group_id    TEXT PRIMARY KEY,
     size        INTEGER,                            -- NULL until the header is sent
+    grown       INTEGER NOT NULL DEFAULT 0,         -- members added by members
     state       TEXT NOT NULL DEFAULT 'open',       -- open, sent, failed
     body        TEXT,
     completed_at REAL,

@@ -39,18 +39,20 @@ SELECT task_id, generation, started_at, ?, owner, 'crashed', 'WorkerLostError', 
 FROM message WHERE id = ? AND deliveries = ? AND status = 2 AND task_id IS NOT NULL
 
 -- name: rejected
-INSERT INTO task (task_id, generation, closed, state, name, queue, finished_at, meta)
-SELECT task_id, generation, 1, 'FAILURE', name, queue, ?, '{"why": "rejected"}'
-FROM message WHERE id = ? AND deliveries = ? AND status = 2 AND task_id IS NOT NULL
+INSERT INTO task (task_id, generation, closed, state, name, queue, finished_at, meta, expires_at)
+SELECT task_id, generation, 1, 'FAILURE', name, queue, ?1, '{"why": "rejected"}', ?2
+FROM message WHERE id = ?3 AND deliveries = ?4 AND status = 2 AND task_id IS NOT NULL
 ON CONFLICT (task_id) DO UPDATE SET generation = excluded.generation, closed = 1, state = excluded.state,
-    finished_at = excluded.finished_at, meta = excluded.meta
+    finished_at = excluded.finished_at, result = NULL, traceback = NULL, meta = excluded.meta,
+    expires_at = excluded.expires_at
 WHERE excluded.generation > task.generation OR task.closed = 0
 
 -- name: purged
-INSERT INTO task (task_id, generation, closed, state, name, queue, finished_at, meta)
-VALUES (?, ?, 1, 'REVOKED', ?, ?, ?, '{"why": "purged"}')
+INSERT INTO task (task_id, generation, closed, state, name, queue, finished_at, meta, expires_at)
+VALUES (?, ?, 1, 'REVOKED', ?, ?, ?, '{"why": "purged"}', ?)
 ON CONFLICT (task_id) DO UPDATE SET generation = excluded.generation, closed = 1, state = excluded.state,
-    finished_at = excluded.finished_at, meta = excluded.meta
+    finished_at = excluded.finished_at, result = NULL, traceback = NULL, meta = excluded.meta,
+    expires_at = excluded.expires_at
 WHERE excluded.generation >= task.generation AND (task.closed = 0 OR excluded.generation > task.generation)
 
 -- name: attempts
@@ -72,8 +74,8 @@ INSERT INTO chord (group_id, size, updated_at) VALUES (?1, ?2, ?3)
 ON CONFLICT (group_id) DO UPDATE SET size = excluded.size, updated_at = excluded.updated_at
 
 -- name: chord_grow
-INSERT INTO chord (group_id, size, updated_at) VALUES (?1, NULL, ?3)
-ON CONFLICT (group_id) DO UPDATE SET size = size + ?2, updated_at = ?3
+INSERT INTO chord (group_id, grown, updated_at) VALUES (?1, ?2, ?3)
+ON CONFLICT (group_id) DO UPDATE SET grown = grown + ?2, updated_at = ?3
 
 -- name: chord_body
 INSERT INTO chord (group_id, body, updated_at) VALUES (?1, ?2, ?3)
@@ -87,7 +89,7 @@ WHERE chord_part.succeeded = 0
 -- name: chord_complete
 UPDATE chord SET completed_at = ?2, state = 'open'
 WHERE group_id = ?1 AND state <> 'sent' AND size IS NOT NULL
-  AND size <= (SELECT count(*) FROM chord_part WHERE group_id = ?1)
+  AND size + grown <= (SELECT count(*) FROM chord_part WHERE group_id = ?1)
 
 -- name: chord_parts
 SELECT task_id, position, succeeded, result FROM chord_part WHERE group_id = ? ORDER BY position, task_id

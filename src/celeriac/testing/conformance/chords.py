@@ -1,0 +1,174 @@
+"""Chords: a join is complete when every member has contributed, and its body is sent once."""
+
+from __future__ import annotations
+
+import pytest
+
+from celeriac.core.attempt import Record
+from celeriac.errors import StoreError
+from celeriac.store.protocols import Store
+from celeriac.testing.conformance.harness import (
+    Conformance,
+    StoreHarness,
+    claim,
+    claim_one,
+    ids,
+    part,
+    publish,
+    settle,
+    state_of,
+    task,
+)
+
+
+class ChordConformance(Conformance):
+    """``Chords``."""
+
+    # -- complete
+
+    def test_the_last_member_completes_it(self, store: Store) -> None:
+        assert not store.set_chord_size("g", 2)
+        assert not store.add_chord_part(part("g", "a", 0))
+        assert store.add_chord_part(part("g", "b", 1))
+
+    def test_members_may_come_before_the_size_is_known(self, store: Store) -> None:
+        assert not store.add_chord_part(part("g", "a"))
+        assert not store.add_chord_part(part("g", "b", 1))
+        assert store.set_chord_size("g", 2)
+
+    def test_members_complete_it_with_their_settlement(self, store: Store) -> None:
+        store.set_chord_size("g", 2)
+        publish(store, "a", "b")
+        first, second = claim(store)
+        assert settle(store, first, chord=[part("g", "a")]).complete_chords == ()
+        assert settle(store, second, chord=[part("g", "b", 1), part("h", "b")]).complete_chords == ("g",)
+
+    def test_a_stale_settlement_contributes_nothing(self, harness: StoreHarness, store: Store) -> None:
+        store.set_chord_size("g", 1)
+        publish(store, "a")
+        held = claim_one(store)
+        store.release([held.lease])
+        assert settle(store, held, chord=[part("g", "a")]).complete_chords == ()
+        assert store.chord_parts("g") == (None, [])
+
+    def test_a_member_counts_once(self, store: Store) -> None:
+        store.set_chord_size("g", 2)
+        for _ in range(3):
+            assert not store.add_chord_part(part("g", "a"))
+        assert store.add_chord_part(part("g", "b", 1))
+
+    def test_results_are_in_the_order_of_the_header(self, store: Store) -> None:
+        store.set_chord_size("g", 3)
+        for position, name in ((2, "c"), (0, "b"), (1, "a")):
+            store.add_chord_part(part("g", name, position, result=f"{position}"))
+        body, parts = store.chord_parts("g")
+        assert body == "the body"
+        assert [(found.task_id, found.position, found.result) for found in parts] == [
+            ("b", 0, "0"),
+            ("a", 1, "1"),
+            ("c", 2, "2"),
+        ]
+
+    def test_a_header_may_grow(self, store: Store) -> None:
+        store.set_chord_size("g", 1)
+        store.grow_chord("g", 1)
+        assert not store.add_chord_part(part("g", "a"))
+        assert store.add_chord_part(part("g", "b", 1))
+
+    def test_it_may_grow_before_its_size_is_known(self, store: Store) -> None:
+        """A quick member replaces itself while the header is still being sent."""
+        store.grow_chord("g", 1)
+        assert not store.add_chord_part(part("g", "a"))
+        assert not store.set_chord_size("g", 1)
+        assert store.add_chord_part(part("g", "b", 1))
+
+    # -- succeeded, failed, both
+
+    def test_a_later_success_counts_for_an_earlier_failure(self, store: Store) -> None:
+        store.set_chord_size("g", 2)
+        store.add_chord_part(part("g", "a", succeeded=False, result="error"))
+        assert not store.add_chord_part(part("g", "a", result="1"))
+        assert store.add_chord_part(part("g", "b", 1, result="2"))
+        assert [(found.succeeded, found.result) for found in store.chord_parts("g")[1]] == [(True, "1"), (True, "2")]
+
+    def test_a_later_failure_does_not_undo_a_success(self, store: Store) -> None:
+        store.set_chord_size("g", 2)
+        store.add_chord_part(part("g", "a", result="1"))
+        store.add_chord_part(part("g", "a", succeeded=False, result="error"))
+        assert [(found.succeeded, found.result) for found in store.chord_parts("g")[1]] == [(True, "1")]
+
+    def test_a_failed_chord_opens_again_when_its_member_succeeds(self, store: Store) -> None:
+        store.set_chord_size("g", 1)
+        assert store.add_chord_part(part("g", "a", succeeded=False))
+        assert _close(store, succeeded=False)
+        assert store.add_chord_part(part("g", "a"))
+        assert _close(store)
+        assert ids(claim(store)) == ["body"]
+
+    def test_a_sent_chord_never_opens_again(self, store: Store) -> None:
+        store.set_chord_size("g", 1)
+        store.add_chord_part(part("g", "a", succeeded=False))
+        assert _close(store)
+        assert not store.add_chord_part(part("g", "a"))
+        assert not store.set_chord_size("g", 1)
+        assert not _close(store)
+
+    # -- closed
+
+    def test_it_is_closed_once(self, harness: StoreHarness, store: Store) -> None:
+        store.set_chord_size("g", 1)
+        store.add_chord_part(part("g", "a"))
+        assert [_close(other) for other in (store, harness.open())] == [True, False]
+        assert ids(claim(store)) == ["body"]
+        assert state_of(store, "tail") == "FAILURE"
+        assert store.chord_parts("g") == (None, [])
+
+    def test_an_incomplete_or_unknown_one_is_not_closed(self, store: Store) -> None:
+        store.set_chord_size("g", 2)
+        store.add_chord_part(part("g", "a"))
+        assert not _close(store)
+        assert not _close(store, "unheard-of")
+        assert claim(store) == []
+
+    def test_closing_is_whole_or_nothing(self, harness: StoreHarness, store: Store) -> None:
+        store.set_chord_size("g", 1)
+        store.add_chord_part(part("g", "a"))
+        with pytest.raises(StoreError):
+            store.close_chord(
+                "g",
+                succeeded=True,
+                messages=[task("body"), harness.unstorable()],
+                records=[Record("tail", 0, "FAILURE", closed=True)],
+            )
+        assert (claim(store), state_of(store, "tail")) == ([], None)
+        assert _close(store)
+        assert ids(claim(store)) == ["body"]
+
+    # -- left behind by someone who died in between
+
+    def test_complete_chords_that_wait_are_found(self, harness: StoreHarness, store: Store) -> None:
+        store.set_chord_size("g", 1)
+        store.add_chord_part(part("g", "a"))
+        store.set_chord_size("incomplete", 2)
+        store.add_chord_part(part("incomplete", "a"))
+        assert store.chords_waiting(10.0) == []
+        harness.pass_time(11)
+        assert store.chords_waiting(10.0) == ["g"]
+        _close(store)
+        assert store.chords_waiting(0.0) == []
+
+    def test_what_is_over_is_pruned_and_what_is_not_is_kept(self, harness: StoreHarness, store: Store) -> None:
+        for group_id in ("sent", "open"):
+            store.set_chord_size(group_id, 1)
+            store.add_chord_part(part(group_id, "a"))
+        _close(store, "sent")
+        harness.pass_time(1_000)
+        assert store.prune(store.now(), attempts_before=store.now() - 1, dead_letters_before=None) > 0
+        assert store.chords_waiting(0.0) == ["open"]
+        assert not store.set_chord_size("sent", 1), "its members are forgotten too"
+
+
+def _close(store: Store, group_id: str = "g", *, succeeded: bool = True) -> bool:
+    messages = [task("body")] if succeeded else []
+    records = [Record("tail", 0, "FAILURE", closed=True)]
+    return store.close_chord(group_id, succeeded=succeeded, messages=messages, records=records)

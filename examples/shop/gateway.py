@@ -18,9 +18,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 #: Of a thousand orders, how many meet which trouble.
-DECLINED, UNKNOWN_ACCOUNT, BUSY, SLOW, ANSWER_LOST = 60, 5, 80, 40, 60
+DECLINED, UNKNOWN_ACCOUNT, BUSY, SLOW, ANSWER_LOST = 60, 5, 80, 15, 60
 #: Seconds a slow answer takes; the shop waits less.
-SLOWNESS = 4.0
+SLOWNESS = 3.0
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS charge (

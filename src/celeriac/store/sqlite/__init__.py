@@ -53,9 +53,7 @@ class SQLiteStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadL
         return self._uuid
 
     def mark(self) -> int:
-        with self._watcher.reading() as raw:
-            version: int = raw.execute("PRAGMA data_version").fetchone()[0]
-            return version
+        return self._watcher.data_version()
 
     def wait(self, timeout: float, seen: int) -> int:
         start = time.monotonic()

@@ -47,6 +47,15 @@ class Connection:
                 self._raw.execute("PRAGMA busy_timeout = 0")
         return self._raw
 
+    def data_version(self) -> int:
+        """Changes with every commit of another connection; asked some hundred times a second, so without ado."""
+        with self.lock:
+            try:
+                version: int = self.raw().execute("PRAGMA data_version").fetchone()[0]
+            except sqlite3.DatabaseError as error:
+                raise self._database.translate(error) from error
+        return version
+
     def close(self) -> None:
         with self.lock:
             self.drop()
@@ -145,9 +154,9 @@ class Database:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            raise self._translate(error) from error
+            raise self.translate(error) from error
 
-    def _translate(self, error: sqlite3.DatabaseError) -> Exception:
+    def translate(self, error: sqlite3.DatabaseError) -> Exception:
         text = str(error)
         where = str(self.path)
         if "readonly" in text:

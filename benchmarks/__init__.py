@@ -1,0 +1,1 @@
+"""Measured with ratios in one run, since machines are shared and noisy."""

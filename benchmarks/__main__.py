@@ -1,0 +1,104 @@
+"""``python -m benchmarks [question …] [--runs 5] [--tasks 20000] [--quick]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sqlite3
+import statistics
+import sys
+import time
+from contextlib import closing
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from benchmarks import backlog, drain, harness, idle, latency, memory, publish
+from benchmarks.configs import CONFIGS
+from benchmarks.harness import Figure
+
+QUESTIONS = {"publish": publish, "drain": drain, "latency": latency, "idle": idle, "memory": memory, "backlog": backlog}
+RESULTS = Path(__file__).with_name("results")
+
+
+def machine() -> dict[str, str]:
+    """What the figures were taken on."""
+    with closing(redis.Redis.from_url(harness.redis_url())) as client:
+        server = client.info("server")["redis_version"]
+        saving = client.config_get("save", "appendonly")
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return {
+        "cpu": f"{os.cpu_count()} × {cpu}",
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "celery": version("celery"),
+        "sqlite": sqlite3.sqlite_version,
+        "redis": f"{server} (save {saving['save'] or 'off'}, appendonly {saving['appendonly']})",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def say(text: str) -> None:
+    """Where it is."""
+    print(
+        f"\r\033[K{text}" if sys.stderr.isatty() else text,
+        end="" if sys.stderr.isatty() else "\n",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def shown(figure: Figure) -> list[str]:
+    """One table row a configuration."""
+    rows = []
+    for name, values in figure.values.items():
+        label = CONFIGS[name].label if name in CONFIGS else name
+        ours = name == "celeriac" or name not in CONFIGS
+        verdict = f"{'met' if figure.met else 'NOT met'}: {figure.bar}" if ours else ""
+        least, middle = min(values), statistics.median(values)
+        rows.append(f"| {figure.question} | {label} | {middle:,.1f} | {least:,.1f} | {figure.unit} | {verdict} |")
+    return rows
+
+
+def table(figures: list[Figure]) -> str:
+    """Markdown, for people and for the README."""
+    head = ["| question | configuration | median | least | unit | bar |", "|---|---|---:|---:|---|---|"]
+    return "\n".join(head + [row for figure in figures for row in shown(figure)])
+
+
+def record(figures: list[Figure], given: argparse.Namespace) -> dict[str, Any]:
+    """All that was measured."""
+    return {
+        "machine": machine(),
+        "command": f"python -m benchmarks --runs {given.runs} --tasks {given.tasks}",
+        "figures": [vars(figure) for figure in figures],
+    }
+
+
+def main() -> None:
+    """Measure, print, and keep."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("questions", nargs="*", choices=[*QUESTIONS, []], help="all, where none is named")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--tasks", type=int, default=20_000)
+    parser.add_argument("--quick", action="store_true", help="one small run, to see that it works")
+    given = parser.parse_args()
+    if given.quick:
+        given.runs, given.tasks = 1, 2000
+    figures: list[Figure] = []
+    for name in given.questions or QUESTIONS:
+        figures += QUESTIONS[name].measure(given.runs, given.tasks, say)
+    print("\n" + table(figures))
+    RESULTS.mkdir(exist_ok=True)
+    kept = RESULTS / ("quick.json" if given.quick or given.questions else "latest.json")
+    kept.write_text(json.dumps(record(figures, given), indent=2) + "\n", encoding="utf-8")
+    print(f"\nkept in {kept}")
+
+
+if __name__ == "__main__":
+    main()

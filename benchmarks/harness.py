@@ -1,0 +1,177 @@
+"""Brokers, workers, and what they cost, measured from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import redis
+
+from benchmarks.configs import CONFIGS, Config
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Redis database of the benchmarks; it is flushed before every run.
+REDIS_DATABASE = 9
+
+
+def redis_url() -> str:
+    """The server that `make services` started, or the environment's."""
+    url = os.environ.get("CELERIAC_REDIS_URL")
+    noted = ROOT / ".services" / "env"
+    if not url and noted.exists():
+        lines = dict(line.partition("=")[::2] for line in noted.read_text(encoding="utf-8").splitlines())
+        url = lines.get("CELERIAC_REDIS_URL")
+    if not url:
+        raise SystemExit("Redis is needed for the comparison: run `make services`, or set CELERIAC_REDIS_URL")
+    return f"{url.rstrip('/').rsplit('/', 1)[0] if url.count('/') > 2 else url.rstrip('/')}/{REDIS_DATABASE}"
+
+
+@dataclass
+class Broker:
+    """A fresh broker for one run, and how far it has come."""
+
+    config: Config
+    url: str
+    folder: Path
+
+    def done(self) -> int:
+        """Results stored so far."""
+        if self.config.redis:
+            with closing(redis.Redis.from_url(self.url)) as client:
+                return sum(1 for _ in client.scan_iter("celery-task-meta-*", count=10_000))
+        with closing(sqlite3.connect(self.folder / "bench.db")) as raw:
+            return int(raw.execute("SELECT count(*) FROM task WHERE closed = 1").fetchone()[0])
+
+    @property
+    def env(self) -> dict[str, str]:
+        paths = os.pathsep.join([str(ROOT), str(ROOT / "src")])
+        return {**os.environ, "BENCH_CONFIG": self.config.name, "BENCH_BROKER": self.url, "PYTHONPATH": paths}
+
+
+@contextmanager
+def broker(name: str) -> Iterator[Broker]:
+    """An empty broker of one configuration."""
+    config = CONFIGS[name]
+    folder = Path(tempfile.mkdtemp(prefix="celeriac-bench-"))
+    try:
+        if config.redis:
+            url = redis_url()
+            with closing(redis.Redis.from_url(url)) as client:
+                client.flushdb()
+        else:
+            url = f"sqlite:///{folder / 'bench.db'}"
+        yield Broker(config, url, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def client(at: Broker, code: str) -> Any:
+    """Run ``code`` in a fresh client process; returns the JSON it prints last."""
+    setup = "import json, time, random, sys\nfrom benchmarks.apps.tasks import app, noop, started\n"
+    done = subprocess.run([sys.executable, "-c", setup + code], env=at.env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the client failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def publish(at: Broker, count: int) -> None:
+    """Put no-ops into the queue."""
+    client(at, f"for _ in range({count}): noop.delay()\nprint(1)")
+
+
+class Worker:
+    """A real worker, ready, and its process tree."""
+
+    def __init__(self, at: Broker, pool: list[str]) -> None:
+        self.log = at.folder / "worker.log"
+        command = [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            "benchmarks.apps.tasks",
+            "worker",
+            "-l",
+            "WARNING",
+            "-P",
+            *pool,
+        ]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, env=at.env, cwd=at.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def tree(self) -> list[psutil.Process]:
+        """The worker and its children."""
+        parent = psutil.Process(self.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def cpu(self) -> float:
+        """CPU seconds of the living tree."""
+        return sum(sum(process.cpu_times()[:2]) for process in self.tree())
+
+    def pss(self) -> float:
+        """Proportional set size of the tree, in MB."""
+        return sum(process.memory_full_info().pss for process in self.tree()) / 1e6
+
+    def stop(self) -> None:
+        """End it."""
+        self.process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(15)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@contextmanager
+def worker(at: Broker, pool: list[str]) -> Iterator[Worker]:
+    """A worker that is always ended."""
+    running = Worker(at, pool)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 300.0, every: float = 0.05) -> None:
+    """Wait; raise RuntimeError saying what did not come."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{what} did not happen within {seconds:.0f} s")
+        time.sleep(every)
+
+
+@dataclass
+class Figure:
+    """One line of a table: a value a run for each configuration, and the bar."""
+
+    question: str
+    unit: str
+    values: dict[str, list[float]]
+    bar: str = ""
+    met: bool | None = None
+
+    def median(self, name: str) -> float:
+        return statistics.median(self.values[name])
+
+
+def ratios(values: dict[str, list[float]], over: str = "stock") -> list[float]:
+    """celeriac over another configuration, round by round."""
+    return [ours / theirs for ours, theirs in zip(values["celeriac"], values[over], strict=True)]

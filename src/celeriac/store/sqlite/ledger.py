@@ -24,6 +24,14 @@ from celeriac.store.sqlite.base import CLAIMED, DELAYED, READY, Part
 SQL = queries("sqlite", "ledger")
 QUEUE = queries("sqlite", "queue")
 
+#: Rows of one kind deleted in one transaction, so that no publish waits long for it.
+PRUNED_AT_ONCE = 1000
+#: Seconds a broadcast is kept for listeners that are slow.
+BROADCAST_KEPT = 60.0
+#: What is deleted when its own time is over, and what when it is old; parts before their chords.
+_EXPIRING = ("prune_tasks", "prune_groups", "prune_revoked", "prune_keys")
+_AGEING = ("prune_attempts", "prune_chord_parts", "prune_chords", "prune_bindings")
+
 LOST = Settled(held=False)
 _FAILED = frozenset({Outcome.FAILED, Outcome.DEAD_LETTERED, Outcome.REVOKED, Outcome.IGNORED})
 _UNSETTLED = frozenset({Outcome.UNSETTLED, Outcome.LEASE_LOST})
@@ -254,25 +262,21 @@ class LedgerPart(Part):
             raw.execute(SQL["delete_group"], (group_id,))
 
     def prune(self, now: float, *, attempts_before: float, dead_letters_before: float | None) -> int:
+        bounds = [
+            *((SQL[name], now) for name in _EXPIRING),
+            *((SQL[name], attempts_before) for name in _AGEING),
+            (QUEUE["prune_broadcast"], now - BROADCAST_KEPT),
+        ]
+        if dead_letters_before is not None:
+            bounds.append((queue.LETTERS["prune"], dead_letters_before))
         total = 0
-        # A thousand rows a transaction: a publish never waits long for it.
-        while deleted := self._prune_some(now, attempts_before):
+        while deleted := self._prune_some(bounds):
             total += deleted
-        with self.database.writer.writing() as raw:
-            for name in ("prune_groups", "prune_revoked", "prune_keys"):
-                total += raw.execute(SQL[name], (now,)).rowcount
-            for name in ("prune_chord_parts", "prune_chords", "prune_bindings"):
-                total += raw.execute(SQL[name], (attempts_before,)).rowcount
-            total += raw.execute(QUEUE["prune_broadcast"], (now - 60.0,)).rowcount
-            if dead_letters_before is not None:
-                total += raw.execute(queue.LETTERS["prune"], (dead_letters_before,)).rowcount
         return total
 
-    def _prune_some(self, now: float, attempts_before: float) -> int:
+    def _prune_some(self, bounds: Sequence[tuple[str, float]]) -> int:
         with self.database.writer.writing() as raw:
-            tasks = raw.execute(SQL["prune_tasks"], (now, 1000)).rowcount
-            attempts = raw.execute(SQL["prune_attempts"], (attempts_before, 1000)).rowcount
-        return int(tasks + attempts)
+            return sum(raw.execute(statement, (before, PRUNED_AT_ONCE)).rowcount for statement, before in bounds)
 
 
 def _live_state(status: int, started_at: float | None, revoked: bool) -> str:

@@ -100,6 +100,7 @@ CREATE TABLE revoked (
     task_id     TEXT PRIMARY KEY,
     expires_at  REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX revoked_expiry ON revoked (expires_at);
 
 CREATE TABLE chord (
     group_id    TEXT PRIMARY KEY,
@@ -110,6 +111,7 @@ CREATE TABLE chord (
     completed_at REAL,
     updated_at  REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX chord_over ON chord (updated_at) WHERE state <> 'open';
 CREATE INDEX chord_complete ON chord (completed_at) WHERE completed_at IS NOT NULL AND state = 'open';
 
 CREATE TABLE chord_part (
@@ -126,6 +128,7 @@ CREATE TABLE group_result (
     result      ANY NOT NULL,
     expires_at  REAL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX group_result_expiry ON group_result (expires_at) WHERE expires_at IS NOT NULL;
 
 -- Fanout: listeners remember how far they have read; rows live a minute.
 CREATE TABLE broadcast (

@@ -30,4 +30,4 @@ WHERE (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
 DELETE FROM dead_letter WHERE id = ?
 
 -- name: prune
-DELETE FROM dead_letter WHERE failed_at < ?
+DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter WHERE failed_at < ? LIMIT ?)

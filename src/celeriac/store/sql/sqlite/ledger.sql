@@ -110,8 +110,9 @@ UPDATE message SET status = 0 WHERE task_id = ? AND status IN (1, 3) RETURNING t
 INSERT INTO revoked (task_id, expires_at) VALUES (?, ?)
 ON CONFLICT (task_id) DO UPDATE SET expires_at = excluded.expires_at
 
+-- Every deletion is limited, so that no publish waits long for the pruner.
 -- name: prune_tasks
-DELETE FROM task WHERE rowid IN (SELECT rowid FROM task WHERE expires_at IS NOT NULL AND expires_at < ? LIMIT ?)
+DELETE FROM task WHERE rowid IN (SELECT rowid FROM task WHERE expires_at < ? LIMIT ?)
 
 -- name: prune_attempts
 DELETE FROM attempt WHERE id IN (
@@ -119,19 +120,25 @@ DELETE FROM attempt WHERE id IN (
     AND task_id NOT IN (SELECT task_id FROM dead_letter) LIMIT ?)
 
 -- name: prune_groups
-DELETE FROM group_result WHERE expires_at IS NOT NULL AND expires_at < ?
+DELETE FROM group_result WHERE group_id IN (SELECT group_id FROM group_result WHERE expires_at < ? LIMIT ?)
 
 -- name: prune_revoked
-DELETE FROM revoked WHERE expires_at < ?
+DELETE FROM revoked WHERE task_id IN (SELECT task_id FROM revoked WHERE expires_at < ? LIMIT ?)
 
 -- name: prune_keys
-DELETE FROM idempotency_key WHERE done = 1 AND expires_at < ?
+DELETE FROM idempotency_key WHERE key IN (SELECT key FROM idempotency_key WHERE done = 1 AND expires_at < ? LIMIT ?)
 
 -- name: prune_chord_parts
-DELETE FROM chord_part WHERE group_id IN (SELECT group_id FROM chord WHERE state <> 'open' AND updated_at < ?)
+DELETE FROM chord_part WHERE (group_id, task_id) IN (
+    SELECT chord_part.group_id, chord_part.task_id FROM chord JOIN chord_part USING (group_id)
+    WHERE chord.state <> 'open' AND chord.updated_at < ? LIMIT ?)
 
 -- name: prune_chords
-DELETE FROM chord WHERE state <> 'open' AND updated_at < ?
+DELETE FROM chord WHERE group_id IN (
+    SELECT group_id FROM chord WHERE state <> 'open' AND updated_at < ?
+    AND NOT EXISTS (SELECT 1 FROM chord_part WHERE chord_part.group_id = chord.group_id) LIMIT ?)
 
 -- name: prune_bindings
-DELETE FROM binding WHERE bound_at < ? AND queue LIKE '%.reply.celery.pidbox'
+DELETE FROM binding WHERE (exchange, routing_key, pattern, queue) IN (
+    SELECT exchange, routing_key, pattern, queue FROM binding
+    WHERE bound_at < ? AND queue LIKE '%.reply.celery.pidbox' LIMIT ?)

@@ -138,7 +138,8 @@ SELECT id, exchange, routing_key, envelope, body FROM broadcast
 WHERE id > ? AND exchange IN (SELECT value FROM json_each(?)) ORDER BY id LIMIT 500
 
 -- name: prune_broadcast
-DELETE FROM broadcast WHERE id IN (SELECT id FROM broadcast WHERE sent_at < ? ORDER BY id LIMIT 1000)
+-- Only the oldest are looked at: there may be many that are younger.
+DELETE FROM broadcast WHERE id IN (SELECT id FROM (SELECT id, sent_at FROM broadcast ORDER BY id LIMIT ?2) WHERE sent_at < ?1)
 
 -- name: bind
 INSERT INTO binding (exchange, routing_key, pattern, queue, bound_at) VALUES (?, ?, ?, ?, ?)

@@ -13,10 +13,11 @@ from typing import Any
 from celeriac.core.attempt import AttemptRecord, DeadLetter, DeadLetterFilter, Record
 from celeriac.core.message import QueueSize
 from celeriac.store.protocols import Store
-from tests.integration.tasks import make_app
+from tests.integration.tasks import lines, make_app
 from tests.support import Worker, wait_for
 from tests.support.worker import Pool
 
+__all__ = ["SHORT", "Site", "counts", "lines", "open_gate", "wait_line"]
 APP = "tests.integration.workerapp"
 #: Short leases: seconds after which a dead worker's messages are another's.
 SHORT = {"broker_transport_options": {"lease": 1.5, "renew": 0.3}}
@@ -111,12 +112,6 @@ class Site:
 
     def attempts(self, task_id: str) -> list[AttemptRecord]:
         return self.store.attempts(task_id)
-
-
-def lines(journal: str) -> list[str]:
-    """What was noted, in order."""
-    path = Path(journal)
-    return path.read_text().splitlines() if path.exists() else []
 
 
 def counts(journal: str) -> Mapping[str, int]:

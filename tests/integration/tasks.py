@@ -46,6 +46,12 @@ def note(journal: str, line: str) -> None:
     os.close(descriptor)
 
 
+def lines(journal: str) -> list[str]:
+    """What was noted, in order."""
+    path = Path(journal)
+    return path.read_text().splitlines() if path.exists() else []
+
+
 def wait_until_open(gate: str) -> None:
     while not Path(gate).exists():
         time.sleep(0.01)
@@ -155,8 +161,8 @@ async def fail_later(text: str) -> None:
 async def meet(journal: str, line: str, other: str) -> str:
     """Two of these end only when both run at once, on one loop."""
     note(journal, line)
-    while other not in Path(journal).read_text().split():
-        await asyncio.sleep(0.01)
+    while other not in lines(journal):
+        await asyncio.sleep(0.01)  # noqa: ASYNC110  # the other may be in another process
     return line
 
 
@@ -231,7 +237,7 @@ def rejected() -> None:
 def rejected_once(journal: str) -> str:
     """Put itself back once."""
     note(journal, "run")
-    if len(Path(journal).read_text().split()) == 1:
+    if len(lines(journal)) == 1:
         raise Reject("not yet", requeue=True)
     return "done"
 
@@ -256,6 +262,15 @@ def soft_limited() -> str:
     return "not stopped"
 
 
+@task(soft_time_limit=0.5, time_limit=60)
+async def soft_limited_later(journal: str) -> None:
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        note(journal, "cancelled")
+        raise
+
+
 @task(time_limit=1)
 def hard_limited(journal: str) -> None:
     note(journal, "run")
@@ -273,7 +288,7 @@ def die(journal: str) -> None:
 def die_once(self: Any, journal: str) -> str:
     """Kill the process it runs in, the first time."""
     note(journal, "die")
-    if len(Path(journal).read_text().split()) == 1:
+    if len(lines(journal)) == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return "lives"
 
@@ -326,7 +341,7 @@ def keyed_fails(self: Any, key: str, journal: str, gate: str, failures: int) -> 
     """Fail as often as `failures` says, whoever runs it."""
     note(journal, str(self.request.id))
     wait_until_open(gate)
-    if len(Path(journal).read_text().split()) <= failures:
+    if len(lines(journal)) <= failures:
         raise ValueError("holder fails")
     return key
 

@@ -16,6 +16,7 @@ from celery.worker.state import task_ready
 from celeriac.core.attempt import Attempt, Failure, Outcome
 from celeriac.core.current import attempting
 from celeriac.core.message import DELIVERY_HEADER, DeliveryFacts
+from celeriac.execution.limits import Limits, of_request
 from celeriac.execution.pipeline import begin, complete_record
 from celeriac.execution.room import room_of
 from celeriac.transport.leases import Held, keeper_of
@@ -26,8 +27,11 @@ logger = logging.getLogger(__name__)
 class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
     """Settles what never reaches, or never returns from, the task's own process."""
 
+    time_limits: Limits
+
     def __init__(self, message: Any, **kwargs: Any) -> None:
         super().__init__(message, **kwargs)
+        self.time_limits = of_request(self.task, self.time_limits)
         header = self._request_dict.get(DELIVERY_HEADER)
         managed = header is not None and getattr(self.task, "durable", False)
         self._facts = DeliveryFacts.from_header(header) if managed else None

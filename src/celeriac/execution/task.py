@@ -34,9 +34,9 @@ class TaskMixin:
     #: is. A number or a ``Retries``: as it says.
     retries: Any = None
 
-    #: Celery's, in seconds.
-    soft_time_limit: float | None
-    time_limit: float | None
+    #: The app's time limits are the worker's business (`execution.limits`): beside
+    #: one that a task declares, Celery would refuse to send or forget to enforce.
+    from_config = tuple(pair for pair in CeleryTask.from_config if not pair[0].endswith("time_limit"))
 
     Request = "celeriac.execution.request:Request"
 
@@ -54,29 +54,13 @@ class TaskMixin:
     @classmethod
     def bind(cls, app: Any) -> Any:
         """As Celery's; what cannot work in the declaration is said here, not at the first call."""
-        own_soft, own_hard = cls.soft_time_limit, cls.time_limit
         bound = super().bind(app)  # type: ignore[misc]  # Celery's class has it
-        cls._reconcile_limits(own_soft, own_hard)
         name = str(cls.name)  # type: ignore[attr-defined]
         policy_of(name, cls.retries)
         cls.parameter_names = tuple(_signature(cls).parameters)
         if cls.idempotency_key is not None:
             cls.key_template = KeyTemplate(name, cls._plain_key(), _signature(cls))
         return bound
-
-    @classmethod
-    def _reconcile_limits(cls, own_soft: float | None, own_hard: float | None) -> None:
-        """What the task declares wins where the app's limit beside it would make no sense.
-
-        Celery refuses to send a task whose soft limit is above its hard one, and
-        a task that declares one of them has not asked for the app's other.
-        """
-        if not (cls.soft_time_limit and cls.time_limit and cls.soft_time_limit > cls.time_limit):
-            return
-        if own_soft is None and own_hard is not None:
-            cls.soft_time_limit = None
-        elif own_hard is None and own_soft is not None:
-            cls.time_limit = None
 
     @classmethod
     def _plain_key(cls) -> str | Callable[..., Any]:

@@ -10,6 +10,7 @@ from celery import bootsteps
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from celeriac.errors import StoreError
+from celeriac.execution.limits import take_over
 from celeriac.results import chords
 from celeriac.store.protocols import Store
 from celeriac.transport.base import StoreTransport
@@ -22,6 +23,7 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
+        take_over(worker)
         self._stop = threading.Event()
 
     def include_if(self, worker: Any) -> bool:

@@ -15,6 +15,7 @@ class Books:
 
     charges: dict[int, int] = field(default_factory=dict)
     declined: set[int] = field(default_factory=set)
+    refused: set[int] = field(default_factory=set)
     absorbed: int = 0
     mails: dict[int, int] = field(default_factory=dict)
 
@@ -27,6 +28,7 @@ class Verdict:
     confirmed: int
     declined: int
     dead_lettered: int
+    failed_unseen: int
     lost: int
     charged_twice: int
     absorbed: int
@@ -47,16 +49,20 @@ def judge(accepted: set[int], dead_lettered: set[int], books: Books) -> Verdict:
 
     Confirmed means charged in the gateway's books and mailed in the mail
     server's: a mail without a charge, or a charge without a mail, is a loss.
+    What the gateway refused for good and nobody kept as a dead letter failed
+    unseen: no loss of money, but nobody will ever look at it.
     """
     confirmed = {order for order in accepted if books.charges.get(order) and books.mails.get(order)}
     declined = (accepted & books.declined) - confirmed
     dead = (accepted & dead_lettered) - confirmed - declined
-    lost = accepted - confirmed - declined - dead
+    unseen = (accepted & books.refused) - confirmed - declined - dead
+    lost = accepted - confirmed - declined - dead - unseen
     return Verdict(
         accepted=len(accepted),
         confirmed=len(confirmed),
         declined=len(declined),
         dead_lettered=len(dead),
+        failed_unseen=len(unseen),
         lost=len(lost),
         charged_twice=sum(1 for count in books.charges.values() if count > 1),
         absorbed=books.absorbed,
@@ -72,6 +78,7 @@ def read_books(gateway: Path, mail: Path) -> Books:
     with closing(sqlite3.connect(gateway)) as raw:
         books.charges = dict(raw.execute("SELECT order_id, count(*) FROM charge GROUP BY order_id").fetchall())
         books.declined = {row[0] for row in raw.execute("SELECT order_id FROM call WHERE outcome = 'declined'")}
+        books.refused = {row[0] for row in raw.execute("SELECT order_id FROM call WHERE outcome = 'unknown-account'")}
         books.absorbed = raw.execute("SELECT count(*) FROM call WHERE outcome = 'absorbed'").fetchone()[0]
     with closing(sqlite3.connect(mail)) as raw:
         for message_id, count in raw.execute("SELECT message_id, count(*) FROM mail GROUP BY message_id"):
@@ -84,6 +91,7 @@ LABELS = {
     "confirmed": "confirmed (charged and mailed)",
     "declined": "declined by the bank",
     "dead_lettered": "dead-lettered",
+    "failed_unseen": "failed, and kept nowhere",
     "lost": "LOST",
     "charged_twice": "CHARGED TWICE",
     "absorbed": "repeated gateway calls absorbed by its key",

@@ -34,6 +34,7 @@ class Connection:
         self._database = database
         self._patient = patient
         self._raw: sqlite3.Connection | None = None
+        self._openings = 0
         self.lock = threading.RLock()
         _ALL.add(self)
 
@@ -41,6 +42,7 @@ class Connection:
         """The open connection; the caller holds ``lock``."""
         if self._raw is None:
             self._raw = self._database.connect()
+            self._openings += 1
             if not self._patient:
                 # SQLite's own wait sleeps up to 100 ms at a time and so comes
                 # late; _begin() sleeps shorter.
@@ -54,7 +56,9 @@ class Connection:
                 version: int = self.raw().execute("PRAGMA data_version").fetchone()[0]
             except sqlite3.DatabaseError as error:
                 raise self._database.translate(error) from error
-        return version
+        # Each connection counts from anew: one opened again, as after a fork,
+        # could otherwise show the number that was seen before.
+        return version + (self._openings << 32)
 
     def close(self) -> None:
         with self.lock:

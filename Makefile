@@ -46,8 +46,8 @@ demo: $(INSTALLED) $(if $(STOCK),services) ## run the shop, kill a worker half w
 test: services ## run every test (ARGS="-k lease")
 	@$(PYTHON_VENV) -m pytest $(ARGS)
 
-faults: services ## run only the tests that kill, stop and break processes
-	@$(PYTHON_VENV) -m pytest tests/faults $(ARGS)
+faults: services ## run only the tests in folders named faults: they kill, stop and break processes
+	@$(PYTHON_VENV) -m pytest -m faults $(ARGS)
 
 check: $(INSTALLED) ## run the linters: ruff, mypy, import-linter, hygiene
 	@tools/check

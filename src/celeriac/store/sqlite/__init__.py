@@ -37,7 +37,11 @@ class SQLiteStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadL
 
     def __init__(self, path: Path | str, *, synchronous: str = "normal", busy_timeout: float = BUSY_TIMEOUT) -> None:
         super().__init__(Database(Path(path).absolute(), synchronous=synchronous, busy_timeout=busy_timeout))
-        migrate(self.database)
+        try:
+            migrate(self.database)
+        except BaseException:
+            self.database.close()
+            raise
         self._watcher = Connection(self.database)
         self._uuid: str | None = None
 

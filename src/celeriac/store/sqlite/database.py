@@ -20,6 +20,14 @@ OLDEST_SQLITE = (3, 37, 0)
 #: Pages (of 4 KiB) after which SQLite folds the log back by itself.
 AUTOCHECKPOINT_PAGES = 1000
 
+#: "CLRC": tells a celeriac file from any other SQLite file.
+APPLICATION_ID = 0x434C5243
+#: One statement, since another process may be creating the schema.
+_IDENTITY = """
+SELECT user_version, application_id, (SELECT count(*) FROM sqlite_master)
+FROM pragma_user_version, pragma_application_id
+"""
+
 _SYNCHRONOUS = {"normal": "NORMAL", "full": "FULL"}
 
 
@@ -66,9 +74,9 @@ class Connection:
 
     def drop(self) -> None:
         """Close; the caller holds ``lock``."""
-        if self._raw is not None:
-            self._raw.close()
-            self._raw = None
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            raw.close()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -81,8 +89,10 @@ class Connection:
         """One transaction, begun with the write lock in hand."""
         with self.lock, self._database.translated():
             raw = self.raw()
-            self._begin(raw)
+            # Begun inside: a time limit may be raised at any point, and what it
+            # left open would lock the file for everybody.
             try:
+                self._begin(raw)
                 yield raw
                 raw.execute("COMMIT")
             except BaseException:
@@ -91,6 +101,8 @@ class Connection:
                 raise
 
     def _begin(self, raw: sqlite3.Connection) -> None:
+        if raw.in_transaction:  # interrupted a second time, while it rolled back
+            raw.execute("ROLLBACK")
         pause, give_up = 0.0002, time.monotonic() + self._database.busy_timeout
         while True:
             try:
@@ -111,6 +123,8 @@ class Database:
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise StoreError(str(path), f"SQLite {sqlite3.sqlite_version} is linked; 3.37 or newer is needed")
         self.path = path
+        if synchronous.lower() not in _SYNCHRONOUS:
+            raise StoreError(str(path), f"synchronous is {synchronous!r}, and may be {' or '.join(_SYNCHRONOUS)}")
         self.synchronous = _SYNCHRONOUS[synchronous.lower()]
         self.busy_timeout = busy_timeout
         self.writer = Connection(self, patient=False)
@@ -123,11 +137,12 @@ class Database:
             StoreReadOnly, StoreCorrupt, StoreUnavailable: naming the file.
         """
         with self.translated():
-            self._check_writable()
+            self._check_path()
             raw = sqlite3.connect(
                 self.path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
             )
             try:
+                self._check_owner(raw)
                 self._configure(raw)
             except BaseException:
                 raw.close()
@@ -135,7 +150,6 @@ class Database:
             return raw
 
     def _configure(self, raw: sqlite3.Connection) -> None:
-        raw.execute(f"PRAGMA busy_timeout = {int(self.busy_timeout * 1000)}")
         raw.execute("PRAGMA journal_mode = WAL").fetchone()
         raw.execute(f"PRAGMA synchronous = {self.synchronous}")
         raw.execute(f"PRAGMA wal_autocheckpoint = {AUTOCHECKPOINT_PAGES}")
@@ -143,24 +157,37 @@ class Database:
         raw.execute("PRAGMA cache_size = -16000")
         raw.execute("PRAGMA temp_store = MEMORY")
 
-    def _check_writable(self) -> None:
+    def _check_path(self) -> None:
         folder = self.path.parent
-        if not folder.is_dir():
-            raise StoreUnavailable(str(self.path), f"the folder {folder} does not exist; create it")
-        target = self.path if self.path.exists() else folder
-        # root passes access() on a read-only mode, and may write it as well.
-        if not os.access(target, os.W_OK) or not os.access(folder, os.W_OK):
-            raise StoreReadOnly(str(self.path), f"{target} may not be written")
+        try:
+            if not folder.is_dir():
+                raise StoreUnavailable(str(self.path), f"the folder {folder} does not exist; create it")
+            targets = [self.path, folder] if self.path.exists() else [folder]
+        except PermissionError as error:
+            raise StoreReadOnly(str(self.path), f"{folder} may not be entered") from error
+        if self.path.is_dir():
+            raise StoreCorrupt(str(self.path), "it is a folder")
+        for target in targets:
+            # root passes access() on a read-only mode, and may write it as well.
+            if not os.access(target, os.W_OK):
+                raise StoreReadOnly(str(self.path), f"{target} may not be written")
+
+    def _check_owner(self, raw: sqlite3.Connection) -> None:
+        """Refuse another application's file before anything is changed in it: it keeps the journal mode."""
+        raw.execute(f"PRAGMA busy_timeout = {int(self.busy_timeout * 1000)}")
+        _, application, tables = identity(raw)
+        if application != APPLICATION_ID and tables:
+            raise StoreCorrupt(str(self.path), "its tables belong to another application")
 
     @contextmanager
     def translated(self) -> Iterator[None]:
         """Raise SQLite's errors as store errors that name the file."""
         try:
             yield
-        except sqlite3.DatabaseError as error:
+        except sqlite3.Error as error:
             raise self.translate(error) from error
 
-    def translate(self, error: sqlite3.DatabaseError) -> Exception:
+    def translate(self, error: sqlite3.Error) -> Exception:
         text = str(error)
         where = str(self.path)
         if "readonly" in text:
@@ -174,6 +201,12 @@ class Database:
     def close(self) -> None:
         self.writer.close()
         self.reader.close()
+
+
+def identity(raw: sqlite3.Connection) -> tuple[int, int, int]:
+    """The schema's version, whose it is, and how many tables and indexes there are, all at one moment."""
+    found: tuple[int, int, int] = raw.execute(_IDENTITY).fetchone()
+    return found
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:

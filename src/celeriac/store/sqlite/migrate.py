@@ -5,15 +5,13 @@ from __future__ import annotations
 import sqlite3
 import uuid
 
-from celeriac.errors import StoreCorrupt, StoreTooNew
+from celeriac.errors import StoreTooNew
 from celeriac.store.clock import boot_id
 from celeriac.store.sql import queries, script
-from celeriac.store.sqlite.database import Database
+from celeriac.store.sqlite.database import APPLICATION_ID, Database, identity
 
 #: One script a version, in order; ``PRAGMA user_version`` says how many ran.
 MIGRATIONS = ("001_initial",)
-#: "CLRC": tells a celeriac file from any other SQLite file.
-APPLICATION_ID = 0x434C5243
 
 
 def migrate(database: Database) -> None:
@@ -21,7 +19,6 @@ def migrate(database: Database) -> None:
 
     Raises:
         StoreTooNew: a newer celeriac wrote it.
-        StoreCorrupt: it is some other application's file.
     """
     with database.reader.reading() as raw:
         if _version(raw, database) == len(MIGRATIONS) and _same_boot(raw):
@@ -34,13 +31,9 @@ def migrate(database: Database) -> None:
 
 
 def _version(raw: sqlite3.Connection, database: Database) -> int:
-    version: int = raw.execute("PRAGMA user_version").fetchone()[0]
+    version = identity(raw)[0]
     if version > len(MIGRATIONS):
         raise StoreTooNew(str(database.path), version, len(MIGRATIONS))
-    application = raw.execute("PRAGMA application_id").fetchone()[0]
-    empty = raw.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-    if application != APPLICATION_ID and not empty:
-        raise StoreCorrupt(str(database.path), "its tables belong to another application")
     return version
 
 

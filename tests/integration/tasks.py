@@ -102,6 +102,13 @@ def hold(journal: str, gate: str, line: str) -> str:
     return line
 
 
+@task()
+def hold_with_pid(journal: str, gate: str, line: str) -> str:
+    note(journal, f"{line} {os.getpid()}")
+    wait_until_open(gate)
+    return line
+
+
 @task(ignore_result=True)
 def silent(journal: str) -> int:
     note(journal, "silent")
@@ -161,8 +168,8 @@ async def fail_later(text: str) -> None:
 async def meet(journal: str, line: str, other: str) -> str:
     """Two of these end only when both run at once, on one loop."""
     note(journal, line)
-    while other not in lines(journal):
-        await asyncio.sleep(0.01)  # noqa: ASYNC110  # the other may be in another process
+    while other not in lines(journal):  # noqa: ASYNC110  # the other may be in another process
+        await asyncio.sleep(0.01)
     return line
 
 

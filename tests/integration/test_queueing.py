@@ -122,6 +122,17 @@ def test_workers_take_from_their_own_queues(site: Site) -> None:
     assert done_by == {("left", left.nodename), ("right", right.nodename), ("more", right.nodename)}
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+def test_a_free_slot_takes_work_while_the_others_are_busy(site: Site, pool: Pool) -> None:
+    journal, gate = site.file(), site.file("gate")
+    site.worker(pool, concurrency=4)
+    held = [site.hold.delay(journal, gate, str(number)).id for number in range(3)]
+    wait_for(lambda: len(lines(journal)) == 3)
+    assert [site.add.delay(number, 1).get(timeout=30) for number in range(5)] == [1, 2, 3, 4, 5]
+    open_gate(gate)
+    site.wait_ended(held)
+
+
 def test_purge_drops_what_waits_and_says_so_in_the_ledger(site: Site) -> None:
     journal = site.file()
     ready = [site.effect.delay(journal, "a").id for _ in range(3)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 #: The delivery's own facts (message row, fencing token, generation, …), a list
 #: written by the transport on delivery and read by the execution pipeline.
@@ -84,8 +84,7 @@ class Published:
     duplicate_of: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
-class Lease:
+class Lease(NamedTuple):
     """The right to settle one delivery: message row and fencing token."""
 
     message_id: int

@@ -49,7 +49,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
     def _find_held(self) -> Held | None:
         if self._facts is None:
             return None
-        return keeper_of(room_of(self.app).store).find(self._facts.lease.message_id)
+        return keeper_of(room_of(self.app).store).find(self._facts.lease)
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         if self._held is not None:

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable
 
 from celeriac.core.attempt import Attempt, Outcome, Settled
+from celeriac.core.message import Lease
 from celeriac.errors import StoreError
 from celeriac.store.protocols import Store
 
@@ -42,7 +43,7 @@ class Settler:
         """Begin empty: a child has none of its parent's threads, tasks or locks."""
         self._waiting: list[Attempt] = []
         self._oldest = 0.0
-        self._running: dict[int, Attempt] = {}
+        self._running: dict[Lease, Attempt] = {}
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._wake = threading.Event()
@@ -50,12 +51,12 @@ class Settler:
 
     def begin(self, attempt: Attempt) -> None:
         """Watch a running attempt, so that its start is marked when it takes long."""
-        self._running[attempt.delivery.lease.message_id] = attempt
+        self._running[attempt.delivery.lease] = attempt
         self._rouse()
 
     def end(self, attempt: Attempt) -> None:
         """The body and everything Celery does after it are over."""
-        self._running.pop(attempt.delivery.lease.message_id, None)
+        self._running.pop(attempt.delivery.lease, None)
 
     def settle(self, attempt: Attempt, *, at_once: bool) -> None:
         """Write the attempt's end, at once or with the next group."""

@@ -58,7 +58,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
         self.store.broadcast(exchange, routing_key or "", packed, message["body"])
 
     def _next_delivery_tag(self) -> str:
-        return ""  # the row id is the tag
+        return ""  # a delivery's lease is its tag
 
     # -- declarations
 
@@ -180,13 +180,13 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
     def _deliver_one(self, delivery: Delivery) -> None:
         receiver = self._receivers.get(delivery.queue)
         if receiver is None:  # cancelled since it was claimed
-            self.qos.reject(delivery.lease.message_id, requeue=True)
+            self.qos.reject(delivery.lease, requeue=True)
             return
         try:
             message = to_message(delivery, self)
         except Exception as error:
             logger.exception("message %d in queue %s cannot be read", delivery.lease.message_id, delivery.queue)
-            self.bury(delivery.lease.message_id, "undecodable", error)
+            self.bury(delivery.lease, "undecodable", error)
             return
         receiver.callback(message)
 
@@ -223,7 +223,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
         if not self.closed:
             while self._buffer:
                 delivery = self._buffer.popleft()
-                self.qos.forget(delivery.lease.message_id)
-                self.keeper.drop(delivery.lease.message_id)
+                self.qos.forget(delivery.lease)
+                self.keeper.drop(delivery.lease)
                 self.store.release([delivery.lease])
         super().close()

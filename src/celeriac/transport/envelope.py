@@ -16,6 +16,7 @@ from celeriac.core.message import (
     Broadcast,
     Delivery,
     IdempotencyKey,
+    Lease,
     TaskMessage,
 )
 
@@ -79,7 +80,9 @@ def _parse(text: str) -> datetime:
 
 
 class Message(KombuMessage):  # type: ignore[misc]  # kombu's class is untyped at runtime
-    """A delivered message; its delivery tag is the row id."""
+    """A delivered message; its delivery tag is the lease, so that a second delivery of
+    a row is told from the first.
+    """
 
 
 def to_message(delivery: Delivery, channel: Any) -> Message:
@@ -92,9 +95,7 @@ def to_message(delivery: Delivery, channel: Any) -> Message:
         headers[DELIVERY_HEADER] = delivery.header()
         # The store has held it until it was due; a worker would wait again.
         headers["eta"] = None
-    return _message(
-        headers, properties, content_type, encoding, delivery.body, info, delivery.lease.message_id, channel
-    )
+    return _message(headers, properties, content_type, encoding, delivery.body, info, delivery.lease, channel)
 
 
 def broadcast_message(item: Broadcast, channel: Any) -> Message:
@@ -111,7 +112,7 @@ def _message(
     encoding: str,
     body: str | bytes,
     info: dict[str, Any],
-    tag: int | str,
+    tag: Lease | str,
     channel: Any,
 ) -> Message:
     return Message(

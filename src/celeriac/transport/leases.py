@@ -45,7 +45,7 @@ class LeaseKeeper:
         self.store = store
         self.lease = lease
         self.renew = renew
-        self.held: dict[int, Held] = {}
+        self.held: dict[Lease, Held] = {}
         self._pid: int | None = None
         self._stop = NativeEvent()
         self._lock = threading.Lock()
@@ -53,18 +53,18 @@ class LeaseKeeper:
     def hold(self, delivery: Delivery) -> Held:
         """Begin to renew a delivery's lease."""
         held = Held(delivery.lease, delivery.claimed_at, delivery.task_id)
-        self.held[delivery.lease.message_id] = held
+        self.held[delivery.lease] = held
         if self._pid != os.getpid():
             self._begin()
         return held
 
-    def drop(self, message_id: int) -> Held | None:
+    def drop(self, lease: Lease) -> Held | None:
         """Stop renewing: settled, acknowledged or handed back."""
-        return self.held.pop(message_id, None)
+        return self.held.pop(lease, None)
 
-    def find(self, message_id: int) -> Held | None:
-        """What is held under this row id."""
-        return self.held.get(message_id)
+    def find(self, lease: Lease) -> Held | None:
+        """What is held under this lease."""
+        return self.held.get(lease)
 
     def watch(self) -> None:
         """Reclaim what vanished workers held, also while nothing is held here."""
@@ -117,7 +117,7 @@ class LeaseKeeper:
         held = [item for item in list(self.held.values()) if not item.released]
         lost = store.extend([item.lease for item in held], self.lease)
         for lease in lost:
-            item = self.held.get(lease.message_id)
+            item = self.held.get(lease)
             # A settled message is no loss: its settlement was faster than we.
             if item is not None and item.lease == lease and not item.managed:
                 logger.warning("lost the lease of message %d (task %s)", lease.message_id, item.task_id)

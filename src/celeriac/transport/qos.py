@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from celeriac.core.message import LAST_CHANCE, Delivery
+from celeriac.core.message import LAST_CHANCE, Delivery, Lease
 from celeriac.transport.prefetch import Prefetch
 
 
@@ -20,9 +20,9 @@ class QoS:
     def __init__(self, channel: Any, prefetch_count: int = 0) -> None:
         self.channel = channel
         self.keeper = channel.keeper
-        self.outstanding: dict[int, Delivery] = {}
+        self.outstanding: dict[Lease, Delivery] = {}
         #: Suspects that run beside nothing else.
-        self._alone: set[int] = set()
+        self._alone: set[Lease] = set()
         self.prefetch = Prefetch(prefetch_count, adaptive=channel.connection.adaptive)
 
     @property
@@ -46,9 +46,9 @@ class QoS:
 
     def hold(self, delivery: Delivery) -> None:
         """Count a claimed message and keep its lease."""
-        self.outstanding[delivery.lease.message_id] = delivery
+        self.outstanding[delivery.lease] = delivery
         if delivery.suspect and (delivery.crashes >= LAST_CHANCE or not self.channel.connection.isolates):
-            self._alone.add(delivery.lease.message_id)
+            self._alone.add(delivery.lease)
         self.keeper.hold(delivery)
 
     def forget(self, tag: Any) -> Delivery | None:
@@ -61,11 +61,11 @@ class QoS:
         if delivery is None:
             return  # a broadcast, or handed back already
         self.prefetch.finished()
-        held = self.keeper.find(delivery.lease.message_id)
+        held = self.keeper.find(delivery.lease)
         if held is not None and held.managed:
-            self.keeper.drop(delivery.lease.message_id)
+            self.keeper.drop(delivery.lease)
         else:
-            self.keeper.drop(delivery.lease.message_id)
+            self.keeper.drop(delivery.lease)
             self.channel.store.ack([delivery.lease])
         self.channel.connection.freed()
 
@@ -74,7 +74,7 @@ class QoS:
         if delivery is None:
             return
         self.prefetch.finished()
-        held = self.keeper.drop(delivery.lease.message_id)
+        held = self.keeper.drop(delivery.lease)
         if held is None or not held.managed:
             self._reject_unmanaged(delivery, requeue)
         self.channel.connection.freed()
@@ -92,11 +92,11 @@ class QoS:
         """Hand back what was delivered and has not begun."""
         waiting = []
         for tag, delivery in list(self.outstanding.items()):
-            held = self.keeper.find(delivery.lease.message_id)
+            held = self.keeper.find(delivery.lease)
             if held is None or (held.managed and held.started):
                 continue  # its run goes on, and settles by itself
             self.forget(tag)
-            self.keeper.drop(delivery.lease.message_id)
+            self.keeper.drop(delivery.lease)
             waiting.append(delivery.lease)
         if waiting:
             self.channel.store.release(waiting)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from celeriac.core.message import TaskMessage
+from celeriac.core.message import Lease, TaskMessage
 from celeriac.store.sqlite import SQLiteStore
 from celeriac.transport.leases import LeaseKeeper
 
@@ -28,12 +28,12 @@ def store(tmp_path: Path) -> Iterator[SteppedStore]:
     store.close()
 
 
-def claimed(store: SteppedStore, keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch) -> int:
+def claimed(store: SteppedStore, keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch) -> Lease:
     monkeypatch.setattr(keeper, "_begin", lambda: None)  # the rounds are turned by hand
     store.publish([TaskMessage("q", "[{},{},null,null]", "[]", task_id="t1", name="n")])
     (delivery,) = store.claim(["q"], 1, owner="w", lease=keeper.lease)
     keeper.hold(delivery)
-    return delivery.lease.message_id
+    return delivery.lease
 
 
 def test_a_renewed_lease_is_not_reclaimed(store: SteppedStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,8 @@ class Connection:
         self._raw: sqlite3.Connection | None = None
         self._openings = 0
         self.lock = threading.RLock()
-        _ALL.add(self)
+        with _REGISTRY:
+            _ALL.add(self)
 
     def raw(self) -> sqlite3.Connection:
         """The open connection; the caller holds ``lock``."""
@@ -214,26 +215,46 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
 
 
 _ALL: weakref.WeakSet[Connection] = weakref.WeakSet()
+#: Held from the last look at ``_ALL`` until the fork is over. A connection that
+#: another thread made in between would be open in the child, or hold one of
+#: SQLite's own locks there, for ever.
+_REGISTRY = threading.Lock()
+#: Two threads may fork at the same time.
+_FORKING = threading.Lock()
 _held: list[Connection] = []
 
 
 def _before_fork() -> None:
-    _held[:] = list(_ALL)
-    for connection in _held:
-        connection.lock.acquire()
-        connection.drop()
+    _FORKING.acquire()
+    while True:
+        _REGISTRY.acquire()
+        found = [connection for connection in _ALL if connection not in _held]
+        if not found:
+            return
+        # Whoever uses one may be about to make another.
+        _REGISTRY.release()
+        for connection in found:
+            connection.lock.acquire()
+            _held.append(connection)
+            connection.drop()
 
 
 def _after_fork_in_parent() -> None:
     for connection in reversed(_held):
         connection.lock.release()
-    _held.clear()
+    _fork_is_over()
 
 
 def _after_fork_in_child() -> None:
     for connection in _held:
         connection.lock = threading.RLock()
+    _fork_is_over()
+
+
+def _fork_is_over() -> None:
     _held.clear()
+    _REGISTRY.release()
+    _FORKING.release()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

@@ -1,0 +1,44 @@
+"""No connection is open across a fork, so that children lose nothing of anybody's."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TypedDict
+
+import pytest
+
+from tests.conformance.forking import OPEN, WELL
+from tests.support import patient
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+FORKS = 60
+
+
+class Report(TypedDict):
+    ends: list[int]
+    errors: list[str]
+    lost: list[str]
+    check: str
+
+
+def _fork_under_load(path: Path, *arguments: str) -> tuple[Report, str]:
+    command = [sys.executable, "-W", "ignore", "-m", "tests.conformance.forking", str(path), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patient(60), check=True)
+    report: Report = json.loads(done.stdout.splitlines()[-1])
+    return report, done.stderr
+
+
+def test_children_of_a_busy_parent_lose_nothing(tmp_path: Path) -> None:
+    report, said = _fork_under_load(tmp_path / "shop.db", str(FORKS))
+    assert report["errors"] == [], said
+    assert report["ends"] == [WELL] * FORKS, said
+    assert (report["lost"], report["check"], said) == ([], "ok", "")
+
+
+def test_without_the_hooks_a_child_inherits_connections(tmp_path: Path) -> None:
+    """What the hooks are for: this is how a child would find the file open."""
+    report, _ = _fork_under_load(tmp_path / "shop.db", "10", "bare")
+    assert report["ends"] == [OPEN] * 10

@@ -80,8 +80,10 @@ def _parse(text: str) -> datetime:
 
 
 class Message(KombuMessage):  # type: ignore[misc]  # kombu's class is untyped at runtime
-    """A delivered message; its delivery tag is the lease, so that a second delivery of
-    a row is told from the first.
+    """A delivered message.
+
+    Its delivery tag is the lease, so that a second delivery of a row is told
+    from the first.
     """
 
 

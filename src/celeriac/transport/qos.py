@@ -34,12 +34,17 @@ class QoS:
         self.prefetch.least = max(1, count)
 
     def room(self) -> int:
-        """How many more messages to claim now; refilled by halves, so that claims come in batches."""
+        """How many more messages to claim now.
+
+        A free slot of the pool is filled at once; what is held beyond the pool
+        is refilled by halves, so that claims come in batches.
+        """
         if self._alone:
             return 0
+        held = len(self.outstanding)
         target = self.prefetch.target()
-        free = target - len(self.outstanding)
-        return free if free * 2 >= target else 0
+        free = target - held
+        return free if held < self.prefetch.least or free * 2 >= target else 0
 
     def can_consume(self) -> bool:
         return self.room() > 0

@@ -25,8 +25,8 @@ class Store:
 def channel(*, isolates: bool = False) -> Any:
     store = Store()
     keeper = LeaseKeeper(store)  # type: ignore[arg-type]  # it is never asked for more
-    keeper._begin = lambda: None  # type: ignore[method-assign]  # noqa: SLF001  # no thread
-    connection = SimpleNamespace(adaptive=True, isolates=isolates, freed=lambda: None)
+    keeper._begin = lambda: None  # type: ignore[method-assign]  # no thread
+    connection = SimpleNamespace(adaptive=False, isolates=isolates, freed=lambda: None)
     return SimpleNamespace(store=store, keeper=keeper, connection=connection)
 
 

@@ -76,7 +76,8 @@ def test_a_pool_process_dies_and_the_worker_goes_on(site: Site, point: str) -> N
     work = Workload(site)
     worker = site.worker("prefork", concurrency=2, break_at=point)
     site.wait_ended(work.ids)
-    assert "died (crash 1 of 3)" in worker.log() or point == "child-settled"
+    # While it settles in the background it runs no task, so there is none to blame.
+    assert "died (crash 1 of 3)" in worker.log() or point in ("child-settling", "child-settled")
     work.check([], set())
     repeats = sum(counts(work.journal).values()) - len(work.lines)
     # Only what the dead process had done and not settled, a group commit at most.

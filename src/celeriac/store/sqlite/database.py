@@ -104,17 +104,7 @@ class Connection:
     def _begin(self, raw: sqlite3.Connection) -> None:
         if raw.in_transaction:  # interrupted a second time, while it rolled back
             raw.execute("ROLLBACK")
-        pause, give_up = 0.0002, time.monotonic() + self._database.busy_timeout
-        while True:
-            try:
-                raw.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if not _is_busy(error) or time.monotonic() > give_up:
-                    raise
-            else:
-                return
-            time.sleep(pause)
-            pause = min(pause * 2, 0.005)
+        _insist(raw, "BEGIN IMMEDIATE", self._database.busy_timeout)
 
 
 class Database:
@@ -151,7 +141,8 @@ class Database:
             return raw
 
     def _configure(self, raw: sqlite3.Connection) -> None:
-        raw.execute("PRAGMA journal_mode = WAL").fetchone()
+        # SQLite does not wait here when two processes are the first at once.
+        _insist(raw, "PRAGMA journal_mode = WAL", self.busy_timeout)
         raw.execute(f"PRAGMA synchronous = {self.synchronous}")
         raw.execute(f"PRAGMA wal_autocheckpoint = {AUTOCHECKPOINT_PAGES}")
         raw.execute("PRAGMA journal_size_limit = 67108864")
@@ -208,6 +199,21 @@ def identity(raw: sqlite3.Connection) -> tuple[int, int, int]:
     """The schema's version, whose it is, and how many tables and indexes there are, all at one moment."""
     found: tuple[int, int, int] = raw.execute(_IDENTITY).fetchone()
     return found
+
+
+def _insist(raw: sqlite3.Connection, statement: str, seconds: float) -> None:
+    """Execute, waiting for other processes in sleeps of at most 5 ms."""
+    pause, give_up = 0.0002, time.monotonic() + seconds
+    while True:
+        try:
+            raw.execute(statement)
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > give_up:
+                raise
+        else:
+            return
+        time.sleep(pause)
+        pause = min(pause * 2, 0.005)
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:

@@ -1,0 +1,124 @@
+"""Many real processes on one file: nothing lost, nothing settled twice, whoever is killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from celeriac.core.attempt import DeadLetterFilter
+from celeriac.store.sqlite import SQLiteStore
+from celeriac.testing.conformance.harness import claim
+from tests.conformance.working import DONE
+from tests.support import wait_for
+
+PUBLISHERS, EACH, WORKERS = 2, 1_500, 3
+#: Seconds in which processes are killed.
+RAMPAGE = 5.0
+
+
+class Processes:
+    """The processes of one test."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.path = folder / "shop.db"
+        self.log = folder / "accepted"
+        self._stack = stack
+
+    def start(self, role: str, *arguments: str, log: Path | None = None) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tests.conformance.working", str(self.path), role, str(log or self.log)]
+        # To a file: a pipe that nobody reads would stop it.
+        said = self.log.with_name(f"said-{role}-{time.monotonic_ns()}")
+        with said.open("w") as out:
+            process = subprocess.Popen([*command, *arguments], stderr=out, text=True)
+        self._stack.callback(process.wait)
+        self._stack.callback(process.kill)
+        return process
+
+    def complaints(self) -> list[str]:
+        """What any of them wrote to its error output."""
+        return [text for said in self.log.parent.glob("said-*") if (text := said.read_text())]
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    with ExitStack() as stack:
+        yield Processes(tmp_path, stack)
+
+
+def test_every_message_is_settled_exactly_once(processes: Processes) -> None:
+    workers = [processes.start("work") for _ in range(WORKERS)]
+    publishers = [processes.start("publish", f"p{number}", f"{EACH}") for number in range(PUBLISHERS)]
+    assert [publisher.wait() for publisher in publishers] == [0] * PUBLISHERS
+    _check_exactly_once(processes, _accepted(processes), at_least=PUBLISHERS * EACH)
+    assert [worker.poll() for worker in workers] == [None] * WORKERS, processes.complaints()
+
+
+def test_every_accepted_message_is_settled_though_processes_are_killed(processes: Processes) -> None:
+    seed = int(os.environ.get("CELERIAC_TEST_SEED") or random.randrange(2**32))
+    sys.stdout.write(f"CELERIAC_TEST_SEED={seed}\n")
+    killed = _rampage(processes, random.Random(seed))
+    assert killed > RAMPAGE
+    processes.start("work")
+    _check_exactly_once(processes, _accepted(processes), at_least=1)
+
+
+def test_all_processes_may_be_the_first(processes: Processes) -> None:
+    """One makes the schema; the others neither fail nor make it again."""
+    rounds, count = 25, 6
+    assert processes.start("open", f"{rounds}", f"{count}").wait() == 0, processes.complaints()
+    assert processes.complaints() == []
+    for number in range(rounds):
+        store = SQLiteStore(processes.path.with_name(f"{number}.db"))
+        assert len(claim(store)) == count
+        store.close()
+
+
+def _rampage(processes: Processes, chance: random.Random) -> int:
+    """Publish and work while one after the other is killed and started again; returns how many were."""
+    running = {name: processes.start(*_role(name)) for name in ("p0", "w0", "w1", "w2")}
+    killed, end = 0, time.monotonic() + RAMPAGE
+    while time.monotonic() < end:
+        name = chance.choice(sorted(running))
+        time.sleep(chance.uniform(0.05, 0.4))
+        running[name].kill()
+        running[name].wait()
+        killed += 1
+        running[name] = processes.start(*_role(name if name[0] == "w" else f"p{killed}"))
+    for process in running.values():
+        process.kill()
+        process.wait()
+    return killed
+
+
+def _role(name: str) -> tuple[str, ...]:
+    return ("work",) if name[0] == "w" else ("publish", name, f"{EACH}")
+
+
+def _accepted(processes: Processes) -> list[str]:
+    return processes.log.read_text().split()
+
+
+def _check_exactly_once(processes: Processes, accepted: list[str], *, at_least: int) -> None:
+    store = SQLiteStore(processes.path)
+    wait_for(lambda: [size.queue for size in store.sizes()] == [DONE], 60, lambda: str(store.sizes()))
+    assert len(accepted) >= at_least
+    states = Counter(record.state for record in store.records(accepted).values())
+    assert states == {"SUCCESS": len(accepted)}
+    settled = Counter(str(trace.body) for trace in claim(store, DONE, limit=1_000_000))
+    assert set(settled.values()) == {1}
+    # Who was killed between the commit and the note was not told that it was accepted.
+    assert set(accepted) <= set(settled)
+    assert store.count_dead_letters(DeadLetterFilter()) == 0
+    with store.database.reader.reading() as raw:
+        assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    store.close()
+    assert processes.complaints() == []

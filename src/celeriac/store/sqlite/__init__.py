@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from celeriac.store.sqlite import log
 from celeriac.store.sqlite.chords import ChordsPart
 from celeriac.store.sqlite.database import BUSY_TIMEOUT, Connection, Database
 from celeriac.store.sqlite.deadletters import DeadLettersPart
@@ -18,8 +19,6 @@ from celeriac.store.sqlite.queue import QueuePart
 QUICK_LOOK, IDLE_LOOK = 0.001, 0.005
 #: Seconds of quick looks before stepping back.
 QUICK_FOR = 0.1
-#: Write-ahead log size (bytes) past which the pruner folds it back.
-WAL_BOUND = 32 * 1024 * 1024
 
 
 class SQLiteStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart):
@@ -76,14 +75,15 @@ class SQLiteStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadL
         path, synchronous = self.database.path, self.database.synchronous.lower()
         return SQLiteStore(path, synchronous=synchronous, busy_timeout=self.database.busy_timeout)
 
-    def fold_log(self, bound: int = WAL_BOUND) -> bool:
-        """Truncate the write-ahead log when it is larger than ``bound`` bytes; true when it was."""
-        log = Path(f"{self.database.path}-wal")
-        if not log.exists() or log.stat().st_size <= bound:
+    def fold_log(self, bound: int = log.WAL_BOUND) -> bool:
+        """Truncate the write-ahead log when it is larger than ``bound`` bytes; true when that was done.
+
+        It cannot be while some process reads from it all the while.
+        """
+        if self.database.log.size() <= bound:
             return False
         with self.database.writer.reading() as raw:
-            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        return True
+            return log.fold(raw, log.PRUNERS_TRY)
 
     def close(self) -> None:
         self._watcher.close()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from celeriac.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreUnavailable
+from celeriac.store.sqlite.log import COMMITS_A_LOOK, Log
 
 #: Seconds a statement waits for another process's transaction.
 BUSY_TIMEOUT = 10.0
@@ -43,6 +44,7 @@ class Connection:
         self._patient = patient
         self._raw: sqlite3.Connection | None = None
         self._openings = 0
+        self._commits = 0
         self.lock = threading.RLock()
         with _REGISTRY:
             _ALL.add(self)
@@ -100,6 +102,9 @@ class Connection:
                 if raw.in_transaction:
                     raw.execute("ROLLBACK")
                 raise
+            self._commits += 1
+            if not self._commits % COMMITS_A_LOOK:
+                self._database.log.bound(raw)
 
     def _begin(self, raw: sqlite3.Connection) -> None:
         if raw.in_transaction:  # interrupted a second time, while it rolled back
@@ -118,6 +123,7 @@ class Database:
             raise StoreError(str(path), f"synchronous is {synchronous!r}, and may be {' or '.join(_SYNCHRONOUS)}")
         self.synchronous = _SYNCHRONOUS[synchronous.lower()]
         self.busy_timeout = busy_timeout
+        self.log = Log(path)
         self.writer = Connection(self, patient=False)
         self.reader = Connection(self)
 

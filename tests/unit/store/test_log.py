@@ -1,0 +1,149 @@
+"""The write-ahead log: bounded by whoever writes, folded by the pruner, and in nobody's way."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from celeriac.store.sqlite import SQLiteStore, database, log
+from celeriac.testing.conformance.harness import claim, publish, settlement, task
+
+BODY = "x" * 4_000
+WRITERS = 2
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SQLiteStore]:
+    opened = SQLiteStore(tmp_path / "shop.db")
+    yield opened
+    opened.close()
+
+
+def _grow(store: SQLiteStore, count: int = 1_000) -> None:
+    for number in range(count):
+        publish(store, task(f"{time.monotonic_ns()}-{number}", body=BODY))
+
+
+def _reader(store: SQLiteStore) -> sqlite3.Connection:
+    """A program of somebody else's that looks at the file and does not let go."""
+    raw = sqlite3.connect(store.location, isolation_level=None)
+    raw.execute("BEGIN")
+    raw.execute("SELECT count(*) FROM message").fetchone()
+    return raw
+
+
+def test_a_small_log_is_left_alone(store: SQLiteStore) -> None:
+    publish(store, "a")
+    assert store.fold_log() is False
+    assert store.database.log.size() > 0
+
+
+def test_a_large_log_is_emptied(store: SQLiteStore) -> None:
+    _grow(store, 100)
+    assert store.fold_log(100_000) is True
+    assert store.database.log.size() == 0
+    assert store.fold_log(0) is False
+    assert len(claim(store, limit=1_000)) == 100
+
+
+def test_a_reader_delays_the_folding_and_nothing_else(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "PRUNERS_TRY", 0.1)
+    _grow(store, 10)
+    with closing(_reader(store)) as reader:
+        _grow(store, 100)
+        size = store.database.log.size()
+        assert store.fold_log(0) is False
+        assert store.database.log.size() >= size
+        assert reader.execute("SELECT count(*) FROM message").fetchone() == (10,)
+        publish(store, "meanwhile")
+    assert store.fold_log(0) is True
+    assert store.database.log.size() == 0
+    assert len(claim(store, limit=1_000)) == 111
+
+
+def test_the_log_stays_bounded_while_several_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite alone lets it grow for as long as there is never a pause between two writers."""
+    bound = 4 * 1024 * 1024
+    monkeypatch.setattr(log, "WAL_BOUND", bound)
+    monkeypatch.setattr(database, "COMMITS_A_LOOK", 64)
+    path = tmp_path / "shop.db"
+    SQLiteStore(path).close()
+    children = [_fork_to_write(path) for _ in range(WRITERS)]
+    sizes = []
+    while any(_runs(child) for child in children):
+        sizes.append(_size(path))
+        time.sleep(0.01)
+    assert max(sizes) < 6 * bound
+    assert len(sizes) > 20
+
+
+def test_a_stubborn_reader_does_not_slow_the_writers(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folding is not tried again before the log has doubled."""
+    monkeypatch.setattr(log, "WAL_BOUND", 100_000)
+    monkeypatch.setattr(database, "COMMITS_A_LOOK", 1)
+    tried: list[int] = []
+    monkeypatch.setattr(log, "fold", lambda raw, seconds: tried.append(store.database.log.size()))
+    monkeypatch.setattr(store.database.log, "_fold_past", 100_000)
+    with closing(_reader(store)):
+        _grow(store, 500)
+    assert 2 <= len(tried) <= 8
+    assert all(late > 2 * early for early, late in pairwise(tried))
+
+
+def test_a_folding_that_fails_costs_no_commit(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "WAL_BOUND", 0)
+    monkeypatch.setattr(database, "COMMITS_A_LOOK", 1)
+    monkeypatch.setattr(store.database.log, "_fold_past", 0)
+
+    def fail(raw: sqlite3.Connection, seconds: float) -> bool:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(log, "fold", fail)
+    publish(store, "a")
+    assert len(claim(store)) == 1
+
+
+def test_writers_on_several_threads_share_one_connection(store: SQLiteStore) -> None:
+    threads = [threading.Thread(target=_grow, args=(store, 50)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.size("celery") == 200
+
+
+def _fork_to_write(path: Path) -> int:
+    child = os.fork()
+    if child == 0:
+        _write_for(path, 3.0)
+        os._exit(0)
+    return child
+
+
+def _write_for(path: Path, seconds: float) -> None:
+    store, end = SQLiteStore(path), time.monotonic() + seconds
+    while time.monotonic() < end:
+        _grow(store, 20)
+        store.settle([settlement(found) for found in claim(store)])
+
+
+def _runs(child: int) -> bool:
+    try:
+        return os.waitpid(child, os.WNOHANG) == (0, 0)
+    except ChildProcessError:
+        return False
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -59,7 +59,7 @@ def rate(store: SQLiteStore, count: int) -> float:
     return count / (time.perf_counter() - began)
 
 
-def measure(runs: int, tasks: int, say: harness.Callable[[str], None]) -> list[Figure]:
+def measure(runs: int, tasks: int, say: harness.Say) -> list[Figure]:
     """Claim-and-settle rate of the store, deep over shallow."""
     deep = (1_000_000, 100_000) if runs >= 5 else (100_000, 10_000)
     values: dict[str, list[float]] = {"10,000 waiting": [], f"{deep[0]:,} waiting": []}

@@ -31,7 +31,7 @@ def rate(config: str, pool: list[str], tasks: int) -> float:
             return (tasks - first) / (time.monotonic() - began)
 
 
-def measure(runs: int, tasks: int, say: harness.Callable[[str], None]) -> list[Figure]:
+def measure(runs: int, tasks: int, say: harness.Say) -> list[Figure]:
     """One figure a pool; the configurations take turns."""
     figures = []
     for name, (pool, bar) in POOLS.items():

@@ -25,6 +25,8 @@ import redis
 from benchmarks.configs import CONFIGS, Config
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Shows where a measurement is.
+Say = Callable[[str], None]
 #: Redis database of the benchmarks; it is flushed before every run.
 REDIS_DATABASE = 9
 

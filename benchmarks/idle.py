@@ -12,7 +12,7 @@ CONFIGS = ("stock", "celeriac")
 BAR = 1.0
 
 
-def measure(runs: int, tasks: int, say: harness.Callable[[str], None]) -> list[Figure]:
+def measure(runs: int, tasks: int, say: harness.Say) -> list[Figure]:
     """Percent of a core over a minute, or over 15 s in a quick run."""
     span = 60.0 if runs >= 5 else 15.0
     values: dict[str, list[float]] = {}

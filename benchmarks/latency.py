@@ -20,7 +20,7 @@ print(json.dumps(found))
 """
 
 
-def measure(runs: int, tasks: int, say: harness.Callable[[str], None]) -> list[Figure]:
+def measure(runs: int, tasks: int, say: harness.Say) -> list[Figure]:
     """Milliseconds; 500 publishes in a full run, fewer and closer in a quick one."""
     full = runs >= 5
     gaps = {"count": 500, "shortest": 0.5, "longest": 2.0} if full else {"count": 60, "shortest": 0.1, "longest": 0.4}

@@ -10,7 +10,7 @@ CONFIGS = ("stock", "celeriac")
 OVER, GROWTH = 15.0, 5.0
 
 
-def measure(runs: int, tasks: int, say: harness.Callable[[str], None]) -> list[Figure]:
+def measure(runs: int, tasks: int, say: harness.Say) -> list[Figure]:
     """PSS in MB; growth to 100,000 tasks in a full run, to 10,000 in a quick one."""
     later = 100_000 if runs >= 5 else 10_000
     values: dict[str, list[float]] = {}

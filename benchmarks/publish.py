@@ -17,7 +17,7 @@ print(json.dumps({count} / (time.perf_counter() - began)))
 """
 
 
-def measure(runs: int, tasks: int, say: harness.Callable[[str], None]) -> list[Figure]:
+def measure(runs: int, tasks: int, say: harness.Say) -> list[Figure]:
     """Publishes a second."""
     values: dict[str, list[float]] = {config: [] for config in CONFIGS}
     for turn in range(runs):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from celeriac.store import whereabouts
 from celeriac.store.whereabouts import elsewhere
 
 URL = "sqlite:///shop.db"
@@ -16,7 +15,7 @@ URL = "sqlite:///shop.db"
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whereabouts.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("celeriac.store.whereabouts.tempfile.gettempdir", lambda: str(tmp_path))
 
 
 def from_another_process(tmp_path: Path, path: str) -> subprocess.Popen[bytes]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from celeriac.transport import prefetch
 from celeriac.transport.prefetch import MOST, Prefetch
 
 
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr(prefetch.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr("celeriac.transport.prefetch.time.monotonic", lambda: self.now)
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ def test_never_holds_less_than_one(clock: Clock) -> None:
 
 
 def test_short_tasks_are_claimed_by_fifty_milliseconds(clock: Clock) -> None:
-    held = Prefetch(2)
+    held, target = Prefetch(2), 0
     for _ in range(20):
         run(held, clock, tasks=100, each=0.001)
         target = held.target()
@@ -42,7 +41,7 @@ def test_short_tasks_are_claimed_by_fifty_milliseconds(clock: Clock) -> None:
 
 
 def test_there_is_an_upper_bound(clock: Clock) -> None:
-    held = Prefetch(2)
+    held, target = Prefetch(2), 0
     for _ in range(20):
         run(held, clock, tasks=1000, each=0.00001)
         target = held.target()

@@ -1,0 +1,1 @@
+"""A service laid out as the patterns have it."""

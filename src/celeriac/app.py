@@ -128,6 +128,11 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     # -- rooms
 
     @cached_property
+    def Worker(self) -> Any:  # noqa: N802  # Celery's name for its worker class
+        """The worker program's class."""
+        return self.subclass_with_self("celeriac.worker.worker:Worker")
+
+    @cached_property
     def has_store(self) -> bool:
         """Whether the broker is one of celeriac's own stores."""
         return capabilities_of(self.conf.broker_url).scheme == "sqlite"

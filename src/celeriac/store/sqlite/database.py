@@ -152,7 +152,7 @@ class Database:
         raw.execute(f"PRAGMA synchronous = {self.synchronous}")
         raw.execute(f"PRAGMA wal_autocheckpoint = {AUTOCHECKPOINT_PAGES}")
         raw.execute("PRAGMA journal_size_limit = 67108864")
-        raw.execute("PRAGMA cache_size = -16000")
+        raw.execute("PRAGMA cache_size = -2000")
         raw.execute("PRAGMA temp_store = MEMORY")
 
     def _check_path(self) -> None:

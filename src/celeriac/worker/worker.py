@@ -1,0 +1,20 @@
+"""The worker program, in the loop that suits its pool."""
+
+from __future__ import annotations
+
+from celery.apps.worker import Worker as CeleryWorker
+from celery.concurrency import get_implementation
+from celery.concurrency.prefork import TaskPool as PreforkPool
+
+
+class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
+    """Celery's worker; on a store of ours only prefork takes its event loop.
+
+    Prefork needs it for its pipes. Every other pool runs in this process, where
+    the plain loop costs a task about an eighth less.
+    """
+
+    def should_use_eventloop(self) -> bool:
+        if not super().should_use_eventloop():
+            return False
+        return not self.app.has_store or issubclass(get_implementation(self.pool_cls), PreforkPool)

@@ -19,7 +19,7 @@ BUSY_TIMEOUT = 10.0
 #: RETURNING (3.35) and STRICT tables (3.37).
 OLDEST_SQLITE = (3, 37, 0)
 #: Pages (of 4 KiB) after which SQLite folds the log back by itself.
-AUTOCHECKPOINT_PAGES = 1000
+AUTOCHECKPOINT_PAGES = 4000
 
 #: "CLRC": tells a celeriac file from any other SQLite file.
 APPLICATION_ID = 0x434C5243

@@ -55,7 +55,9 @@ class KeysPart(Part):
     def take_key(self, key: IdempotencyKey, task_id: str) -> KeyHolder:
         with self.database.writer.writing() as raw:
             found = holder(raw, key, self.now())
-            if found is None:
+            if found is not None:
+                return found
+            # Only a task that is still to settle will let it go again.
+            if raw.execute(QUEUE["waiting_message"], (task_id,)).fetchone() is not None:
                 take(raw, key, task_id)
-                return KeyHolder(task_id, key.digest, False)
-            return found
+            return KeyHolder(task_id, key.digest, False)

@@ -201,6 +201,13 @@ class KeyConformance(Conformance):
         mine = KeyHolder("b", "d1", done=False)
         assert [other.take_key(key(), name) for other in (store, harness.open()) for name in "bc"] == [mine] * 4
 
+    def test_a_zombie_takes_no_key(self, store: Store) -> None:
+        """It would hold it for ever, since nothing of its will settle."""
+        publish(store, task("a", key=key()))
+        run(store, outcome=Outcome.FAILED, key=key())
+        assert store.take_key(key(), "a") == KeyHolder("a", "d1", done=False)
+        assert _publish(store, "b") is None
+
     def test_a_message_parks_until_the_key_is_free(self, store: Store) -> None:
         late = _second_of_two_that_were_let_go(store)
         assert store.park(late.lease) is True

@@ -14,6 +14,7 @@ from celeriac.execution.limits import take_over
 from celeriac.results import chords
 from celeriac.store.protocols import Store
 from celeriac.transport.base import StoreTransport
+from celeriac.worker import timers
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,10 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
         StoreTransport.adaptive = not worker.app.user_sets("worker_prefetch_multiplier")
         worker.app.keeper.watch()
         threading.Thread(target=self._run, args=(worker.app,), name="celeriac-maintenance", daemon=True).start()
+
+    def register_with_event_loop(self, worker: Any, hub: Any) -> None:
+        """Celery calls this where the pool has an event loop."""
+        timers.sweep_in(hub)
 
     def stop(self, worker: Any) -> None:
         self._stop.set()

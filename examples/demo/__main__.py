@@ -229,7 +229,8 @@ def keep_running(shop: Shop) -> None:
 
 def main() -> int:
     """Run the demo; 0 only if nothing was lost and nothing charged twice."""
-    orders = read(Path(os.environ.get("ORDERS") or SAMPLE), number("N"))
+    limit = number("N")
+    orders = read(Path(os.environ.get("ORDERS") or SAMPLE), limit)
     folder = Path(tempfile.mkdtemp(prefix="celeriac-demo-"))
     shop = Shop(
         folder, stock_redis=redis_url() if os.environ.get("STOCK") else None, seed=int(os.environ.get("SEED", "7"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import reference
+from tools import figures, reference
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
@@ -43,3 +43,9 @@ def test_the_ten_lines_of_the_readme_run(tmp_path: Path) -> None:
     publish = "from shop import charge_payment as c; a, b = c.delay(7), c.delay(order_id=7); print(a.id == b.id)"
     done = subprocess.run([sys.executable, "-c", publish], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
+
+
+@pytest.mark.parametrize("page", figures.PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_figures_are_those_of_the_kept_results(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text == figures.filled(text), "run `python -m tools.figures`"

@@ -1,0 +1,44 @@
+"""The demo as a user runs it, with fewer orders."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def demo(**env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "examples.demo"],
+        cwd=ROOT,
+        env={**os.environ, **env},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_nothing_is_lost_and_nothing_charged_twice(tmp_path: Path) -> None:
+    kept = tmp_path / "verdict.json"
+    done = demo(N="40", VERDICT=str(kept))
+    assert done.returncode == 0, done.stdout + done.stderr
+    verdict = json.loads(kept.read_text(encoding="utf-8"))
+    assert verdict["accepted"] == 40
+    assert (verdict["lost"], verdict["charged_twice"], verdict["failed_unseen"]) == (0, 0, 0)
+    assert verdict["confirmed"] + verdict["declined"] + verdict["dead_lettered"] == 40
+    assert "kill -9" in done.stdout
+
+
+@pytest.mark.parametrize(("env", "why"), [({"N": "many"}, "N=many"), ({"ORDERS": "nowhere.csv"}, "nowhere.csv")])
+def test_bad_input_is_one_line(env: dict[str, str], why: str) -> None:
+    done = demo(**env)
+    assert done.returncode == 1
+    assert why in done.stderr
+    assert "Traceback" not in done.stderr

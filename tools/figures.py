@@ -1,0 +1,69 @@
+"""Puts kept results into the pages: ``python -m tools.figures``. A block without results stays empty."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+DEMO = ROOT / "examples" / "demo" / "results"
+BENCH = ROOT / "benchmarks" / "results" / "latest.json"
+PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+
+ROWS = {
+    "accepted": "orders accepted",
+    "confirmed": "confirmed: charged and mailed",
+    "declined": "declined by the bank",
+    "dead_lettered": "dead-lettered",
+    "failed_unseen": "failed, and kept nowhere",
+    "lost": "**lost**",
+    "charged_twice": "**charged twice**",
+    "absorbed": "repeated calls that the gateway's key absorbed",
+    "repeated_mails": "repeated mails",
+}
+
+
+def demo() -> str:
+    """Stock beside ours: the same shop, seed and kill."""
+    kept = [DEMO / f"{name}.json" for name in ("stock", "celeriac")]
+    if not all(path.exists() for path in kept):
+        return ""
+    stock, ours = (json.loads(path.read_text(encoding="utf-8")) for path in kept)
+    lines = ["| by the gateway's and the mail server's books | stock Celery on Redis | celeriac |", "|---|---:|---:|"]
+    lines += [f"| {label} | {stock[name]} | {ours[name]} |" for name, label in ROWS.items()]
+    return "\n".join(lines)
+
+
+def bench() -> str:
+    """The table of the newest full run."""
+    if not BENCH.exists():
+        return ""
+    found = json.loads(BENCH.read_text(encoding="utf-8"))
+    lines = ["| what | stock | celeriac | unit | bar |", "|---|---:|---:|---|---|"]
+    lines += [_row(figure) for figure in found["figures"]]
+    machine = ", ".join(f"{name} {value}" for name, value in found["machine"].items())
+    return "\n".join([*lines, "", f"Medians of `{found['command']}` on {machine}."])
+
+
+def _row(figure: dict[str, Any]) -> str:
+    theirs, *_, ours = figure["values"].values()
+    middle = [f"{statistics.median(values):,.1f}" for values in (theirs, ours)]
+    verdict = "met" if figure["met"] else "**not met**"
+    return f"| {figure['question']} | {middle[0]} | {middle[1]} | {figure['unit']} | {verdict}: {figure['bar']} |"
+
+
+def filled(text: str) -> str:
+    """A page with its blocks as the results have them."""
+    for name, block in (("demo", demo()), ("bench", bench())):
+        between = f"\n{block}\n" if block else "\n"
+        pattern = rf"(<!-- figures:{name} -->).*?(<!-- /figures:{name} -->)"
+        text = re.sub(pattern, lambda found, between=between: found[1] + between + found[2], text, flags=re.DOTALL)
+    return text
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

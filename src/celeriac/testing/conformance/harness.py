@@ -72,10 +72,10 @@ def checks(suite: type) -> Iterator[str]:
     return (name for name in dir(suite) if name.startswith("test_"))
 
 
-def run_check(suite: type, name: str, harness: StoreHarness) -> None:
-    """Run one check that needs nothing but the harness, outside pytest."""
+def run_check(suite: type, name: str, harness: StoreHarness, **parameters: object) -> None:
+    """Run one check outside pytest, with the values for what it is parametrised by."""
     check: Callable[..., None] = getattr(suite(), name)
-    given = {"harness": harness, "store": harness.store}
+    given = {"harness": harness, "store": harness.store, **parameters}
     check(**{parameter: given[parameter] for parameter in signature(check).parameters})
 
 
@@ -113,8 +113,9 @@ def claim(
 
 def claim_one(store: Store, *queues: str, **options: Any) -> Delivery:
     """Claim the one message that must be there."""
-    [delivery] = claim(store, *queues, limit=1, **options)
-    return delivery
+    deliveries = claim(store, *queues, limit=1, **options)
+    assert len(deliveries) == 1
+    return deliveries[0]
 
 
 def ids(deliveries: Iterable[Delivery]) -> list[str | None]:

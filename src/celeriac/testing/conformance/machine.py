@@ -22,12 +22,12 @@ from celeriac.testing.conformance.model import CLAIMED, ENDS, Live, QueueModel
 QUEUES, TASKS = ("a", "b"), tuple(f"t{number}" for number in range(7))
 #: Seconds. Time passes in tens, so that no moment has to be known exactly.
 STEP, LEASE, TTL = 10.0, 25.0, 25.0
-DELAYS = (None, 5.0, 15.0, 35.0)
 
 names = st.sampled_from(TASKS)
 queues = st.permutations(QUEUES).flatmap(lambda order: st.sampled_from([order, order[:1]]))
 keys = st.sampled_from([None, key("k1", ttl=TTL), key("k1", ttl=TTL), key("k2", ttl=TTL)])
-delays = st.sampled_from(DELAYS)
+delays = st.sampled_from([None, 5.0, 15.0, 35.0])
+outcomes = st.sampled_from(sorted(ENDS, key=str))
 messages = st.builds(
     Live,
     task_id=names,
@@ -105,7 +105,16 @@ class QueueMachine(RuleBasedStateMachine):
         self.pass_time(3)
         self.reclaim()
 
-    @rule(outcome=st.sampled_from(sorted(ENDS, key=str)), next_one=st.none() | names)
+    @rule(outcome=outcomes)
+    def come_back(self, outcome: Outcome) -> None:
+        """A worker slept longer than its lease, and another has what it had."""
+        before = len(self.deliveries)
+        self.vanish(list(QUEUES), crashed=0)
+        self.claim(list(QUEUES), 5, alone=False, idle=True)
+        for delivery in self.deliveries[before:][:1]:
+            self._end(delivery, outcome, None)
+
+    @rule(outcome=outcomes, next_one=st.none() | names)
     def work(self, outcome: Outcome, next_one: str | None) -> None:
         """A worker that has time does one task."""
         before = len(self.deliveries)
@@ -114,7 +123,7 @@ class QueueMachine(RuleBasedStateMachine):
             self._end(delivery, outcome, next_one)
 
     @precondition(lambda self: self.deliveries)
-    @rule(data=st.data(), outcome=st.sampled_from(sorted(ENDS, key=str)), next_one=st.none() | names)
+    @rule(data=st.data(), outcome=outcomes, next_one=st.none() | names)
     def end(self, data: st.DataObject, outcome: Outcome, next_one: str | None) -> None:
         self._end(self._any_delivery(data), outcome, next_one)
 
@@ -184,7 +193,7 @@ class QueueMachine(RuleBasedStateMachine):
     def _start(self, delivery: Delivery) -> None:
         found = self.model.holds(delivery)
         assert self.store.start(delivery.lease) is (found is not None)
-        if found is not None:
+        if found:
             found.started = True
 
     @precondition(lambda self: self.deliveries)
@@ -196,10 +205,12 @@ class QueueMachine(RuleBasedStateMachine):
         if found is not None:
             self.model.back(found, crashed=crashed)
 
-    @rule()
-    def extend(self) -> None:
-        lost = self.store.extend([delivery.lease for delivery in self.deliveries], LEASE)
-        held = {delivery.lease: self.model.holds(delivery) for delivery in self.deliveries}
+    @precondition(lambda self: self.deliveries)
+    @rule(data=st.data())
+    def extend(self, data: st.DataObject) -> None:
+        chosen = {delivery.lease: delivery for delivery in (self._any_delivery(data), self._any_delivery(data))}
+        lost = self.store.extend(list(chosen), LEASE)
+        held = {lease: self.model.holds(delivery) for lease, delivery in chosen.items()}
         assert set(lost) == {lease for lease, found in held.items() if found is None}
         for found in filter(None, held.values()):
             found.lease_until = self.model.now + LEASE

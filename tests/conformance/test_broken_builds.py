@@ -1,0 +1,265 @@
+"""The suite can fail: each guard of the store taken out, and what notices.
+
+A guard is taken out of the store in one place, as a careless change would. The checks named beside it, and the random
+histories, must then fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from celeriac.core.attempt import Outcome, Settled
+from celeriac.errors import CeleriacError
+from celeriac.store.sql import queries
+from celeriac.store.sqlite import keys, ledger
+from celeriac.testing.conformance import StoreConformance, run_check
+from celeriac.testing.conformance.machine import queue_machine
+from tests.conformance.sqlite import ClockedStore, SQLiteHarness
+from tests.conformance.test_model import TemporaryHarness
+
+Break = Callable[[pytest.MonkeyPatch], None]
+Check = tuple[str, dict[str, Any]]
+
+
+def sql(room: str, name: str, guard: str, instead: str) -> Break:
+    """One statement without its guard."""
+
+    def take_out(patch: pytest.MonkeyPatch) -> None:
+        statements = queries("sqlite", room)
+        assert guard in statements[name], f"{room}.{name} has no {guard!r} any more; say what guards it now"
+        patch.setitem(statements, name, statements[name].replace(guard, instead))
+
+    return take_out
+
+
+def replaced(module: Any, name: str, instead: Any) -> Break:
+    """One function that does less."""
+    return lambda patch: patch.setattr(module, name, instead)
+
+
+def all_of(*breaks: Break) -> Break:
+    def take_out(patch: pytest.MonkeyPatch) -> None:
+        for one in breaks:
+            one(patch)
+
+    return take_out
+
+
+def twice_live(patch: pytest.MonkeyPatch) -> None:
+    """Nothing says that a task has one message."""
+    guard = "ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING"
+    sql("queue", "publish", guard, "")(patch)
+    opened = ClockedStore.__init__
+
+    def open_without_index(self: ClockedStore, *arguments: Any) -> None:
+        opened(self, *arguments)
+        with self.database.writer.reading() as raw:
+            raw.execute("DROP INDEX IF EXISTS message_task")
+
+    patch.setattr(ClockedStore, "__init__", open_without_index)
+
+
+def without_follow_ups(raw: Any, item: Any, now: float) -> Settled:
+    return _settle_consequences(raw, replace(item, follow_ups=[]), now)
+
+
+def in_spite_of_the_lease(raw: Any, item: Any, now: float) -> bool:
+    _leave_queue(raw, item, now)
+    return True
+
+
+_settle_consequences = ledger._settle_consequences
+_leave_queue = ledger._leave_queue
+
+
+@dataclass(frozen=True)
+class Build:
+    """A store without one of its guards, and the checks that must notice."""
+
+    take_out: Break
+    checks: tuple[Check, ...]
+    #: Whether random histories notice too, and soon.
+    histories: bool = True
+
+
+def stale(use: str) -> Check:
+    return "test_a_stale_token_does_nothing_to_the_next_holder", {"use": use}
+
+
+#: An assertion that fails, an error that does not come, and one that comes.
+NOTICED = (AssertionError, pytest.fail.Exception, CeleriacError)
+TOKEN, ANY = "deliveries = ?", "? IS NOT NULL"
+BUILDS = {
+    "no fencing: settle": Build(sql("queue", "finish", TOKEN, ANY), (stale("settle"),)),
+    "no fencing: retry": Build(sql("queue", "retry", TOKEN, ANY), (stale("settle-retry"),)),
+    "no fencing: release": Build(
+        sql("queue", "release", "deliveries = ?4", "?4 IS NOT NULL"), (stale("release"), stale("settle-snooze"))
+    ),
+    "no fencing: extend": Build(
+        sql("queue", "extend", "deliveries = held.token", "1"),
+        (("test_a_zombie_prolongs_nobodys_lease", {}),),
+        histories=False,
+    ),
+    "no fencing: start": Build(sql("queue", "start", TOKEN, ANY), (stale("start"),), histories=False),
+    "no fencing: ack": Build(sql("queue", "finish_unsettled", TOKEN, ANY), (stale("ack"),), histories=False),
+    "no fencing: dead letter": Build(
+        all_of(sql("queue", "dead_letter_from_message", TOKEN, ANY), sql("queue", "finish", TOKEN, ANY)),
+        (stale("bury"), stale("reject")),
+    ),
+    "the answer of a lost lease is not heeded": Build(
+        replaced(ledger, "_leave_queue", in_spite_of_the_lease),
+        (("test_a_lost_lease_writes_nothing_at_all", {}), stale("settle")),
+    ),
+    "no generation: what has settled and is sent again": Build(
+        sql("queue", "publish", "generation + closed", "generation"),
+        (
+            ("test_what_has_settled_and_is_sent_again_is_a_new_generation", {}),
+            ("test_a_follow_up_under_the_same_id_is_the_next_generation", {}),
+        ),
+    ),
+    "no generation: retry": Build(
+        sql("queue", "retry", "generation = generation + 1", "generation = generation"),
+        (("test_a_retry_replaces_its_message", {}),),
+    ),
+    "no generation: older ones write too": Build(
+        sql("ledger", "record", "excluded.generation > task.generation", "1"),
+        (
+            ("test_an_older_generation_writes_no_record", {}),
+            ("test_a_closed_generation_is_not_settled_over", {"state": "STARTED"}),
+        ),
+        histories=False,  # they publish no generation by hand
+    ),
+    "no generation: a closed one is open": Build(
+        sql("ledger", "record", "AND task.closed = 0", ""),
+        (
+            ("test_a_closed_generation_is_not_settled_over", {"state": "RETRY"}),
+            ("test_a_closed_generation_is_not_stored_over", {"state": "REVOKED", "outcome": Outcome.COMPLETED}),
+        ),
+        histories=False,
+    ),
+    "no started mark": Build(
+        sql("queue", "start", "SET started_at = ?", "SET started_at = nullif(?, started_at + 1) AND NULL"),
+        (
+            ("test_a_run_that_was_marked_counts_as_a_crash", {}),
+            ("test_a_started_task_says_where_and_since_when", {}),
+        ),
+    ),
+    "crashes are counted at the claim": Build(
+        sql("queue", "expired_leases", "deliveries, started_at", "deliveries, 1.0"),
+        (("test_a_neighbour_that_never_ran_counts_nothing", {}), ("test_the_mark_is_that_deliverys_alone", {})),
+    ),
+    "a mark outlives its delivery": Build(
+        all_of(
+            sql("queue", "claim", "started_at = NULL,", ""),
+            sql("queue", "claim_suspect", "started_at = NULL,", ""),
+            sql("queue", "reclaim", "started_at = NULL,", ""),
+        ),
+        (("test_the_mark_is_that_deliverys_alone", {}),),
+    ),
+    "suspects are not told apart": Build(
+        sql("queue", "reclaim", "SET status = 4", "SET status = 0"),
+        (
+            ("test_suspects_come_one_by_one_and_before_others", {}),
+            ("test_a_busy_pool_that_cannot_isolate_leaves_suspects", {}),
+        ),
+    ),
+    "follow-ups are not in the settlement": Build(
+        replaced(ledger, "_settle_consequences", without_follow_ups),
+        (
+            ("test_follow_ups_and_other_records_come_with_it", {}),
+            ("test_a_settlement_is_whole_or_nothing", {"outcome": Outcome.COMPLETED}),
+        ),
+    ),
+    "a task is live twice": Build(
+        twice_live,
+        (
+            ("test_a_second_publish_of_a_waiting_task_is_dropped", {}),
+            ("test_one_batch_holds_a_task_once", {}),
+            ("test_a_second_publish_of_a_running_task_is_dropped", {}),
+        ),
+    ),
+    "keys are never freed": Build(
+        replaced(keys, "free", lambda raw, task_id, now: None),
+        (
+            ("test_every_end_but_success_frees_it", {"outcome": Outcome.FAILED}),
+            ("test_purging_the_queue_frees_it", {}),
+            ("test_it_is_let_go_by_failure_too", {"outcome": Outcome.DEAD_LETTERED}),
+        ),
+    ),
+    "a success does not keep its key": Build(
+        replaced(keys, "keep", keys.free), (("test_a_success_holds_for_its_time_to_live", {}),), histories=False
+    ),
+    "priorities are upside down": Build(
+        sql("queue", "claim", "ORDER BY priority DESC, id", "ORDER BY priority, id"),
+        (("test_order_holds_over_claims_as_well", {}),),
+    ),
+    "leases never run out": Build(
+        sql("queue", "expired_leases", "lease_until <= ?", "lease_until <= min(0, ?)"),
+        (("test_everything_a_vanished_worker_held_comes_back", {}),),
+    ),
+    "a chord counts a member twice": Build(
+        sql("ledger", "chord_complete", "<= (SELECT count(*)", "<= (SELECT 2 * count(*)"),
+        (("test_a_member_counts_once", {}), ("test_the_last_member_completes_it", {})),
+        histories=False,
+    ),
+    "a chord is closed twice": Build(
+        sql("ledger", "chord_close", "AND state = 'open'", ""),
+        (("test_it_is_closed_once", {}),),
+        histories=False,
+    ),
+}
+
+
+@pytest.fixture
+def broken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
+    build = BUILDS[request.param]
+    build.take_out(monkeypatch)
+    yield build
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("broken", BUILDS, indirect=True)
+def test_checks_notice(broken: Build, tmp_path: Path) -> None:
+    for number, (name, parameters) in enumerate(broken.checks):
+        harness = SQLiteHarness(tmp_path / f"{number}.db")
+        with pytest.raises(NOTICED):
+            run_check(StoreConformance, name, harness, **parameters)
+        harness.close()
+
+
+@pytest.mark.parametrize("broken", [name for name, build in BUILDS.items() if build.histories], indirect=True)
+def test_random_histories_notice(broken: Build) -> None:
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(queue_machine(TemporaryHarness), settings=_QUICK)
+
+
+#: Always the same histories, and the first that fails is enough.
+_QUICK = settings(
+    max_examples=400,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
+CHECKS = sorted({(name, str(parameters)) for build in BUILDS.values() for name, parameters in build.checks})
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=" ".join)
+def test_the_same_checks_pass_on_the_whole_store(check: tuple[str, str], tmp_path: Path) -> None:
+    """Otherwise they would notice nothing."""
+    [parameters] = [known for build in BUILDS.values() for name, known in build.checks if (name, str(known)) == check][
+        :1
+    ]
+    harness = SQLiteHarness(tmp_path / "shop.db")
+    run_check(StoreConformance, check[0], harness, **parameters)
+    harness.close()

@@ -6,6 +6,9 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
+#: Where boots have no names, the moment (seconds since the epoch) names one, as
+#: exactly as the wall clock: it may be corrected (by seconds) after a start.
+_BOOTED, CORRECTED = "booted-", 300.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 #: BOOTTIME also runs while the machine sleeps; where it is missing, MONOTONIC
 #: is next best and still shared by every process of the machine.
@@ -23,5 +26,12 @@ def boot_id() -> str:
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
-        # To the minute: the wall clock may be corrected by seconds after a start.
-        return f"booted-{round((time.time() - lease_now()) / 60)}"
+        return f"{_BOOTED}{time.time() - lease_now():.0f}"
+
+
+def same_boot(known: str) -> bool:
+    """Whether a boot id of some time ago names this boot."""
+    mine = boot_id()
+    if not (known.startswith(_BOOTED) and mine.startswith(_BOOTED)):
+        return known == mine
+    return abs(float(known[len(_BOOTED) :]) - float(mine[len(_BOOTED) :])) < CORRECTED

@@ -6,7 +6,7 @@ import sqlite3
 import uuid
 
 from celeriac.errors import StoreTooNew
-from celeriac.store.clock import boot_id
+from celeriac.store.clock import boot_id, same_boot
 from celeriac.store.sql import queries, script
 from celeriac.store.sqlite.database import APPLICATION_ID, Database, identity
 
@@ -58,7 +58,7 @@ def _statements(text: str) -> list[str]:
 
 def _same_boot(raw: sqlite3.Connection) -> bool:
     row = raw.execute("SELECT value FROM fact WHERE name = 'boot'").fetchone()
-    return row is not None and row[0] == boot_id()
+    return row is not None and same_boot(row[0])
 
 
 def _begin_boot(raw: sqlite3.Connection) -> None:

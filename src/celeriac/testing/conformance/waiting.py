@@ -10,8 +10,8 @@ import pytest
 from celeriac.store.protocols import Store
 from celeriac.testing.conformance.harness import Conformance, StoreHarness, claim, ids, publish
 
-#: Seconds from a commit to the waking of who waits for it, on a busy machine.
-SOON = 0.5
+#: Seconds from a commit to the waking of who waits for it: usually, and on a busy machine.
+PROMPT, SOON = 0.03, 0.5
 LONG = 30.0
 
 
@@ -20,13 +20,9 @@ class WaitingConformance(Conformance):
 
     def test_a_commit_of_another_process_wakes(self, harness: StoreHarness, store: Store) -> None:
         other = harness.open()
-        mark = store.mark()
-        timer = threading.Timer(0.2, publish, (other, "a"))
-        timer.start()
-        begun = time.monotonic()
-        assert store.wait(LONG, mark) != mark
-        assert time.monotonic() - begun < 0.2 + SOON
-        timer.join()
+        delays = sorted(_wake(store, other, f"{number}") for number in range(9))
+        assert delays[len(delays) // 2] < PROMPT
+        assert delays[-1] < SOON
 
     def test_a_commit_between_mark_and_wait_is_not_missed(self, harness: StoreHarness, store: Store) -> None:
         mark = store.mark()
@@ -83,6 +79,23 @@ class WaitingConformance(Conformance):
         store.close()
         store.close()
         assert ids(claim(store)) == ["a"]
+
+
+def _wake(store: Store, other: Store, name: str) -> float:
+    """Seconds from a commit of ``other`` until ``store``, which waits idly, is awake."""
+    done: list[float] = []
+
+    def commit() -> None:
+        publish(other, name)
+        done.append(time.monotonic())
+
+    mark = store.mark()
+    timer = threading.Timer(0.15, commit)
+    timer.start()
+    assert store.wait(LONG, mark) != mark
+    awake = time.monotonic()
+    timer.join()
+    return awake - done[0]
 
 
 def _returns_at_once(store: Store, mark: int) -> None:

@@ -185,6 +185,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             settler,
             own=self.own_settings,
             lease=self.keeper.lease,
+            given_up=self.keeper.given_up,
             retries_undeclared=self.defaults == "safe",
             remembered=float(expires) if expires else None,
         )

@@ -11,6 +11,7 @@ from celery.app.trace import TraceInfo
 
 from celeriac.core import current
 from celeriac.core.attempt import Attempt, Failure, Outcome
+from celeriac.core.text import writable
 from celeriac.errors import IdempotencyConflict, PoisonTask
 from celeriac.execution.room import Room
 
@@ -30,6 +31,8 @@ def admit(room: Room, attempt: Attempt, request: Callable[[], Any]) -> Outcome |
 def _still_ours(room: Room, attempt: Attempt) -> bool:
     """A suspect is marked before it runs; one that waited long may have been taken back."""
     delivery = attempt.delivery
+    if delivery.lease in room.given_up:
+        return False
     old = attempt.started_clock - delivery.claimed_at > room.lease / 2
     if not (delivery.suspect or old):
         return True
@@ -45,7 +48,7 @@ def _bury(room: Room, attempt: Attempt, request: Callable[[], Any]) -> Outcome:
 def _fail(attempt: Attempt, request: Callable[[], Any], error: Exception, reason: str) -> Outcome:
     """End it as a failure without running it, its callbacks and chord told as after any failure."""
     cls = type(error)
-    attempt.failure = Failure(reason, f"{cls.__module__}.{cls.__qualname__}", str(error))
+    attempt.failure = Failure(reason, f"{cls.__module__}.{cls.__qualname__}", writable(error))
     attempt.buffering = True
     with current.attempting(attempt), suppress(type(error)):
         _raise_through(error, attempt, request)

@@ -6,6 +6,7 @@ import socket
 from dataclasses import dataclass, field
 from typing import Any
 
+from celeriac.core.message import Lease
 from celeriac.execution.settler import Settler
 from celeriac.settings import OwnSettings
 from celeriac.store.protocols import Store
@@ -22,6 +23,8 @@ class Room:
     settler: Settler
     own: OwnSettings = field(default_factory=OwnSettings)
     lease: float = 30.0
+    #: Leases that this process has handed back; its pool may still have their tasks queued.
+    given_up: set[Lease] = field(default_factory=set)
     retries_undeclared: bool = True
     remembered: float | None = REMEMBERED
     hostname: str = field(default_factory=socket.gethostname)

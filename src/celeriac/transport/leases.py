@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from celeriac.core.message import Delivery, Lease
@@ -46,6 +47,8 @@ class LeaseKeeper:
         self.lease = lease
         self.renew = renew
         self.held: dict[Lease, Held] = {}
+        #: Handed back while this process still had it queued: not to be begun.
+        self.given_up: set[Lease] = set()
         self._pid: int | None = None
         self._stop = NativeEvent()
         self._lock = threading.Lock()
@@ -61,6 +64,13 @@ class LeaseKeeper:
     def drop(self, lease: Lease) -> Held | None:
         """Stop renewing: settled, acknowledged or handed back."""
         return self.held.pop(lease, None)
+
+    def give_up(self, leases: Sequence[Lease]) -> None:
+        """Hand back what has not begun, at the end of this worker."""
+        self.given_up.update(leases)
+        for lease in leases:
+            self.held.pop(lease, None)
+        self.store.release(leases)
 
     def find(self, lease: Lease) -> Held | None:
         """What is held under this lease."""

@@ -101,10 +101,9 @@ class QoS:
             if held is None or (held.managed and held.started):
                 continue  # its run goes on, and settles by itself
             self.forget(tag)
-            self.keeper.drop(delivery.lease)
             waiting.append(delivery.lease)
         if waiting:
-            self.channel.store.release(waiting)
+            self.keeper.give_up(waiting)
 
     def restore_unacked(self) -> None:
         self.restore_unacked_once()

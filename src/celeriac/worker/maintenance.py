@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
-    """Starts before the pool and so ends after it, when nothing runs any more."""
+    """A thread that looks after the store while the worker runs."""
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
@@ -42,18 +42,8 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
 
     def stop(self, worker: Any) -> None:
         self._stop.set()
-        worker.app.execution_room.settler.flush()
-        self._hand_back(worker.app)
 
     terminate = stop
-
-    def _hand_back(self, app: Any) -> None:
-        keeper = app.keeper
-        keeper.stop()
-        leases = [held.lease for held in list(keeper.held.values())]
-        keeper.held.clear()
-        if leases:
-            app.store.release(leases)
 
     def _run(self, app: Any) -> None:
         store = app.store.keeper()

@@ -18,3 +18,17 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
         if not super().should_use_eventloop():
             return False
         return not self.app.has_store or issubclass(get_implementation(self.pool_cls), PreforkPool)
+
+    def _shutdown(self, warm: bool = True) -> None:
+        super()._shutdown(warm)
+        # Not a boot step: those end in no order that says "after the pool".
+        if self.app.has_store:
+            self._wind_up()
+
+    def _wind_up(self) -> None:
+        """Nothing runs any more: settle what has ended, and hand back the rest at once."""
+        self.app.execution_room.settler.flush()
+        keeper = self.app.keeper
+        keeper.stop()
+        if keeper.held:
+            keeper.give_up(list(keeper.held))

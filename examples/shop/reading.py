@@ -16,6 +16,10 @@ COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "
 DATES = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%y %H:%M")
 
 
+#: No article of the shop costs more, in pounds.
+MOST_POUNDS = 1_000_000
+
+
 class UnreadableFile(Exception):
     """The file as a whole is not what was expected."""
 
@@ -99,7 +103,8 @@ def _pence(text: str) -> int:
         amount = Decimal(text)
     except InvalidOperation:
         raise InvalidOrder(f"price {text!r} is no amount") from None
-    if not amount.is_finite():
+    # Larger ones are slips of a key, and beyond what Decimal multiplies.
+    if not amount.is_finite() or abs(amount) > MOST_POUNDS:
         raise InvalidOrder(f"price {text!r} is no amount")
     return int((amount * 100).to_integral_value())
 

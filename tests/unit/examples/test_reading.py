@@ -60,6 +60,7 @@ def test_a_byte_order_mark_is_no_column(tmp_path: Path) -> None:
         ("2,A,Thing,x,2025-01-06 09:00:00,1.25,7,France", "no whole number"),
         ("2,A,Thing,1,2025-01-06 09:00:00,,7,France", "no amount"),
         ("2,A,Thing,1,2025-01-06 09:00:00,NaN,7,France", "no amount"),
+        ("2,A,Thing,1,2025-01-06 09:00:00,1e999999999,7,France", "no amount"),
         ("2,A,Thing,1,2025-01-06 09:00:00,0,7,France", "costs nothing"),
         ("2,A,Thing,1,soon,1.25,7,France", "date 'soon'"),
         (",A,Thing,1,2025-01-06 09:00:00,1.25,7,France", "no invoice number"),

@@ -104,7 +104,7 @@ def _pence(text: str) -> int:
     except InvalidOperation:
         raise InvalidOrder(f"price {text!r} is no amount") from None
     # Larger ones are slips of a key, and beyond what Decimal multiplies.
-    if not amount.is_finite() or abs(amount) > MOST_POUNDS:
+    if not amount.is_finite() or amount.copy_abs() > MOST_POUNDS:
         raise InvalidOrder(f"price {text!r} is no amount")
     return int((amount * 100).to_integral_value())
 

@@ -42,3 +42,37 @@ def test_without_the_hooks_a_child_inherits_connections(tmp_path: Path) -> None:
     """What the hooks are for: this is how a child would find the file open."""
     report, _ = _fork_under_load(tmp_path / "shop.db", "10", "bare")
     assert report["ends"] == [OPEN] * 10
+
+
+def test_a_child_opens_stores_though_its_parent_was_opening_one(tmp_path: Path) -> None:
+    """The thread that held the lock is not in the child, and would never let it go there."""
+    command = [sys.executable, "-W", "ignore", "-c", _OPEN_WHILE_LOCKED, f"sqlite:///{tmp_path}/shop.db"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patient(60), check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+_OPEN_WHILE_LOCKED = """
+import os, signal, sys, threading
+from celeriac.store import registry
+
+held, forked = threading.Event(), threading.Event()
+
+def open_slowly():
+    with registry._LOCK:
+        held.set()
+        forked.wait()
+
+thread = threading.Thread(target=open_slowly)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(10)
+    registry.open_sqlite(sys.argv[1]).sizes()
+    os._exit(0)
+end = os.waitpid(child, 0)[1]
+forked.set()
+thread.join()
+registry.open_sqlite(sys.argv[1]).sizes()
+raise SystemExit(end)
+"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 from celeriac.settings import SQLiteURL, sqlite_url
@@ -28,3 +29,13 @@ def open_sqlite(url: str | SQLiteURL, *, busy_timeout: float = BUSY_TIMEOUT) -> 
             store = SQLiteStore(wanted.path, synchronous=wanted.option("synchronous"), busy_timeout=busy_timeout)
             _OPEN[str(wanted)] = store
     return store
+
+
+def _after_fork() -> None:
+    # Whoever held it is not in this process.
+    global _LOCK  # noqa: PLW0603
+    _LOCK = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)

@@ -21,6 +21,10 @@ from celeriac.transport.qos import QoS
 logger = logging.getLogger(__name__)
 
 
+#: Broadcasts that the store hands out at once.
+PAGE = 500
+
+
 class Receiver(NamedTuple):
     """A consumer's callback for one queue."""
 
@@ -88,6 +92,13 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
         """Bindings of every process; patterns as kombu's exchanges read them."""
         types = self.typeof(exchange)
         return [types.prepare_bind(queue, exchange, key, {}) for key, _, queue in self.store.bindings(exchange)]
+
+    def queue_delete(self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any) -> None:
+        if if_empty and self._size(queue):
+            return
+        # kombu deletes a queue by its bindings; one without has messages too.
+        self._delete(queue)
+        self.state.queue_bindings_delete(queue)
 
     def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:
         self._listening.pop(queue, None)
@@ -196,8 +207,9 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
         mark = self.store.mark()
         if mark == self._looked:
             return 0
-        self._looked = mark
         heard = self.store.listen(sorted(set(self._listening.values())), self._heard)
+        # A full page may not be all there is.
+        self._looked = -1 if len(heard) >= PAGE else mark
         delivered = 0
         for item in heard:
             self._heard = item.id

@@ -13,12 +13,12 @@ SMOOTHING = 0.4
 class Prefetch:
     """Follows the rate at which messages are finished.
 
-    ``least`` is what the consumer asked for (concurrency times multiplier).
+    ``least`` is what the consumer asked for (concurrency times multiplier), 0 for as much as there is.
     With ``adaptive`` off it is also the most.
     """
 
     def __init__(self, least: int = 1, *, adaptive: bool = True) -> None:
-        self.least = max(1, least)
+        self.least = least or MOST
         self.adaptive = adaptive
         self._rate = 0.0
         self._finished = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from celeriac.core.message import LAST_CHANCE, Delivery, Lease
-from celeriac.transport.prefetch import Prefetch
+from celeriac.transport.prefetch import MOST, Prefetch
 
 
 class QoS:
@@ -31,7 +31,7 @@ class QoS:
 
     @prefetch_count.setter
     def prefetch_count(self, count: int) -> None:
-        self.prefetch.least = max(1, count)
+        self.prefetch.least = count or MOST
 
     def room(self) -> int:
         """How many more messages to claim now.

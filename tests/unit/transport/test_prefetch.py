@@ -28,8 +28,8 @@ def test_begins_with_what_the_consumer_asked_for(clock: Clock) -> None:
     assert Prefetch(4).target() == 4
 
 
-def test_never_holds_less_than_one(clock: Clock) -> None:
-    assert Prefetch(0).target() == 1
+def test_no_count_is_no_limit_but_the_upper_bound(clock: Clock) -> None:
+    assert Prefetch(0).target() == MOST
 
 
 def test_short_tasks_are_claimed_by_fifty_milliseconds(clock: Clock) -> None:

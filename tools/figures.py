@@ -58,10 +58,17 @@ def _row(figure: dict[str, Any]) -> str:
 def filled(text: str) -> str:
     """A page with its blocks as the results have them."""
     for name, block in (("demo", demo()), ("bench", bench())):
-        between = f"\n{block}\n" if block else "\n"
-        pattern = rf"(<!-- figures:{name} -->).*?(<!-- /figures:{name} -->)"
-        text = re.sub(pattern, lambda found, between=between: found[1] + between + found[2], text, flags=re.DOTALL)
+        text = _with_block(text, name, block)
     return text
+
+
+def _with_block(text: str, name: str, block: str) -> str:
+    pattern = rf"(<!-- figures:{name} -->).*?(<!-- /figures:{name} -->)"
+    found = re.search(pattern, text, re.DOTALL)
+    if found is None:
+        return text
+    between = f"\n{block}\n" if block else "\n"
+    return text[: found.end(1)] + between + text[found.start(2) :]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,7 @@ def on_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(path: Path, limit: int | None = None) -> Any:
-    from shop.reading import read_orders
-
-    return read_orders(path, limit)
+    return import_module("shop.reading").read_orders(path, limit)
 
 
 def written(folder: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -37,14 +38,9 @@ def test_the_sample_that_ships() -> None:
 
 
 def test_the_sample_is_what_its_maker_makes() -> None:
-    import csv
-    import io
-
-    from shop.reading import COLUMNS
-    from shop.sample import rows
-
     made = io.StringIO()
-    csv.writer(made, lineterminator="\n").writerows([COLUMNS, *rows()])
+    columns, rows = import_module("shop.reading").COLUMNS, import_module("shop.sample").rows()
+    csv.writer(made, lineterminator="\n").writerows([columns, *rows])
     assert made.getvalue() == (EXAMPLES / "shop" / "sample_orders.csv").read_text(encoding="utf-8")
 
 
@@ -86,12 +82,10 @@ def test_a_cancellation_and_an_order_without_customer_are_no_orders(tmp_path: Pa
     [(b"a,b\n1,2\n", "lacks InvoiceNo"), (HEADER.encode() + b"\xff\xfe", "not a UTF-8"), (None, "No such")],
 )
 def test_a_file_that_is_none_is_told(tmp_path: Path, content: bytes | None, why: str) -> None:
-    from shop.reading import UnreadableFile
-
     path = tmp_path / "orders.csv"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UnreadableFile, match=why):
+    with pytest.raises(import_module("shop.reading").UnreadableFile, match=why):
         read(path)
 
 

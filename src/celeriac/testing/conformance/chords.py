@@ -105,6 +105,19 @@ class ChordConformance(Conformance):
         assert _close(store)
         assert ids(claim(store)) == ["body"]
 
+    def test_a_failed_chord_fails_once(self, store: Store) -> None:
+        """Its error callbacks were called; a member that is redriven and fails again tells nothing new."""
+        store.set_chord_size("g", 2)
+        store.add_chord_part(part("g", "a", succeeded=False))
+        assert store.add_chord_part(part("g", "b", 1, succeeded=False))
+        assert _close(store, succeeded=False)
+        assert not store.add_chord_part(part("g", "a", succeeded=False))
+        assert not store.add_chord_part(part("g", "a"))
+        assert not _close(store)
+        assert store.add_chord_part(part("g", "b", 1))
+        assert _close(store)
+        assert ids(claim(store)) == ["body"]
+
     def test_a_sent_chord_never_opens_again(self, store: Store) -> None:
         store.set_chord_size("g", 1)
         store.add_chord_part(part("g", "a", succeeded=False))

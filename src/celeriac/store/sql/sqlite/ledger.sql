@@ -88,7 +88,9 @@ WHERE chord_part.succeeded = 0
 
 -- name: chord_complete
 UPDATE chord SET completed_at = ?2, state = 'open'
-WHERE group_id = ?1 AND state <> 'sent' AND size IS NOT NULL
+WHERE group_id = ?1 AND size IS NOT NULL
+  AND (state = 'open' OR (state = 'failed' AND NOT EXISTS (
+      SELECT 1 FROM chord_part WHERE group_id = ?1 AND succeeded = 0)))
   AND size + grown <= (SELECT count(*) FROM chord_part WHERE group_id = ?1)
 
 -- name: chord_parts

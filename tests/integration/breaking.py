@@ -1,4 +1,4 @@
-"""Points at which a worker is killed, each where a real death would do harm of its own."""
+"""Points at which a worker is killed, or its store says no, each where that would do harm of its own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import os
 import signal
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from celeriac.errors import StoreUnavailable
+from celeriac.store.sqlite import SQLiteStore
 
 
 class Point(NamedTuple):
@@ -40,8 +43,16 @@ POINTS = {
 }
 
 
+#: What is asked of the store in each part of a worker; the store is not available for the first so many calls.
+REFUSALS = ("claim", "take_key", "park", "start", "settle", "chord_parts", "close_chord", "extend", "release", "listen")
+REFUSED = 3
+
+
 def install(point: str, broken: str) -> None:
     """Die at `point` once; the file `broken` says that it has happened."""
+    if point in REFUSALS:
+        _refuse(point, broken)
+        return
     target = POINTS[point]
     module, _, cls = target.module.partition(":")
     owner: Any = importlib.import_module(module)
@@ -64,10 +75,29 @@ def _breaking(function: Callable[..., Any], point: Point, broken: str) -> Callab
 
 
 def _die(point: Point, broken: str) -> None:
-    try:
-        os.close(os.open(broken, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
+    if not _first(broken):
         return
     if point.alone:
         os.kill(os.getpid(), signal.SIGKILL)
     os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _refuse(name: str, broken: str) -> None:
+    method = getattr(SQLiteStore, name)
+
+    @functools.wraps(method)
+    def call(store: SQLiteStore, *args: Any, **kwargs: Any) -> Any:
+        for number in range(REFUSED):
+            if _first(f"{broken}-{number}"):
+                raise StoreUnavailable(store.location, f"{name} refused")
+        return method(store, *args, **kwargs)
+
+    setattr(SQLiteStore, name, call)
+
+
+def _first(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True

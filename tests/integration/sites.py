@@ -32,6 +32,8 @@ class Site:
         self.settings = SHORT | settings
         self.app = make_app(self.url, **self.settings)
         self.workers: list[Worker] = []
+        # A task that no worker has.
+        self.app.task(name="only_here", idempotency_key="{key}")(_nothing)
 
     @property
     def store(self) -> Store:
@@ -112,6 +114,10 @@ class Site:
 
     def attempts(self, task_id: str) -> list[AttemptRecord]:
         return self.store.attempts(task_id)
+
+
+def _nothing(key: str) -> str:
+    return key
 
 
 def counts(journal: str) -> Mapping[str, int]:

@@ -14,7 +14,7 @@ from typing import Any
 from celery import chord, group, shared_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
-from celeriac import Celery
+from celeriac import Celery, Retries
 
 _DECLARED: list[tuple[Callable[..., Any], dict[str, Any]]] = []
 
@@ -73,6 +73,11 @@ def collect(values: Any) -> Any:
 @task()
 def fail(text: str) -> None:
     raise ValueError(text)
+
+
+@task()
+def fail_with_half_a_character() -> None:
+    raise ValueError(os.fsdecode(b"no such file: caf\xe9"))
 
 
 @task()
@@ -173,6 +178,37 @@ async def meet(journal: str, line: str, other: str) -> str:
     return line
 
 
+@task(bind=True, max_retries=5)
+async def retry_later_until(self: Any, retries: int) -> int:
+    await asyncio.sleep(0.001)
+    if self.request.retries < retries:
+        raise self.retry(exc=ValueError("not yet"), countdown=0.01)
+    return int(self.request.retries)
+
+
+@task(bind=True)
+async def swap_later(self: Any, x: int, y: int) -> Any:
+    await asyncio.sleep(0.001)
+    raise self.replace(self.app.tasks["add"].si(x, y))
+
+
+@task(bind=True)
+async def spawn_later(self: Any, journal: str) -> list[str]:
+    """Publish from a coroutine, and from what goes on when it is over."""
+
+    async def afterwards() -> None:
+        await asyncio.sleep(0.2)
+        self.app.tasks["effect"].delay(journal, "afterwards")
+
+    _AFTERWARDS.add(asyncio.create_task(afterwards()))
+    await asyncio.sleep(0)
+    return [self.request.id, self.app.tasks["effect"].delay(journal, "within").id]
+
+
+#: A loop keeps its tasks only weakly.
+_AFTERWARDS: set[asyncio.Task[None]] = set()
+
+
 # -- trying again
 
 
@@ -204,6 +240,20 @@ def _connect(port: int) -> None:
 
 @task(bind=True)
 def call_out(self: Any, port: int, journal: str) -> str:
+    note(journal, f"run {self.request.retries}")
+    _connect(port)
+    return "connected"
+
+
+@task(bind=True)
+async def call_out_later(self: Any, port: int, journal: str) -> str:
+    note(journal, f"run {self.request.retries}")
+    await asyncio.open_connection("127.0.0.1", port)
+    return "connected"
+
+
+@task(bind=True, retries=Retries(max_retries=200, backoff=0.02, cap=0.05))
+def call_out_patiently(self: Any, port: int, journal: str) -> str:
     note(journal, f"run {self.request.retries}")
     _connect(port)
     return "connected"
@@ -291,12 +341,13 @@ def die(journal: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@task(bind=True)
-def die_once(self: Any, journal: str) -> str:
-    """Kill the process it runs in, the first time."""
-    note(journal, "die")
-    if len(lines(journal)) == 1:
+@task()
+def die_at_first(journal: str, times: int) -> str:
+    """Kill the process it runs in, so many times."""
+    if len(lines(journal)) < times:
+        note(journal, "die")
         os.kill(os.getpid(), signal.SIGKILL)
+    note(journal, "live")
     return "lives"
 
 
@@ -304,6 +355,12 @@ def die_once(self: Any, journal: str) -> str:
 def limited(journal: str, line: str) -> str:
     note(journal, line)
     return line
+
+
+@task()
+def unsendable_result(journal: str) -> object:
+    note(journal, "run")
+    return object()
 
 
 # -- callbacks
@@ -362,6 +419,24 @@ def keyed_briefly(key: str, journal: str) -> str:
 @task(bind=True, idempotency_key="swap:{key}")
 def keyed_swap(self: Any, key: str) -> Any:
     raise self.replace(self.app.tasks["add"].si(1, 2))
+
+
+@task(bind=True, idempotency_key="swap:{key}")
+def keyed_swap_for_failure(self: Any, key: str) -> Any:
+    raise self.replace(self.app.tasks["fail"].si("replaced"))
+
+
+@task(bind=True, max_retries=3, idempotency_key="retry:{key}")
+def keyed_retry(self: Any, key: str, journal: str) -> str:
+    note(journal, f"run {self.request.retries}")
+    if self.request.retries < 1:
+        raise self.retry(exc=ValueError("not yet"), countdown=0.5)
+    return key
+
+
+@task(bind=True)
+def spawn_keyed(self: Any, key: str, journal: str) -> str:
+    return str(self.app.tasks["keyed"].delay(key, journal).id)
 
 
 # -- apps that come later

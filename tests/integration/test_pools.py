@@ -110,6 +110,26 @@ def test_coroutines_of_several_slots_run_at_once(site: Site, worker: Worker) -> 
     assert [result.get(timeout=PATIENCE) for result in results] == ["a", "b"]
 
 
+def test_a_coroutine_knows_its_request_and_retries(site: Site) -> None:
+    result = site.retry_later_until.delay(2)
+    assert result.get(timeout=PATIENCE) == 2
+    assert site.wait_ended([result.id])[result.id].generation == 2
+
+
+def test_a_coroutine_replaces_itself(site: Site) -> None:
+    assert chain(site.swap_later.s(1, 2), site.add.s(10)).delay().get(timeout=PATIENCE) == 13
+
+
+def test_a_coroutine_publishes_also_when_it_is_over(site: Site) -> None:
+    journal = site.file()
+    result = site.spawn_later.delay(journal)
+    own, child = result.get(timeout=PATIENCE)
+    assert own == result.id
+    assert site.app.AsyncResult(child).get(timeout=PATIENCE) == "within"
+    wait_line(journal, "afterwards")
+    assert sorted(lines(journal)) == ["afterwards", "within"]
+
+
 # -- trying again
 
 

@@ -6,11 +6,32 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from celeriac.core.attempt import Attempt
 from celeriac.store.native import NativeEvent, start_thread
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Whose body a coroutine is: Celery keeps that by thread, and coroutines share one."""
+
+    task: Any
+    request: Any
+    attempt: Attempt | None
+
+
+_RUNNING: ContextVar[Running | None] = ContextVar("celeriac_running", default=None)
+
+
+def running() -> Running | None:
+    """The task whose coroutine this is, also in what that has started."""
+    return _RUNNING.get()
 
 
 class LoopThread:
@@ -27,8 +48,13 @@ class LoopThread:
     def _serve(self) -> None:
         # Made here: gevent ties the loop's selector to the thread that makes it.
         self.loop = asyncio.new_event_loop()
+        self._thread_id = threading.get_ident()
         self._running.set()
         self.loop.run_forever()
+
+    def is_here(self) -> bool:
+        """Whether the caller is on the loop's own thread, which must not wait for itself."""
+        return threading.get_ident() == self._thread_id
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run to the end; what interrupts the wait (a soft time limit) cancels the coroutine."""
@@ -45,13 +71,28 @@ _lock = threading.Lock()
 _thread: LoopThread | None = None
 
 
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
+def run(coroutine: Coroutine[Any, Any, T], whose: Running | None = None) -> T:
     """Run a coroutine on this process's loop and return what it returns."""
+    token = _RUNNING.set(whose)
+    try:
+        host = _host()
+        return _aside(coroutine) if host.is_here() else host.run(coroutine)
+    finally:
+        _RUNNING.reset(token)
+
+
+def _host() -> LoopThread:
     global _thread  # noqa: PLW0603  # one loop a process is the point
     with _lock:
         if _thread is None or _thread.pid != os.getpid():
             _thread = LoopThread()
-    return _thread.run(coroutine)
+    return _thread
+
+
+def _aside(coroutine: Coroutine[Any, Any, T]) -> T:
+    """For an async task applied eagerly in the body of another: a loop of its own."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(copy_context().run, asyncio.run, coroutine).result()
 
 
 def _after_fork() -> None:

@@ -14,6 +14,7 @@ from celery.app.trace import trace_ok_t
 from celeriac.core import current
 from celeriac.core.attempt import Attempt, Failure, Outcome, Record
 from celeriac.core.message import DELIVERY_HEADER, KEY_HEADER, DeliveryFacts, IdempotencyKey
+from celeriac.core.text import writable
 from celeriac.execution.admission import admit
 from celeriac.execution.room import Room, room_of
 
@@ -56,20 +57,24 @@ def begin(task: Any, uuid: str, request: dict[str, Any], header: list[Any]) -> A
         worker=request.get("hostname") or room.hostname,
         started_at=time.time(),
         started_clock=room.store.lease_now(),
-        key=_key(task, request),
+        key=key_of(task.name, request),
         task=task,
     )
 
 
-def _key(task: Any, request: dict[str, Any]) -> IdempotencyKey | None:
-    key = request.get(KEY_HEADER)
-    return key and IdempotencyKey(task.name, key["key"], key["digest"], key["ttl"])
+def key_of(name: str, headers: dict[str, Any]) -> IdempotencyKey | None:
+    """The idempotency key that a message carries."""
+    key = headers.get(KEY_HEADER)
+    return key and IdempotencyKey(name, key["key"], key["digest"], key["ttl"])
 
 
 def execute(task: Any, tracer: Trace, attempt: Attempt, args: Any, kwargs: Any, request: dict[str, Any]) -> Any:
     """One attempt, from admission to settlement; returns what Celery's tracer returns."""
     room = room_of(task.app)
-    refusal = admit(room, attempt, lambda: Context(request, args=args, kwargs=kwargs, called_directly=False))
+    # A store that cannot answer is not the task's failure, and nobody else could run it now.
+    refusal = room.settler.insist(
+        lambda: admit(room, attempt, lambda: Context(request, args=args, kwargs=kwargs, called_directly=False))
+    )
     if refusal is not None:
         attempt.outcome = refusal
         _settle(room, attempt, request)
@@ -135,7 +140,8 @@ def _failed(task: Any, attempt: Attempt, error: Any, info: Any, *, retried: bool
 
 def _failure(reason: str, error: Any, traceback: Any) -> Failure:
     cls = type(error)
-    return Failure(reason, f"{cls.__module__}.{cls.__qualname__}", str(error), str(traceback) if traceback else None)
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    return Failure(reason, name, writable(error), writable(traceback) if traceback else None)
 
 
 def complete_record(room: Room, attempt: Attempt, request: dict[str, Any]) -> None:

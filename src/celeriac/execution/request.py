@@ -9,16 +9,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
-from celery.exceptions import Reject, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import InvalidTaskError, Reject, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request as CeleryRequest
 from celery.worker.state import task_ready
 
 from celeriac.core.attempt import Attempt, Failure, Outcome
 from celeriac.core.current import attempting
 from celeriac.core.message import DELIVERY_HEADER, DeliveryFacts
+from celeriac.core.text import writable
 from celeriac.execution.limits import Limits, of_request
 from celeriac.execution.pipeline import begin, complete_record
 from celeriac.execution.room import room_of
+from celeriac.execution.unrunnable import well_formed
 from celeriac.transport.leases import Held, keeper_of
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         super().__init__(message, **kwargs)
         self.time_limits = of_request(self.task, self.time_limits)
         header = self._request_dict.get(DELIVERY_HEADER)
+        if header is not None and not well_formed(message.payload):
+            raise InvalidTaskError("the body is not (args, kwargs, options)")
         managed = header is not None and getattr(self.task, "durable", False)
         self._facts = DeliveryFacts.from_header(header) if managed else None
         self._held = self._find_held()
@@ -94,14 +98,16 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             return self.reject(requeue=error.requeue)  # the pipeline has settled it
         if isinstance(error, TimeLimitExceeded):
             return self.acknowledge()  # on_timeout has settled it
+        if not return_ok and not isinstance(error, Terminated):
+            return self._on_crash(error)  # it did not come from the pipeline, which would have settled it
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
     def _on_crash(self, error: BaseException) -> None:
         """Its process died under it: counted against this task alone, which runs again by itself."""
         assert self._facts is not None
         task_ready(self)
-        room = room_of(self.app)
-        room.store.release([self._facts.lease], crashed=True, error=str(error))
+        room, lease = room_of(self.app), self._facts.lease
+        room.settler.insist(lambda: room.store.release([lease], crashed=True, error=writable(error)))
         logger.error(
             "the process running %s[%s] died (crash %d of %d): %s",
             self.name,

@@ -8,6 +8,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from celeriac.core.attempt import Attempt, Outcome, Settled
 from celeriac.core.message import Lease
@@ -15,6 +17,8 @@ from celeriac.errors import StoreError
 from celeriac.store.protocols import Store
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Settlements a transaction, and seconds one waits for company.
 GROUP, WAIT = 16, 0.005
@@ -82,7 +86,7 @@ class Settler:
 
     def _commit(self, attempts: list[Attempt]) -> None:
         settlements = [attempt.settlement() for attempt in attempts]
-        answers = self._insist(lambda: self._store.settle(settlements))
+        answers = self.insist(lambda: self._store.settle(settlements))
         for attempt, answer in zip(attempts, answers, strict=True):
             self._conclude(attempt, answer)
 
@@ -96,11 +100,12 @@ class Settler:
             )
             return
         for group_id in answer.complete_chords:
-            self._on_chord_complete(group_id)
+            # Where this fails, every worker's look at complete chords follows.
+            _run_quietly(partial(self._on_chord_complete, group_id), attempt)
         for callback in attempt.after_settle:
             _run_quietly(callback, attempt)
 
-    def _insist(self, write: Callable[[], list[Settled]]) -> list[Settled]:
+    def insist(self, write: Callable[[], T]) -> T:
         """Try until the store answers: what is not settled is not acknowledged either."""
         pause, complained = PAUSE, 0.0
         while True:
@@ -110,7 +115,7 @@ class Settler:
                 if time.monotonic() - complained > COMPLAIN_EVERY:
                     complained = time.monotonic()
                     logger.error(  # noqa: TRY400  # the store's message says it all; a traceback every time does not
-                        "finished tasks cannot be recorded yet, trying on: %s", error
+                        "the store cannot be written, trying on: %s", error
                     )
             time.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
@@ -169,4 +174,4 @@ def _run_quietly(callback: Callable[[], None], attempt: Attempt) -> None:
     try:
         callback()
     except Exception:
-        logger.exception("an error callback of task %s[%s] failed", attempt.name, attempt.task_id)
+        logger.exception("what follows task %s[%s] failed", attempt.name, attempt.task_id)

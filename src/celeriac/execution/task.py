@@ -10,10 +10,11 @@ from datetime import datetime, timezone
 from typing import Any
 
 from celery import Task as CeleryTask
+from celery._state import get_current_task
 from celery.exceptions import Ignore, Reject, Retry
 
 from celeriac.core.attempt import Attempt
-from celeriac.core.current import current
+from celeriac.core.current import attempting, current
 from celeriac.core.idempotency import KeyTemplate
 from celeriac.core.retries import RetryAt, decide, policy_of
 from celeriac.execution import coroutines
@@ -84,23 +85,36 @@ class TaskMixin:
             return super().retry(*args, **kwargs)  # type: ignore[misc]
         attempt.retrying = True
         try:
-            return super().retry(*args, **kwargs)  # type: ignore[misc]
+            with attempting(attempt):  # in a coroutine it is not yet
+                return super().retry(*args, **kwargs)  # type: ignore[misc]
         finally:
             attempt.retrying = False
 
     def replace(self, sig: Any) -> Any:
         """As Celery's, but the replacement is sent with the settlement, one generation higher."""
         attempt = self._own_attempt()
-        if attempt is not None:
-            attempt.buffering = attempt.replaced = True
-        return super().replace(sig)  # type: ignore[misc]
+        if attempt is None:
+            return super().replace(sig)  # type: ignore[misc]
+        attempt.buffering = attempt.replaced = True
+        with attempting(attempt):
+            return super().replace(sig)  # type: ignore[misc]
 
     def _own_attempt(self) -> Attempt | None:
-        attempt = current()
-        request = self.request  # type: ignore[attr-defined]
+        attempt, request = current(), self.request
+        if attempt is None and (running := coroutines.running()) is not None:
+            attempt = running.attempt
         if attempt is None or request.called_directly or request.id != attempt.task_id:
             return None
         return attempt
+
+    def _get_request(self) -> Any:
+        """As Celery's, also in a coroutine, which does not run on the thread that has the request."""
+        running = coroutines.running()
+        if running is not None and running.task is self and self.request_stack.top is None:
+            return running.request
+        return super()._get_request()  # type: ignore[misc]  # Celery's class has it
+
+    request = property(_get_request)
 
 
 def _signature(cls: type[Any]) -> inspect.Signature:
@@ -139,7 +153,7 @@ def _wrap(body: Callable[..., Any]) -> Callable[..., Any]:
         attempt = current()
         # Entered: this is a task called as a function inside another's body.
         if attempt is None or attempt.entered:
-            return body(*args, **kwargs)
+            return call(*args, **kwargs) if call is not body and _traced() else body(*args, **kwargs)
         attempt.entered = True
         if attempt.copies:
             attempt.buffering = True
@@ -162,9 +176,16 @@ def _wrap(body: Callable[..., Any]) -> Callable[..., Any]:
 def _call_async(body: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(body)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return coroutines.run(body(*args, **kwargs))
+        task = get_current_task()
+        return coroutines.run(body(*args, **kwargs), coroutines.Running(task, task.request, current()))
 
     return call
+
+
+def _traced() -> bool:
+    """Whether Celery's tracer is calling (eagerly, or for a task not ours), and not a person who can await."""
+    task = get_current_task()
+    return task is not None and not task.request.called_directly
 
 
 def retry_or_raise(attempt: Attempt, error: Exception) -> None:

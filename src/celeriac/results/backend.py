@@ -17,6 +17,7 @@ from celery.result import AsyncResult, GroupResult, result_from_tuple
 
 from celeriac.core.attempt import Attempt, ChordPart, Record
 from celeriac.core.current import current
+from celeriac.core.text import writable
 from celeriac.results import chords
 from celeriac.settings import absolute_url
 from celeriac.store.protocols import Store
@@ -100,7 +101,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
             retries=getattr(request, "retries", None) or 0,
             finished_at=now if closed else None,
             result=self.encode(result),
-            traceback=traceback,
+            traceback=traceback and writable(traceback),
             meta=self._meta(request),
             expires_at=now + self.expires if self.expires else None,
         )

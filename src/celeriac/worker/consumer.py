@@ -1,29 +1,50 @@
-"""The consumer: what it cannot take becomes a dead letter."""
+"""The consumer: what it cannot take becomes a dead letter, and never the end of the worker."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
+from celery.exceptions import InvalidTaskError, NotRegistered
 from celery.worker.consumer import Consumer as CeleryConsumer
 
-from celeriac.transport.channel import Channel
+from celeriac.execution.unrunnable import buried, well_formed
+
+#: What Celery's reading of a malformed message raises.
+_MALFORMED = (TypeError, ValueError, KeyError, AttributeError)
 
 
 class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
     """Celery's consumer, which would drop unknown and acknowledge undecodable messages."""
 
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def on_task_received(message: Any) -> Any:
+            try:
+                return handle(message)
+            except _MALFORMED as error:
+                # Only the solo pool runs tasks in here, and their errors are no reading errors.
+                if well_formed(message.payload):
+                    raise
+                shape = InvalidTaskError(f"the body is not (args, kwargs, options): {error}")
+                return self.on_invalid_task(message.body, message, shape)
+
+        return on_task_received
+
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
-        self._bury(message, "unknown-task", exc)
-        super().on_unknown_task(body, message, exc)
+        unknown = NotRegistered(str((message.headers or {}).get("task")))
+        with self._buried(message, "unknown-task", unknown):
+            super().on_unknown_task(body, message, exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        self._bury(message, "undecodable", exc)
-        super().on_decode_error(message, exc)
+        with self._buried(message, "undecodable", exc):
+            super().on_decode_error(message, exc)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
-        self._bury(message, "invalid", exc)
-        super().on_invalid_task(body, message, exc)
+        with self._buried(message, "invalid", exc):
+            super().on_invalid_task(body, message, exc)
 
-    def _bury(self, message: Any, reason: str, exc: Exception) -> None:
-        if isinstance(message.channel, Channel):
-            message.channel.bury(message.delivery_tag, reason, exc)
+    def _buried(self, message: Any, reason: str, exc: Exception) -> AbstractContextManager[None]:
+        return buried(self.app, message, self.hostname, reason, exc)

@@ -100,8 +100,7 @@ class Settler:
             )
             return
         for group_id in answer.complete_chords:
-            # Where this fails, every worker's look at complete chords follows.
-            _run_quietly(partial(self._on_chord_complete, group_id), attempt)
+            _run_quietly(partial(self.insist, partial(self._on_chord_complete, group_id)), attempt)
         for callback in attempt.after_settle:
             _run_quietly(callback, attempt)
 

@@ -44,7 +44,7 @@ POINTS = {
 
 
 #: What is asked of the store in each part of a worker; the store is not available for the first so many calls.
-REFUSALS = ("claim", "take_key", "park", "start", "settle", "chord_parts", "close_chord", "extend", "release", "listen")
+REFUSALS = ("claim", "take_key", "start", "settle", "chord_parts", "close_chord", "extend", "release", "listen")
 REFUSED = 3
 
 

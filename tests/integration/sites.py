@@ -19,8 +19,8 @@ from tests.support.worker import Pool
 
 __all__ = ["SHORT", "Site", "counts", "lines", "open_gate", "wait_line"]
 APP = "tests.integration.workerapp"
-#: Short leases: seconds after which a dead worker's messages are another's.
-SHORT = {"broker_transport_options": {"lease": 1.5, "renew": 0.3}}
+#: Seconds after which a dead worker's messages are another's, and between looks at what is left over.
+SHORT = {"celeriac_lease_seconds": 1.5, "celeriac_renew_seconds": 0.3, "celeriac_maintenance_seconds": 0.5}
 
 
 class Site:

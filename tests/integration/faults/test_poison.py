@@ -1,0 +1,98 @@
+"""A task that takes its process down is buried, and its neighbours live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from celery import chord, states
+
+from celeriac.errors import PoisonTask
+from tests.integration.sites import Site, counts, lines, wait_line
+from tests.support import Worker, wait_for
+from tests.support.worker import Pool
+
+INNOCENTS = 50
+
+
+def _check_buried(site: Site, poison: str, journal: str, crashes: int) -> None:
+    letter = site.letter(poison)
+    assert (letter.reason, letter.error_type) == ("poison", "celeriac.errors.PoisonTask")
+    assert counts(journal)["die"] == crashes
+    assert [attempt.outcome for attempt in letter.attempts if attempt.outcome == "crashed"] == ["crashed"] * 3
+    with pytest.raises(PoisonTask, match="3 times"):
+        site.app.AsyncResult(poison).get(timeout=10)
+
+
+def _send_among_innocents(site: Site, journal: str, harmless: str) -> tuple[str, list[str]]:
+    before = [site.effect.delay(harmless, f"before {number}").id for number in range(INNOCENTS // 2)]
+    poison = site.die.delay(journal).id
+    after = [site.effect.delay(harmless, f"after {number}").id for number in range(INNOCENTS // 2)]
+    return poison, [*before, *after]
+
+
+def test_a_poison_task_in_a_pool_of_processes(site: Site) -> None:
+    """The parent sees each crash: exactly three, and the worker itself goes on."""
+    journal, harmless = site.file(), site.file()
+    worker = site.worker("prefork", concurrency=2)
+    poison, innocents = _send_among_innocents(site, journal, harmless)
+    records = site.wait_ended([poison, *innocents], 90)
+    assert {records[task_id].state for task_id in innocents} == {states.SUCCESS}
+    assert len(set(lines(harmless))) == INNOCENTS
+    # What the first crash took with it is a group of settlements at most.
+    assert len(lines(harmless)) <= INNOCENTS + 16
+    assert records[poison].state == states.FAILURE
+    _check_buried(site, poison, journal, 3)
+    assert site.add.delay(1, 1).get(timeout=30) == 2
+    assert worker.running
+
+
+@pytest.mark.parametrize("pool", ["solo", "threads", "gevent"])
+def test_a_poison_task_that_takes_the_worker_with_it(site: Site, pool: Pool) -> None:
+    """Whoever starts the worker again and again sees it live in the end."""
+    journal, harmless = site.file(), site.file()
+    poison, innocents = _send_among_innocents(site, journal, harmless)
+    for worker in _restarted(site, pool):
+        if len(site.ended([poison, *innocents])) == 1 + INNOCENTS:
+            break
+        _wait_for_the_worker_or_the_work(site, worker, [poison, *innocents])
+    records = site.wait_ended([poison, *innocents])
+    assert {records[task_id].state for task_id in innocents} == {states.SUCCESS}
+    assert set(counts(harmless)) == {f"{when} {number}" for when in ("before", "after") for number in range(25)}
+    # A first death that came before the started mark is not held against it.
+    _check_buried(site, poison, journal, counts(journal)["die"])
+    assert counts(journal)["die"] in (3, 4)
+    assert site.workers[-1].running
+
+
+def _wait_for_the_worker_or_the_work(site: Site, worker: Worker, ids: list[str]) -> None:
+    wait_for(lambda: not worker.running or len(site.ended(ids)) == len(ids), 60)
+
+
+def _restarted(site: Site, pool: Pool) -> Iterator[Worker]:
+    """A worker, and another whenever it has died; not for ever."""
+    for _ in range(8):
+        if not (site.workers and site.workers[-1].running):
+            site.worker(pool, concurrency=1 if pool == "solo" else 2)
+        yield site.workers[-1]
+
+
+def test_a_task_that_crashes_twice_is_not_buried(site: Site) -> None:
+    journal = site.file()
+    site.worker("prefork")
+    result = site.die_at_first.delay(journal, 2)
+    assert result.get(timeout=60) == "lives"
+    assert lines(journal) == ["die", "die", "live"]
+    assert [attempt.outcome for attempt in site.attempts(result.id)] == ["crashed", "crashed"]
+    assert site.letters() == []
+
+
+def test_a_buried_member_fails_its_chord_and_tells_its_errback(site: Site) -> None:
+    journal, told = site.file(), site.file()
+    site.worker("prefork", concurrency=2)
+    member = site.die.s(journal).on_error(site.on_error_by_id.s(journal=told))
+    result = chord([member, site.add.s(1, 1)], site.collect.s()).delay()
+    with pytest.raises(Exception, match="PoisonTask"):
+        result.get(timeout=60)
+    wait_line(told, f"error {result.parent.results[0].id}")
+    assert len(lines(told)) == 1

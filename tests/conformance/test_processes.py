@@ -82,6 +82,19 @@ def test_all_processes_may_be_the_first(processes: Processes) -> None:
         store.close()
 
 
+def test_the_log_stays_bounded_while_several_write(processes: Processes) -> None:
+    """SQLite alone lets it grow for as long as there is never a pause between two writers."""
+    bound, seconds = 4 * 1024 * 1024, 3.0
+    writers = [processes.start("write", f"{bound}", f"{seconds}") for _ in range(2)]
+    log = processes.path.with_name("shop.db-wal")
+    sizes = []
+    while any(writer.poll() is None for writer in writers):
+        sizes.append(log.stat().st_size if log.exists() else 0)
+        time.sleep(0.01)
+    assert [writer.returncode for writer in writers] == [0, 0], processes.complaints()
+    assert bound < max(sizes) < 6 * bound
+
+
 def _rampage(processes: Processes, chance: random.Random) -> int:
     """Publish and work while one after the other is killed and started again; returns how many were."""
     running = {name: processes.start(*_role(name)) for name in ("p0", "w0", "w1", "w2")}

@@ -1,4 +1,4 @@
-"""One process of many on a store: `python -m tests.conformance.working FILE open|publish|work LOG [ARGUMENTS]`."""
+"""One process of many on a store: `python -m tests.conformance.working FILE open|publish|work|write LOG [ARGUMENTS]`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 from celeriac.core.message import TaskMessage
-from celeriac.store.sqlite import SQLiteStore
+from celeriac.store.sqlite import SQLiteStore, log
 from celeriac.testing.conformance.harness import claim, id_of, publish, settlement, task
 
 #: Seconds a worker's lease lasts, and between its looks for what others left.
@@ -64,11 +65,23 @@ def send(path: Path, log: Path, name: str, count: str) -> None:
             accepted.write(f"{name}-{number}\n")
 
 
-def open_together(path: Path, _: Path, rounds: str, count: str) -> None:
+def write(path: Path, _: Path, bound: str, seconds: str) -> None:
+    """Write as fast as it goes, with a small bound of the log."""
+    log.WAL_BOUND, log.COMMITS_A_LOOK = int(bound), 64
+    store, end = SQLiteStore(path), time.monotonic() + float(seconds)
+    for number in count():
+        publish(store, task(f"{os.getpid()}-{number}", body="x" * 4_000))
+        if not number % 20:
+            store.settle([settlement(found) for found in claim(store)])
+        if time.monotonic() > end:
+            return
+
+
+def open_together(path: Path, _: Path, rounds: str, processes: str) -> None:
     """Open new files, each in one moment in several processes."""
     for number in range(int(rounds)):
         new, at = path.with_name(f"{number}.db"), time.monotonic() + 0.03
-        children = [_fork_to_open(new, at) for _ in range(int(count))]
+        children = [_fork_to_open(new, at) for _ in range(int(processes))]
         if any(os.waitpid(child, 0)[1] for child in children):
             raise SystemExit(f"round {number} failed")
 
@@ -83,7 +96,7 @@ def _fork_to_open(path: Path, at: float) -> int:
     return child
 
 
-ROLES: dict[str, Callable[..., None]] = {"open": open_together, "publish": send, "work": work}
+ROLES: dict[str, Callable[..., None]] = {"open": open_together, "publish": send, "work": work, "write": write}
 
 if __name__ == "__main__":
     file, role, note, *rest = sys.argv[1:]

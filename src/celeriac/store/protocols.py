@@ -35,6 +35,10 @@ class MessageQueue(Protocol):
     def publish(self, messages: Sequence[TaskMessage]) -> list[Published]:
         """Accept the messages, all or none.
 
+        A task that waits or runs is not sent again. A key that is held sends
+        nothing and names its holder, which may be the task itself when it has
+        succeeded; an ``awaited`` message waits for the holder instead.
+
         Raises:
             IdempotencyConflict: a key is held with other arguments.
             StoreUnavailable: the store could not be written; nothing was sent.
@@ -110,10 +114,19 @@ class Ledger(Protocol):
     """What became of every task."""
 
     def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
-        """Write the ends of attempts, each whole or (its lease lost) not at all, in one transaction."""
+        """Write the ends of attempts, each whole or (its lease lost) not at all, in one transaction.
+
+        Raises:
+            StoreUnavailable: nothing was written; worth another try.
+            StoreError: one of them cannot be written, and so none was.
+            ValueError: an outcome that settles nothing.
+        """
 
     def store(self, record: Record) -> None:
-        """Write a state that belongs to no settlement (custom states, results set by hand)."""
+        """Write a state that belongs to no settlement (custom states, results set by hand).
+
+        What has ended stays as it is, except that a failure may be put right.
+        """
 
     def records(self, task_ids: Sequence[str]) -> dict[str, Record]:
         """The newest record of each known task; a waiting or running one has a record too."""
@@ -125,7 +138,11 @@ class Ledger(Protocol):
         """The attempts that did not simply succeed, oldest first."""
 
     def revoke(self, task_ids: Iterable[str], keep: float) -> list[str]:
-        """Refuse these tasks for ``keep`` seconds; returns those that were waiting and are now ended."""
+        """Refuse these tasks for at least ``keep`` seconds.
+
+        Whatever of them is claimed from now on is marked. Those that waited for
+        a time or a key are ready at once, so that a worker ends them, and returned.
+        """
 
     def save_group(self, group_id: str, result: str | bytes, expires_at: float | None) -> None:
         """Keep a group's result tree."""
@@ -168,7 +185,7 @@ class Keys(Protocol):
     """Idempotency keys at execution."""
 
     def take_key(self, key: IdempotencyKey, task_id: str) -> KeyHolder:
-        """Take the key for ``task_id`` if it is free; returns who has it now."""
+        """Take the key for ``task_id``, a task not yet settled, if it is free; returns who has it now."""
 
 
 class DeadLetters(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import time
@@ -13,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from celeriac.store.sqlite import SQLiteStore, database, log
-from celeriac.testing.conformance.harness import claim, publish, settlement, task
+from celeriac.store.sqlite import SQLiteStore, log
+from celeriac.testing.conformance.harness import claim, publish, task
 
 BODY = "x" * 4_000
-WRITERS = 2
 
 
 @pytest.fixture
@@ -69,26 +67,10 @@ def test_a_reader_delays_the_folding_and_nothing_else(store: SQLiteStore, monkey
     assert len(claim(store, limit=1_000)) == 111
 
 
-def test_the_log_stays_bounded_while_several_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite alone lets it grow for as long as there is never a pause between two writers."""
-    bound = 4 * 1024 * 1024
-    monkeypatch.setattr(log, "WAL_BOUND", bound)
-    monkeypatch.setattr(database, "COMMITS_A_LOOK", 64)
-    path = tmp_path / "shop.db"
-    SQLiteStore(path).close()
-    children = [_fork_to_write(path) for _ in range(WRITERS)]
-    sizes = []
-    while any(_runs(child) for child in children):
-        sizes.append(_size(path))
-        time.sleep(0.01)
-    assert max(sizes) < 6 * bound
-    assert len(sizes) > 20
-
-
 def test_a_stubborn_reader_does_not_slow_the_writers(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Folding is not tried again before the log has doubled."""
     monkeypatch.setattr(log, "WAL_BOUND", 100_000)
-    monkeypatch.setattr(database, "COMMITS_A_LOOK", 1)
+    monkeypatch.setattr(log, "COMMITS_A_LOOK", 1)
     tried: list[int] = []
     monkeypatch.setattr(log, "fold", lambda raw, seconds: tried.append(store.database.log.size()))
     monkeypatch.setattr(store.database.log, "_fold_past", 100_000)
@@ -100,7 +82,7 @@ def test_a_stubborn_reader_does_not_slow_the_writers(store: SQLiteStore, monkeyp
 
 def test_a_folding_that_fails_costs_no_commit(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "WAL_BOUND", 0)
-    monkeypatch.setattr(database, "COMMITS_A_LOOK", 1)
+    monkeypatch.setattr(log, "COMMITS_A_LOOK", 1)
     monkeypatch.setattr(store.database.log, "_fold_past", 0)
 
     def fail(raw: sqlite3.Connection, seconds: float) -> bool:
@@ -118,32 +100,3 @@ def test_writers_on_several_threads_share_one_connection(store: SQLiteStore) -> 
     for thread in threads:
         thread.join()
     assert store.size("celery") == 200
-
-
-def _fork_to_write(path: Path) -> int:
-    child = os.fork()
-    if child == 0:
-        _write_for(path, 3.0)
-        os._exit(0)
-    return child
-
-
-def _write_for(path: Path, seconds: float) -> None:
-    store, end = SQLiteStore(path), time.monotonic() + seconds
-    while time.monotonic() < end:
-        _grow(store, 20)
-        store.settle([settlement(found) for found in claim(store)])
-
-
-def _runs(child: int) -> bool:
-    try:
-        return os.waitpid(child, os.WNOHANG) == (0, 0)
-    except ChildProcessError:
-        return False
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.with_name(f"{path.name}-wal").stat().st_size
-    except FileNotFoundError:
-        return 0

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from celeriac.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreUnavailable
-from celeriac.store.sqlite.log import COMMITS_A_LOOK, Log
+from celeriac.store.sqlite import log
 
 #: Seconds a statement waits for another process's transaction.
 BUSY_TIMEOUT = 10.0
@@ -103,7 +103,7 @@ class Connection:
                     raw.execute("ROLLBACK")
                 raise
             self._commits += 1
-            if not self._commits % COMMITS_A_LOOK:
+            if not self._commits % log.COMMITS_A_LOOK:
                 self._database.log.bound(raw)
 
     def _begin(self, raw: sqlite3.Connection) -> None:
@@ -123,7 +123,7 @@ class Database:
             raise StoreError(str(path), f"synchronous is {synchronous!r}, and may be {' or '.join(_SYNCHRONOUS)}")
         self.synchronous = _SYNCHRONOUS[synchronous.lower()]
         self.busy_timeout = busy_timeout
-        self.log = Log(path)
+        self.log = log.Log(path)
         self.writer = Connection(self, patient=False)
         self.reader = Connection(self)
 

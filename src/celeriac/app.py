@@ -200,7 +200,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             IdempotencyConflict: the key is held with other arguments.
             StoreError: the store could not be written; nothing was sent.
         """
-        if not self.has_store or options.get("producer") or options.get("connection"):
+        if not self.has_store or options.get("connection") or self._leads_elsewhere(options.get("producer")):
             return super().send_task(name, args, kwargs, **options)
         task = options.get("task_type") or self._tasks.get(name)
         self._check_arguments(name, task, args, kwargs, options)
@@ -211,6 +211,13 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         if published is not None and published.duplicate_of:
             return self.AsyncResult(published.duplicate_of)
         return result
+
+    def _leads_elsewhere(self, producer: Any) -> bool:
+        """Whether a producer publishes to another broker; a group hands its members one of this app's own."""
+        if producer is None:
+            return False
+        transport = producer.connection.transport
+        return not (isinstance(transport, StoreTransport) and transport.store.location == self.store.location)
 
     def _check_arguments(self, name: str, task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> None:
         switch = self.own_settings.refuse_unsafe_pickle

@@ -209,12 +209,14 @@ def identity(raw: sqlite3.Connection) -> tuple[int, int, int]:
 
 def _insist(raw: sqlite3.Connection, statement: str, seconds: float) -> None:
     """Execute, waiting for other processes in sleeps of at most 5 ms."""
-    pause, give_up = 0.0002, time.monotonic() + seconds
+    pause, give_up = 0.0002, 0.0
     while True:
         try:
             raw.execute(statement)
         except sqlite3.OperationalError as error:
-            if not _is_busy(error) or time.monotonic() > give_up:
+            now = time.monotonic()
+            give_up = give_up or now + seconds
+            if not _is_busy(error) or now > give_up:
                 raise
         else:
             return

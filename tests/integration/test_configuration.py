@@ -1,0 +1,153 @@
+"""The ways in which an app is configured, and what runs tasks besides a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import chain, chord, group, shared_task
+
+from celeriac import Celery
+from tests.integration.sites import APP, Site, counts, lines
+from tests.integration.tasks import make_app
+from tests.support import Program, wait_for
+from tests.support.plugin import WorkerFactory
+
+
+@pytest.fixture
+def eager(tmp_path: Path) -> Iterator[Celery]:
+    app = make_app(f"sqlite:///{tmp_path}/eager.db", task_always_eager=True)
+    yield app
+    app.close()
+
+
+# -- eagerly
+
+
+def test_eager_tasks_run_here_and_send_nothing(eager: Celery) -> None:
+    tasks = eager.tasks
+    assert tasks["add"].delay(1, 2).get() == 3
+    assert chain(tasks["add"].s(1, 2), tasks["add"].s(3)).delay().get() == 6
+    assert group(tasks["add"].s(number, 1) for number in range(3)).delay().get() == [1, 2, 3]
+    assert chord([tasks["add"].s(1, 1)], tasks["collect"].s()).delay().get() == [2]
+    assert tasks["retry_until"].delay(2).get() == 2
+    with pytest.raises(ValueError, match="eager"):
+        tasks["fail"].delay("eager").get()
+    assert eager.store.sizes() == []
+    eager.store.close()
+
+
+def test_an_eager_coroutine_runs(eager: Celery) -> None:
+    assert eager.tasks["echo_later"].delay(5).get() == 5
+    assert eager.tasks["retry_later_until"].delay(2).get() == 2
+    assert eager.tasks["echo_later"].apply((6,)).get() == 6
+
+
+def test_an_eager_keyed_task_runs_each_time(eager: Celery, tmp_path: Path) -> None:
+    """There is no store to remember it in."""
+    journal = str(tmp_path / "journal")
+    assert eager.tasks["keyed"].delay("k", journal).get() == eager.tasks["keyed"].delay("k", journal).get() == "k 0"
+    assert lines(journal) == ["k 0", "k 0"]
+
+
+async def _awaited(app: Celery) -> int:
+    return int(await app.tasks["echo_later"](7))
+
+
+def test_a_coroutine_called_directly_is_awaited(eager: Celery) -> None:
+    assert asyncio.run(_awaited(eager)) == 7
+
+
+# -- declared elsewhere
+
+
+@shared_task(name="declared_elsewhere", idempotency_key="elsewhere:{x}")
+def declared_elsewhere(x: int) -> int:
+    return x * 3
+
+
+def test_shared_tasks_are_every_apps(tmp_path: Path) -> None:
+    first, second = (Celery(name, broker=f"sqlite:///{tmp_path}/{name}.db") for name in ("first", "second"))
+    for app in (first, second):
+        app.finalize()
+        assert app.tasks["declared_elsewhere"].apply((2,)).get() == 6
+        app.tasks["declared_elsewhere"].delay(2)
+        assert app.store.size("celery") == 1
+        # With all that celeriac adds.
+        app.tasks["declared_elsewhere"].delay(2)
+        assert app.store.size("celery") == 1
+        app.close()
+        app.store.close()
+
+
+def test_a_shared_task_runs_in_a_worker(site: Site) -> None:
+    site.worker("solo")
+    assert site.shared.delay(4).get(timeout=30) == 8
+
+
+MODULE = """
+from celeriac import Celery
+
+class Settings:
+    CELERY_BROKER_URL = "sqlite:///orders.db"
+    CELERY_TASK_DEFAULT_QUEUE = "orders"
+    CELERY_TASK_ROUTES = {"named.slow": {"queue": "slow"}}
+    CELERY_TASK_TIME_LIMIT = 60
+    OTHER_APPS_SETTING = 1
+
+app = Celery("named")
+app.config_from_object(Settings, namespace="CELERY")
+
+@app.task(name="named.quick")
+def quick(): return "quick"
+
+@app.task(name="named.slow")
+def slow(): return "slow"
+"""
+CLIENT = """
+from named import app, quick, slow
+print(quick.delay().get(timeout=60), slow.delay().get(timeout=60), app.conf.task_time_limit)
+"""
+
+
+def test_settings_from_an_object_under_a_namespace(worker_factory: WorkerFactory) -> None:
+    """A URL of a relative path, a default queue and routes, for the worker and for whoever sends."""
+    folder = worker_factory.folder
+    (folder / "named.py").write_text(MODULE)
+    (folder / "client.py").write_text(CLIENT)
+    worker_factory("named", pool="solo", queues=["orders"])
+    worker_factory("named", pool="solo", queues=["slow"])
+    client = worker_factory.start(Program([sys.executable, "client.py"], folder, name="client"))
+    assert client.wait() == 0, client.log()
+    assert client.log().split() == ["quick", "slow", "60"]
+    assert (folder / "orders.db").exists()
+
+
+# -- beat
+
+
+@pytest.fixture
+def beaten(tmp_path: Path) -> Iterator[Site]:
+    journal = str(tmp_path / "ticks")
+    every = {"task": "effect", "schedule": 0.3, "args": [journal, "tick"]}
+    keyed = {"task": "keyed", "schedule": 0.3, "args": ["beat", journal]}
+    late = {"task": "effect", "schedule": 0.3, "args": [journal, "expired"], "options": {"countdown": 9, "expires": 1}}
+    site = Site(tmp_path, beat_schedule={"every": every, "keyed": keyed, "late": late})
+    yield site
+    site.close()
+
+
+def test_beat_sends_what_is_due(beaten: Site, tmp_path: Path) -> None:
+    beaten.worker("solo")
+    command = [sys.executable, "-m", "celery", "-A", APP, "beat", "-s", str(tmp_path / "schedule"), "--pidfile="]
+    env = {"SITE_BROKER": beaten.url, "SITE_SETTINGS": json.dumps(beaten.settings)}
+    journal = str(tmp_path / "ticks")
+    with Program(command, tmp_path, name="beat", env=env):
+        wait_for(lambda: counts(journal)["tick"] >= 4, 60)
+    # A key holds for what beat sends, too.
+    assert counts(journal)["beat 0"] == 1
+    assert counts(journal)["expired"] == 0

@@ -182,16 +182,15 @@ def refused(saying):
 def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder that anybody can reach."""
     folder = tmp_path_factory.mktemp("public")
-    opened = {parent: parent.stat().st_mode for parent in folder.parents if parent.owner() == folder.owner()}
-    reach = stat.S_IXOTH | stat.S_IXGRP
-    changed = [parent for parent, mode in opened.items() if parent != Path("/") and not mode & stat.S_IXOTH]
-    for parent in changed:
-        parent.chmod(opened[parent] | reach)
+    mine = [parent for parent in folder.parents if parent.stat().st_uid == os.getuid() and parent != Path("/")]
+    changed = {parent: mode for parent in mine if not (mode := parent.stat().st_mode) & stat.S_IXOTH}
+    for parent, mode in changed.items():
+        parent.chmod(mode | stat.S_IXGRP | stat.S_IXOTH)
     folder.chmod(0o755)
     yield folder
     folder.chmod(0o755)
-    for parent in changed:
-        parent.chmod(opened[parent])
+    for parent, mode in changed.items():
+        parent.chmod(mode)
 
 
 def test_a_read_only_file(public: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from inspect import signature
 from typing import Any
@@ -65,11 +65,6 @@ class Conformance:
     def store(self, harness: StoreHarness) -> Store:
         """The harness's store."""
         return harness.store
-
-
-def checks(suite: type) -> Iterator[str]:
-    """The names of a suite's checks."""
-    return (name for name in dir(suite) if name.startswith("test_"))
 
 
 def run_check(suite: type, name: str, harness: StoreHarness, **parameters: object) -> None:

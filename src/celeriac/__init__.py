@@ -2,6 +2,7 @@
 
 from celeriac.app import Celery
 from celeriac.core.retries import Retries
+from celeriac.publish.amqp import BrokerUnavailable
 
-__all__ = ["Celery", "Retries"]
+__all__ = ["BrokerUnavailable", "Celery", "Retries"]
 __version__ = "0.1.0"

@@ -10,6 +10,7 @@ import celery
 from celery.app import backends
 from kombu.utils.imports import symbol_by_name
 
+from celeriac.execution.pipeline import unrecordable
 from celeriac.execution.room import Room
 from celeriac.execution.settler import Settler
 from celeriac.execution.task import mixed
@@ -82,6 +83,14 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         conf.maps.insert(len(conf.maps) - 1, chosen)
         conf.defaults.insert(len(conf.defaults) - 1, chosen)
         return conf
+
+    def check_settings(self) -> None:
+        """Refuse names nobody knows.
+
+        Raises:
+            SettingsError: naming the nearest one that is known.
+        """
+        self._check_names(self.conf)
 
     def _check_names(self, conf: Any) -> None:
         check_environment(self.defaults)
@@ -177,7 +186,11 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     @cached_property
     def execution_room(self) -> Room:
         """What the pipeline needs of this app."""
-        settler = Settler(self.store, lambda group_id: chords.dispatch(self.backend, group_id))
+        settler = Settler(
+            self.store,
+            lambda group_id: chords.dispatch(self.backend, group_id),
+            lambda attempt, error: unrecordable(self.execution_room, attempt, error),
+        )
         StoreTransport.on_idle.append(settler.flush)
         expires = self.backend.expires
         return Room(
@@ -198,7 +211,8 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         Raises:
             UnsendableArgument: an argument cannot, or should not, travel; with the remedy.
             IdempotencyConflict: the key is held with other arguments.
-            StoreError: the store could not be written; nothing was sent.
+            BrokerUnavailable: the store cannot be written now; nothing was sent.
+            StoreError: it cannot be written at all.
         """
         if not self.has_store or options.get("connection") or self._leads_elsewhere(options.get("producer")):
             return super().send_task(name, args, kwargs, **options)

@@ -131,6 +131,20 @@ def test_a_result_that_cannot_be_encoded_is_a_failure(site: Site) -> None:
     assert site.letter(result.id).reason == "permanent"
 
 
+def test_an_end_that_cannot_be_written_is_a_failure_of_its_own(site: Site) -> None:
+    """Half a character is text to JSON, and none to a store; those who settle with it are settled."""
+    journal = site.file()
+    onwards = site.effect.si(journal, "onwards").set(queue="half \ud83d")
+    broken = site.effect.s(journal, "broken").apply_async(link=onwards)
+    others = [site.effect.delay(journal, str(number)).id for number in range(20)]
+    records = site.wait_ended([broken.id, *others])
+    assert {records[task_id].state for task_id in others} == {states.SUCCESS}
+    assert records[broken.id].state == states.FAILURE
+    assert site.letter(broken.id).reason == "unrecordable"
+    assert "onwards" not in lines(journal)
+    assert lines(journal).count("broken") == 1
+
+
 def test_a_message_that_is_no_task_is_not_kept(site: Site) -> None:
     with Connection(site.url) as connection:
         connection.SimpleQueue("celery").put({"not": "a task"})

@@ -112,6 +112,19 @@ def test_a_chain_whose_step_was_done_long_before(site: Site, key: str) -> None:
     assert lines(journal) == [key]
 
 
+def test_an_id_sent_again_does_not_repeat_what_it_did_under_its_key(site: Site, key: str) -> None:
+    """Somebody waits for it once more, and gets what came of it."""
+    journal = site.file()
+    first = site.keyed_step.delay(5, key, journal)
+    assert first.get(timeout=PATIENCE) == 6
+    for ending in (6, 12):
+        step = site.keyed_step.si(5, key, journal).set(task_id=first.id)
+        again = chain(step, site.add.s(ending)).delay()
+        assert again.get(timeout=PATIENCE) == 6 + ending
+    assert site.app.AsyncResult(first.id).get(timeout=PATIENCE) == 6
+    assert lines(journal) == [key]
+
+
 def test_a_chord_with_two_members_under_one_key(site: Site, key: str) -> None:
     journal = site.file()
     header = [site.keyed_step.s(1, key, journal), site.keyed_step.s(1, key, journal), site.add.s(3, 4)]

@@ -141,6 +141,8 @@ class Attempt:
     #: ``Task.retry`` is publishing: the message replaces this one's row.
     retrying: bool = False
     replaced: bool = False
+    #: Makes Celery's request; None where no task can be run.
+    request: Any = None
     marked: bool = False
 
     def settlement(self) -> Settlement:

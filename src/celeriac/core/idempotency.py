@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
 from enum import Enum
@@ -46,6 +46,17 @@ class KeyTemplate:
         """
         bound = _bind(self.task, self.signature, args, kwargs)
         return _shortened(self._make(bound.arguments))
+
+
+def time_to_live(task: str, given: object) -> float | None:
+    """A task's `idempotency_ttl` in seconds; None leaves it to the app. Raises `OptionError`."""
+    if given is None:
+        return None
+    seconds = given.total_seconds() if isinstance(given, timedelta) else given
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
+        problem = f"{given!r} is no number of seconds, from 0; or give a timedelta, or None for celeriac_idempotency_ttl"
+        raise OptionError(task, "idempotency_ttl", problem)
+    return float(seconds)
 
 
 def arguments_digest(

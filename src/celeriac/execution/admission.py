@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from celery import states
 from celery.app.trace import TraceInfo
@@ -16,16 +14,16 @@ from celeriac.errors import IdempotencyConflict, PoisonTask
 from celeriac.execution.room import Room
 
 
-def admit(room: Room, attempt: Attempt, request: Callable[[], Any]) -> Outcome | None:
+def admit(room: Room, attempt: Attempt) -> Outcome | None:
     """None when the task may run, otherwise how this delivery ends instead."""
     delivery = attempt.delivery
     if delivery.settled:
         return Outcome.DUPLICATE
     if delivery.crashes >= room.own.max_crashes:
-        return _bury(room, attempt, request)
+        return _bury(room, attempt)
     if not _still_ours(room, attempt):
         return Outcome.LEASE_LOST
-    return _claim_key(room, attempt, request) if attempt.key is not None else None
+    return _claim_key(room, attempt) if attempt.key is not None else None
 
 
 def _still_ours(room: Room, attempt: Attempt) -> bool:
@@ -40,39 +38,39 @@ def _still_ours(room: Room, attempt: Attempt) -> bool:
     return room.store.start(delivery.lease)
 
 
-def _bury(room: Room, attempt: Attempt, request: Callable[[], Any]) -> Outcome:
+def _bury(room: Room, attempt: Attempt) -> Outcome:
     crashed_at = [item.finished_at for item in room.store.attempts(attempt.task_id) if item.outcome == "crashed"]
-    return _fail(attempt, request, PoisonTask(attempt.name, attempt.task_id, crashed_at), "poison")
+    return fail(attempt, PoisonTask(attempt.name, attempt.task_id, crashed_at), "poison")
 
 
-def _fail(attempt: Attempt, request: Callable[[], Any], error: Exception, reason: str) -> Outcome:
+def fail(attempt: Attempt, error: Exception, reason: str) -> Outcome:
     """End it as a failure without running it, its callbacks and chord told as after any failure."""
     cls = type(error)
     attempt.failure = Failure(reason, f"{cls.__module__}.{cls.__qualname__}", writable(error))
     attempt.buffering = True
     with current.attempting(attempt), suppress(type(error)):
-        _raise_through(error, attempt, request)
+        _raise_through(error, attempt)
     return Outcome.DEAD_LETTERED
 
 
-def _raise_through(error: Exception, attempt: Attempt, request: Callable[[], Any]) -> None:
+def _raise_through(error: Exception, attempt: Attempt) -> None:
     """Celery reads the traceback of the exception being handled."""
     try:
         raise error
     finally:
-        TraceInfo(states.FAILURE, error).handle_error_state(attempt.task, request(), eager=False)
+        TraceInfo(states.FAILURE, error).handle_error_state(attempt.task, attempt.request(), eager=False)
 
 
-def _claim_key(room: Room, attempt: Attempt, request: Callable[[], Any]) -> Outcome | None:
+def _claim_key(room: Room, attempt: Attempt) -> Outcome | None:
     assert attempt.key is not None
     while True:
         holder = room.store.take_key(attempt.key, attempt.task_id)
-        if holder.task_id == attempt.task_id:
+        if holder.task_id == attempt.task_id and not holder.done:
             return None
         if holder.digest != attempt.key.digest:
             error = IdempotencyConflict(attempt.name, attempt.key.value, holder.task_id)
             attempt.key = None  # it is not ours to free
-            return _fail(attempt, request, error, "key-conflict")
+            return fail(attempt, error, "key-conflict")
         if holder.done:
             _copy(attempt, holder.task_id)
             return None
@@ -82,7 +80,6 @@ def _claim_key(room: Room, attempt: Attempt, request: Callable[[], Any]) -> Outc
 
 def _copy(attempt: Attempt, holder_id: str) -> None:
     """Settle with the holder's result: callbacks and chord go on, the body does not run."""
-    meta = attempt.task.backend.get_task_meta(holder_id, cache=False)
-    attempt.copied = meta.get("result")
+    attempt.copied = attempt.task.backend.settled_result(holder_id)
     attempt.copies = True
     attempt.key = None

@@ -15,14 +15,18 @@ from celeriac.core import current
 from celeriac.core.attempt import Attempt, Failure, Outcome, Record
 from celeriac.core.message import DELIVERY_HEADER, KEY_HEADER, DeliveryFacts, IdempotencyKey
 from celeriac.core.text import writable
-from celeriac.execution.admission import admit
+from celeriac.errors import StoreError
+from celeriac.execution.admission import admit, fail
 from celeriac.execution.room import Room, room_of
+from celeriac.execution.settler import STORE_WIDE
 
 logger = logging.getLogger(__name__)
 
 Trace = Callable[..., Any]
 #: Seconds a task may run and still wait for others to settle with.
 QUICK = 0.005
+#: Why a task is buried whose end the store refused.
+UNRECORDABLE = "unrecordable"
 #: Celery's state for each outcome that ends a generation without a stored result.
 _STATES = {
     Outcome.COMPLETED: states.SUCCESS,
@@ -72,9 +76,8 @@ def execute(task: Any, tracer: Trace, attempt: Attempt, args: Any, kwargs: Any, 
     """One attempt, from admission to settlement; returns what Celery's tracer returns."""
     room = room_of(task.app)
     # A store that cannot answer is not the task's failure, and nobody else could run it now.
-    refusal = room.settler.insist(
-        lambda: admit(room, attempt, lambda: Context(request, args=args, kwargs=kwargs, called_directly=False))
-    )
+    attempt.request = lambda: Context(request, args=args, kwargs=kwargs, called_directly=False)
+    refusal = room.settler.insist(lambda: _admitted(room, attempt))
     if refusal is not None:
         attempt.outcome = refusal
         _settle(room, attempt, request)
@@ -83,7 +86,7 @@ def execute(task: Any, tracer: Trace, attempt: Attempt, args: Any, kwargs: Any, 
     current.push(attempt)
     try:
         returned = tracer(attempt.task_id, args, kwargs, request)
-        decide(task, attempt, returned, request, args, kwargs)
+        decide(task, attempt, returned, request)
     finally:
         current.pop()
         room.settler.end(attempt)
@@ -91,7 +94,16 @@ def execute(task: Any, tracer: Trace, attempt: Attempt, args: Any, kwargs: Any, 
     return returned
 
 
-def decide(task: Any, attempt: Attempt, returned: Any, request: dict[str, Any], args: Any, kwargs: Any) -> None:
+def _admitted(room: Room, attempt: Attempt) -> Outcome | None:
+    try:
+        return admit(room, attempt)
+    except STORE_WIDE:
+        raise
+    except StoreError as error:  # what it says of itself is unreadable to the store
+        return fail(attempt, error, "inadmissible")
+
+
+def decide(task: Any, attempt: Attempt, returned: Any, request: dict[str, Any]) -> None:
     """Say what the tracer's return means for the ledger."""
     info = returned.info
     state = states.SUCCESS if info is None else info.state
@@ -103,7 +115,7 @@ def decide(task: Any, attempt: Attempt, returned: Any, request: dict[str, Any], 
     elif state == states.IGNORED:
         attempt.outcome = Outcome.REPLACED if attempt.replaced else Outcome.IGNORED
     elif state == states.REJECTED:
-        _rejected(task, attempt, error, Context(request, args=args, kwargs=kwargs, called_directly=False))
+        _rejected(task, attempt, error)
     else:
         _failed(task, attempt, error, returned.retval, retried=bool(request.get("retries")))
 
@@ -122,12 +134,13 @@ def _retried(attempt: Attempt, error: Any, info: Any) -> None:
     attempt.follow_ups.clear()
 
 
-def _rejected(task: Any, attempt: Attempt, error: Any, request: Context) -> None:
+def _rejected(task: Any, attempt: Attempt, error: Any) -> None:
     if error.requeue:
         attempt.outcome = Outcome.REQUEUED
         return
     attempt.outcome = Outcome.FAILED
     attempt.failure = _failure("rejected", error, None)
+    request = attempt.request()
     task.backend.mark_as_failure(attempt.task_id, error, request=request, store_result=not request.ignore_result)
 
 
@@ -163,6 +176,18 @@ def complete_record(room: Room, attempt: Attempt, request: dict[str, Any]) -> No
     record.started_at = attempt.started_at
     record.finished_at = now
     record.expires_at = room.expires_at(now)
+
+
+def unrecordable(room: Room, attempt: Attempt, error: Exception) -> bool:
+    """Make the attempt end as a dead letter, since what it ended with cannot be written; false if that was tried."""
+    if attempt.request is None or (attempt.failure is not None and attempt.failure.reason == UNRECORDABLE):
+        return False
+    attempt.record = attempt.retry = None
+    for consequences in (attempt.chord, attempt.follow_ups, attempt.others, attempt.after_settle):
+        consequences.clear()
+    attempt.outcome = fail(attempt, error, UNRECORDABLE)
+    complete_record(room, attempt, attempt.request())
+    return True
 
 
 def _settle(room: Room, attempt: Attempt, request: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from celeriac.core.attempt import Attempt, Outcome, Settled
 from celeriac.core.message import Lease
-from celeriac.errors import StoreError
+from celeriac.errors import StoreCorrupt, StoreReadOnly, StoreTooNew, StoreUnavailable
 from celeriac.store.protocols import Store
 
 logger = logging.getLogger(__name__)
@@ -26,6 +26,8 @@ GROUP, WAIT = 16, 0.005
 MARK_AFTER = 0.05
 #: Seconds between tries while the store cannot be written: first, longest.
 PAUSE, LONGEST_PAUSE = 0.02, 1.0
+#: What concerns the whole store, and may pass or be put right by people; anything else is about what was written.
+STORE_WIDE = (StoreUnavailable, StoreReadOnly, StoreCorrupt, StoreTooNew)
 #: Seconds between complaints about that.
 COMPLAIN_EVERY = 10.0
 
@@ -37,9 +39,16 @@ class Settler:
     be within ``WAIT`` seconds; until then its message stays leased.
     """
 
-    def __init__(self, store: Store, on_chord_complete: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        on_chord_complete: Callable[[str], None],
+        on_unrecordable: Callable[[Attempt, Exception], bool],
+    ) -> None:
         self._store = store
         self._on_chord_complete = on_chord_complete
+        #: Turns an end that cannot be written into one that says so; false when it did that before.
+        self._on_unrecordable = on_unrecordable
         self.reset()
         _ALL.add(self)
 
@@ -86,9 +95,25 @@ class Settler:
 
     def _commit(self, attempts: list[Attempt]) -> None:
         settlements = [attempt.settlement() for attempt in attempts]
-        answers = self.insist(lambda: self._store.settle(settlements))
+        try:
+            answers = self.insist(lambda: self._store.settle(settlements))
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is told and settled one by one
+            self._commit_apart(attempts, error)
+            return
         for attempt, answer in zip(attempts, answers, strict=True):
             self._conclude(attempt, answer)
+
+    def _commit_apart(self, attempts: list[Attempt], error: Exception) -> None:
+        """One of them cannot be written; that is its own failure, and not its company's."""
+        if len(attempts) > 1:
+            for attempt in attempts:
+                self._commit([attempt])
+            return
+        (attempt,) = attempts
+        logger.error("the end of task %s[%s] cannot be written", attempt.name, attempt.task_id, exc_info=error)
+        # Where even that cannot be, its lease runs out and counts as a crash.
+        if self._on_unrecordable(attempt, error):
+            self._commit(attempts)
 
     def _conclude(self, attempt: Attempt, answer: Settled) -> None:
         if not answer.held:
@@ -105,12 +130,16 @@ class Settler:
             _run_quietly(callback, attempt)
 
     def insist(self, write: Callable[[], T]) -> T:
-        """Try until the store answers: what is not settled is not acknowledged either."""
+        """Try until the store answers: what is not settled is not acknowledged either.
+
+        Raises:
+            Exception: the store answers, and refuses what is written.
+        """
         pause, complained = PAUSE, 0.0
         while True:
             try:
                 return write()
-            except StoreError as error:
+            except STORE_WIDE as error:
                 if time.monotonic() - complained > COMPLAIN_EVERY:
                     complained = time.monotonic()
                     logger.error(  # noqa: TRY400  # the store's message says it all; a traceback every time does not

@@ -6,7 +6,7 @@ import functools
 import inspect
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from celery import Task as CeleryTask
@@ -15,7 +15,7 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from celeriac.core.attempt import Attempt
 from celeriac.core.current import attempting, current
-from celeriac.core.idempotency import KeyTemplate
+from celeriac.core.idempotency import KeyTemplate, time_to_live
 from celeriac.core.retries import RetryAt, decide, policy_of
 from celeriac.execution import coroutines
 from celeriac.execution.pipeline import traced
@@ -29,8 +29,8 @@ class TaskMixin:
     durable: bool = True
     #: A template over the arguments (``"charge:{order_id}"``) or a function of them.
     idempotency_key: str | Callable[..., str] | None = None
-    #: Seconds a key stays taken after its task succeeded; the app's default when None.
-    idempotency_ttl: float | None = None
+    #: Seconds (or a timedelta) a key stays taken after its task succeeded; the app's default when None.
+    idempotency_ttl: float | timedelta | None = None
     #: None: connections that were never established are tried again. False: nothing
     #: is. A number or a ``Retries``: as it says.
     retries: Any = None
@@ -59,6 +59,7 @@ class TaskMixin:
         name = str(cls.name)  # type: ignore[attr-defined]
         policy_of(name, cls.retries)
         cls.parameter_names = tuple(_signature(cls).parameters)
+        cls.idempotency_ttl = time_to_live(name, cls.idempotency_ttl)
         if cls.idempotency_key is not None:
             cls.key_template = KeyTemplate(name, cls._plain_key(), _signature(cls))
         return bound

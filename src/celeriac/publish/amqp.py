@@ -9,12 +9,18 @@ from typing import Any
 from celery import signals
 from celery.app import amqp
 from kombu.compression import compress
+from kombu.exceptions import OperationalError
 from kombu.serialization import dumps
 
 from celeriac.core.message import DELIVERY_HEADER, Published, TaskMessage
+from celeriac.errors import StoreUnavailable
 from celeriac.publish.outgoing import send
 from celeriac.store.protocols import Store
 from celeriac.transport.envelope import clamp_priority, pack, task_columns
+
+
+class BrokerUnavailable(StoreUnavailable, OperationalError):  # type: ignore[misc]  # kombu's class is untyped
+    """Nothing can be published now. Also the error that code for other brokers catches: kombu's `OperationalError`."""
 
 
 class Outgoing:
@@ -32,7 +38,10 @@ class Outgoing:
 
     @contextmanager
     def _reraise_as_library_errors(self) -> Iterator[None]:
-        yield
+        try:
+            yield
+        except StoreUnavailable as error:
+            raise BrokerUnavailable(error.location, error.detail) from error
 
 
 class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types

@@ -126,6 +126,11 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         return self._to_meta(task_id, self.store.records([task_id]).get(task_id))
 
+    def settled_result(self, task_id: str) -> Any:
+        """The result that ``task_id`` last settled with, also while it is queued once more."""
+        record = self.store.records([task_id], live=False).get(task_id)
+        return self._to_meta(task_id, record)["result"]
+
     def _to_meta(self, task_id: str, record: Record | None) -> dict[str, Any]:
         if record is None:
             return {"status": states.PENDING, "result": None, "task_id": task_id}

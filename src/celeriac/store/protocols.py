@@ -128,8 +128,8 @@ class Ledger(Protocol):
         What has ended stays as it is, except that a failure may be put right.
         """
 
-    def records(self, task_ids: Sequence[str]) -> dict[str, Record]:
-        """The newest record of each known task; a waiting or running one has a record too."""
+    def records(self, task_ids: Sequence[str], *, live: bool = True) -> dict[str, Record]:
+        """The newest record of each known task; a waiting or running one has a record too, unless not ``live``."""
 
     def forget(self, task_id: str) -> None:
         """Drop a settled task's record."""

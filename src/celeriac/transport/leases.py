@@ -46,9 +46,13 @@ class LeaseKeeper:
         self.store = store
         self.lease = lease
         self.renew = renew
-        self.held: dict[Lease, Held] = {}
         #: Handed back while this process still had it queued: not to be begun.
         self.given_up: set[Lease] = set()
+        self.reset()
+
+    def reset(self) -> None:
+        """Hold nothing: a child renews none of its parent's leases, and may find its lock taken."""
+        self.held: dict[Lease, Held] = {}
         self._pid: int | None = None
         self._stop = NativeEvent()
         self._lock = threading.Lock()
@@ -128,8 +132,11 @@ class LeaseKeeper:
         lost = store.extend([item.lease for item in held], self.lease)
         for lease in lost:
             item = self.held.get(lease)
+            if item is None:
+                continue
+            item.released = True  # a lease that is gone never comes back
             # A settled message is no loss: its settlement was faster than we.
-            if item is not None and item.lease == lease and not item.managed:
+            if not item.managed:
                 logger.warning("lost the lease of message %d (task %s)", lease.message_id, item.task_id)
 
     def _hand_back_stale(self, store: Store) -> None:
@@ -153,6 +160,15 @@ class LeaseKeeper:
 
 
 _KEEPERS: dict[str, LeaseKeeper] = {}
+
+
+def _after_fork() -> None:
+    for keeper in _KEEPERS.values():
+        keeper.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def keeper_of(store: Store, *, lease: float = LEASE, renew: float = RENEW) -> LeaseKeeper:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery.apps.worker import Worker as CeleryWorker
 from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool as PreforkPool
@@ -13,6 +15,10 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
     Prefork needs it for its pipes. Every other pool runs in this process, where
     the plain loop costs a task about an eighth less.
     """
+
+    def on_before_init(self, **kwargs: Any) -> None:
+        super().on_before_init(**kwargs)
+        self.app.check_settings()  # also what was assigned since they were read
 
     def should_use_eventloop(self) -> bool:
         if not super().should_use_eventloop():

@@ -10,7 +10,7 @@ import pytest
 
 from celeriac.core.attempt import Attempt, Outcome, Settled
 from celeriac.core.message import DeliveryFacts, Lease
-from celeriac.errors import StoreUnavailable
+from celeriac.errors import StoreError, StoreUnavailable
 from celeriac.execution import settler as module
 from celeriac.execution.settler import GROUP, Settler
 
@@ -18,7 +18,10 @@ from celeriac.execution.settler import GROUP, Settler
 class Ledger:
     """Records each settle; fails as often as it is told."""
 
-    def __init__(self, failures: int = 0, held: bool = True, chords: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, failures: int = 0, held: bool = True, chords: tuple[str, ...] = (), refuses: frozenset[str] = frozenset()
+    ) -> None:
+        self.refuses = refuses
         self.groups: list[int] = []
         self.failures = failures
         self.answer = Settled(held, chords)
@@ -29,6 +32,8 @@ class Ledger:
         if self.failures:
             self.failures -= 1
             raise StoreUnavailable("store.db", "database is locked")
+        if self.refuses & {item.task_id for item in settlements}:
+            raise StoreError("store.db", "string or blob too big")
         self.groups.append(len(settlements))
         self.wrote.set()
         return [self.answer for _ in settlements]
@@ -46,15 +51,22 @@ def attempt(row: int = 1) -> Attempt:
 
 
 def settler(ledger: Ledger) -> Settler:
-    return Settler(ledger, completed.append)  # type: ignore[arg-type]
+    return Settler(ledger, completed.append, _say_so)  # type: ignore[arg-type]
+
+
+def _say_so(mine: Attempt, error: Exception) -> bool:
+    unrecordable.append(mine.task_id)
+    return len(unrecordable) < 3
 
 
 completed: list[str] = []
+unrecordable: list[str] = []
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     completed.clear()
+    unrecordable.clear()
     monkeypatch.setattr(module, "PAUSE", 0.001)
 
 
@@ -84,6 +96,16 @@ def test_it_insists_while_the_store_fails() -> None:
     ledger = Ledger(failures=5)
     settler(ledger).settle(attempt(), at_once=True)
     assert ledger.groups == [1]
+
+
+def test_what_the_store_refuses_holds_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT", 60.0)
+    ledger = Ledger(refuses=frozenset({"t3"}))
+    group = settler(ledger)
+    for row in range(GROUP):
+        group.settle(attempt(row), at_once=False)
+    assert ledger.groups == [1] * (GROUP - 1)
+    assert unrecordable == ["t3"] * 3, "it is asked for another end until it has none"
 
 
 def test_a_lost_lease_runs_no_error_callbacks() -> None:

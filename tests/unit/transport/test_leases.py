@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from celeriac.core.message import Lease, TaskMessage
 from celeriac.store.sqlite import SQLiteStore
-from celeriac.transport.leases import LeaseKeeper
+from celeriac.transport.leases import LeaseKeeper, keeper_of
 
 
 class SteppedStore(SQLiteStore):
@@ -91,3 +92,30 @@ def test_nothing_is_taken_in_the_round_after_a_stall(store: SteppedStore, monkey
     assert store.claim(["q"], 1, owner="other", lease=30) == []
     keeper.tick(store)
     assert len(store.claim(["q"], 1, owner="other", lease=30)) == 1
+
+
+def test_a_lost_lease_is_told_once_and_renewed_no_more(
+    store: SteppedStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeper = LeaseKeeper(store, lease=30, renew=10)
+    held = keeper.find(claimed(store, keeper, monkeypatch))
+    assert held is not None
+    held.started = True
+    store.offset += 31
+    assert store.reclaim() == 1
+    for _ in range(3):
+        keeper.tick(store, reclaim=False)
+    assert [record.message for record in caplog.records] == ["lost the lease of message 1 (task t1)"]
+
+
+def test_a_child_holds_nothing_of_its_parents(store: SteppedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = keeper_of(store, lease=30, renew=10)
+    lease = claimed(store, keeper, monkeypatch)
+    with keeper._lock:  # as another thread may hold it while this one forks
+        child = os.fork()
+        if child == 0:
+            free = keeper._lock.acquire(timeout=1)
+            os._exit(0 if free and keeper.find(lease) is None else 1)  # no test is to go on in here
+        _, status = os.waitpid(child, 0)
+    assert status == 0
+    assert keeper.find(lease) is not None

@@ -207,12 +207,13 @@ class LedgerPart(Part):
         with self.database.writer.writing() as raw:
             write_loose(raw, record)
 
-    def records(self, task_ids: Sequence[str]) -> dict[str, Record]:
+    def records(self, task_ids: Sequence[str], *, live: bool = True) -> dict[str, Record]:
         wanted = json.dumps(list(task_ids))
         with self.database.reader.reading() as raw:
             rows = raw.execute(SQL["get"], (wanted,)).fetchall()
             found = {row[0]: record_from(row) for row in rows}
-            self._add_live(raw, wanted, found)
+            if live:
+                self._add_live(raw, wanted, found)
         return found
 
     def _add_live(self, raw: sqlite3.Connection, wanted: str, found: dict[str, Record]) -> None:

@@ -9,7 +9,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?,
 ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
 
 -- name: promote
-UPDATE message SET status = iif(crashes > 0, 4, 0) WHERE status = 1 AND run_at <= ?
+-- Not all at once: a night's worth falling due together would hold up every publish.
+UPDATE message SET status = iif(crashes > 0, 4, 0)
+WHERE id IN (SELECT id FROM message WHERE status = 1 AND run_at <= ? ORDER BY run_at LIMIT 2000)
 
 -- name: next_due
 SELECT min(run_at) FROM message WHERE status = 1

@@ -56,7 +56,9 @@ def post(url: str, order: Order) -> int:
         "invoice": order.invoice,
         "customer": order.customer,
         "country": order.country,
-        "lines": [{"article": line.article, "quantity": line.quantity, "pence": line.pence} for line in order.lines],
+        "lines": [
+            {"article": line.article, "quantity": line.quantity, "pence": str(line.pence)} for line in order.lines
+        ],
     }
     request = urllib.request.Request(
         f"{url}/orders", json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import random
 import sys
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from shop.reading import COLUMNS
 
@@ -20,7 +20,7 @@ def rows(count: int = 200, seed: int = 11) -> list[list[str]]:
     """Lines of ``count`` invoices, a few of them no good."""
     draw = random.Random(seed)  # noqa: S311  # a sample, not a secret
     found: list[list[str]] = []
-    moment = datetime(2025, 1, 6, 9, 0)
+    moment = datetime(2025, 1, 6, 9, 0, tzinfo=timezone.utc)
     for number in range(count):
         moment += timedelta(minutes=draw.randint(1, 40))
         invoice, customer, country = f"S{10000 + number}", f"{draw.randint(100, 400)}.0", draw.choice(COUNTRIES)
@@ -32,7 +32,7 @@ def rows(count: int = 200, seed: int = 11) -> list[list[str]]:
                     article,
                     f"{article.title()} ",
                     str(draw.randint(1, 6)),
-                    str(moment),
+                    f"{moment:%Y-%m-%d %H:%M:%S}",
                     price,
                     customer,
                     country,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timezone
+from decimal import Decimal
 from pathlib import Path
 
 from app.core.config import settings
@@ -20,17 +21,17 @@ PAGE = Path(__file__).with_name("page.html")
 
 
 class LineIn(BaseModel):
-    """One article of an order; the price is in pence."""
+    """One article of an order; the price of a piece is in pence, and may have fractions of one."""
 
     article: str
-    quantity: int = Field(gt=0)
-    pence: int = Field(gt=0)
+    quantity: int = Field(gt=0, le=1_000_000)
+    pence: Decimal = Field(gt=0, le=100_000_000, decimal_places=12)
 
 
 class OrderIn(BaseModel):
     """An order as a customer sends it."""
 
-    invoice: str = Field(min_length=1)
+    invoice: str = Field(min_length=1, max_length=64)
     customer: str
     country: str
     lines: list[LineIn]
@@ -49,7 +50,7 @@ app = FastAPI(title="shop", lifespan=lifespan)
 @app.post("/orders", status_code=202)
 def place_order(given: OrderIn) -> dict[str, object]:
     """Accept an order: from the answer on, it is not lost."""
-    order = Order(given.invoice, given.customer, given.country, datetime.now())
+    order = Order(given.invoice, given.customer, given.country, datetime.now(timezone.utc))
     order.lines = [Line(line.article, line.quantity, line.pence) for line in given.lines]
     try:
         order.check()

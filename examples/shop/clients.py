@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import smtplib
+from datetime import datetime, timezone
 from email.message import EmailMessage
+from email.utils import parsedate_to_datetime
 
 import httpx
 
 #: Seconds the shop waits for the gateway.
 PATIENCE = 1.5
+#: Seconds the shop is ready to be sent away for: a gateway that says "next year" is asked again in an hour.
+MOST_WAIT = 3600.0
 
 _clients: dict[int, httpx.Client] = {}
 
@@ -27,7 +32,7 @@ class Declined(Exception):
 
 
 class GatewayBusy(Exception):
-    """Try again after ``seconds``."""
+    """Try again after ``seconds``, as the gateway itself says."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
@@ -37,6 +42,10 @@ class GatewayBusy(Exception):
         return f"the gateway is busy for {self.seconds:g} s"
 
 
+class GatewayDown(ConnectionError):
+    """The gateway failed and did not say for how long; the money may have moved."""
+
+
 class GatewayRefused(Exception):
     """The gateway will never take this charge."""
 
@@ -44,8 +53,8 @@ class GatewayRefused(Exception):
 def charge(url: str, order_id: int, pence: int, key: str) -> str:
     """Charge an order under a key; returns the gateway's name of the charge.
 
-    Raises Declined, GatewayBusy, GatewayRefused; ConnectionError or TimeoutError
-    when no answer came, with the money moved or not.
+    Raises Declined and GatewayRefused, which are final. GatewayBusy, and any ConnectionError or TimeoutError, mean
+    that no answer came, with the money moved or not: ask again under the same key.
     """
     try:
         answer = _client().post(
@@ -55,18 +64,50 @@ def charge(url: str, order_id: int, pence: int, key: str) -> str:
         raise TimeoutError(f"no answer from the gateway within {PATIENCE:g} s") from error
     except httpx.TransportError as error:
         raise ConnectionError(f"the gateway's answer was lost: {error}") from error
-    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-        raise GatewayBusy(float(answer.headers.get("Retry-After", 1)))
-    if answer.status_code == httpx.codes.PAYMENT_REQUIRED:
+    _raise_for(answer, order_id)
+    name = _field(answer, "charge")
+    if not name:
+        raise GatewayDown(f"order {order_id}: the gateway answered {answer.status_code} without naming a charge")
+    return name
+
+
+def _raise_for(answer: httpx.Response, order_id: int) -> None:
+    code = answer.status_code
+    if code == httpx.codes.PAYMENT_REQUIRED:
         raise Declined(f"order {order_id} was declined")
-    if answer.is_client_error:
-        raise GatewayRefused(f"order {order_id}: {answer.json()['error']}")
-    answer.raise_for_status()
-    return str(answer.json()["charge"])
+    if answer.is_server_error or code in {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.REQUEST_TIMEOUT}:
+        seconds = retry_after(answer.headers.get("Retry-After"), datetime.now(timezone.utc))
+        if seconds is not None:
+            raise GatewayBusy(seconds)
+        raise GatewayDown(f"order {order_id}: the gateway answered {code}")
+    if not answer.is_success:
+        raise GatewayRefused(f"order {order_id}: {_field(answer, 'error') or f'the gateway answered {code}'}")
+
+
+def _field(answer: httpx.Response, name: str) -> str:
+    """A field of a JSON answer; empty when there is none, or the answer is something else."""
+    try:
+        found = answer.json()
+    except ValueError:
+        return ""
+    return str(found.get(name) or "") if isinstance(found, dict) else ""
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds to wait, from a Retry-After header with seconds or an HTTP date; None when it says neither."""
+    text = (value or "").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
+        return min(float(text), MOST_WAIT)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+    seconds = (moment.replace(tzinfo=moment.tzinfo or timezone.utc) - now).total_seconds()
+    return min(max(seconds, 0.0), MOST_WAIT)
 
 
 def send_confirmation(host: str, port: int, order_id: int, recipient: str) -> None:
-    """Mail a confirmation whose Message-ID is the order's."""
+    """Mail a confirmation whose Message-ID is the order's; raises OSError when the server does not take it."""
     mail = EmailMessage()
     mail["From"], mail["To"] = "shop@shop.example", recipient
     mail["Message-ID"] = f"<order-{order_id}@shop.example>"

@@ -66,8 +66,8 @@ def detect(texts: Iterable[str]) -> Convention:
 
 def _made(text: str, found: re.Match[str], month: int, day: int) -> datetime:
     year = int(found["year"]) + (2000 if len(found["year"]) == 2 else 0)
-    clock = [int(found[name] or 0) for name in ("hour", "minute", "second")]
+    hour, minute, second = (int(found[name] or 0) for name in ("hour", "minute", "second"))
     try:
-        return datetime(year, month, day, *clock, tzinfo=timezone.utc)
+        return datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
     except ValueError as error:
         raise InvalidOrder(f"date {text!r}: {error}", "date") from None

@@ -21,6 +21,8 @@ from pathlib import Path
 DECLINED, UNKNOWN_ACCOUNT, BUSY, SLOW, ANSWER_LOST = 60, 5, 80, 15, 60
 #: Seconds a slow answer takes; the shop waits less.
 SLOWNESS = 3.0
+#: No order's number, and no sum in pence, is so large.
+MOST = 10**15
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS charge (
@@ -30,6 +32,10 @@ CREATE TABLE IF NOT EXISTS call (
     id INTEGER PRIMARY KEY, order_id INTEGER NOT NULL, key TEXT, outcome TEXT NOT NULL, at REAL NOT NULL
 );
 """
+
+
+class KeyReused(Exception):
+    """A key of one charge came with another."""
 
 
 class Books:
@@ -56,17 +62,25 @@ class Books:
             return int(self._raw.execute("SELECT count(*) FROM call WHERE order_id = ?", (order_id,)).fetchone()[0])
 
     def charge(self, order_id: int, pence: int, key: str | None) -> tuple[int, bool]:
-        """Book a charge; a key seen before is answered with the first booking."""
+        """Book a charge; a key seen before is answered with the first booking.
+
+        Raises KeyReused when the first booking was for something else.
+        """
         with self._lock:
-            if key is not None:
-                row = self._raw.execute("SELECT id FROM charge WHERE key = ?", (key,)).fetchone()
-                if row is not None:
-                    return int(row[0]), True
+            row = self._raw.execute("SELECT id, order_id, pence FROM charge WHERE key = ?", (key,)).fetchone()
+            if row is not None and row[1:] != (order_id, pence):
+                raise KeyReused
+            if row is not None:
+                return int(row[0]), True
             done = self._raw.execute(
                 "INSERT INTO charge (order_id, pence, key, booked_at) VALUES (?, ?, ?, ?)",
                 (order_id, pence, key, time.time()),
             )
             return int(done.lastrowid or 0), False
+
+    def close(self) -> None:
+        """Close the file."""
+        self._raw.close()
 
 
 def trouble(seed: int, order_id: int) -> str:
@@ -99,11 +113,14 @@ class Gateway(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Charge, or misbehave."""
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path != "/charges":
+            self._answer(404, {"error": f"there is no {self.path}"})
+            return
         try:
-            body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
-            order_id, pence = int(body["order_id"]), int(body["pence"])
-        except (ValueError, KeyError, TypeError) as error:
-            self._answer(400, {"error": f"a charge needs order_id and pence: {error}"})
+            order_id, pence = _asked(body)
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            self._answer(400, {"error": f"a charge needs order_id and pence, above 0: {error!r}"})
             return
         self._charge(order_id, pence, self.headers.get("Idempotency-Key"))
 
@@ -129,7 +146,11 @@ class Gateway(BaseHTTPRequestHandler):
         self._answer(code, {"error": outcome})
 
     def _book(self, order_id: int, pence: int, key: str | None, *, lose_answer: bool) -> None:
-        charge, absorbed = self.books.charge(order_id, pence, key)
+        try:
+            charge, absorbed = self.books.charge(order_id, pence, key)
+        except KeyReused:
+            self._refuse(order_id, key, 422, "key-reused")
+            return
         self.books.note(order_id, key, "absorbed" if absorbed else "answer-lost" if lose_answer else "charged")
         if lose_answer:
             # The money has moved, and the shop will never hear of it.
@@ -150,8 +171,16 @@ class Gateway(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         """Keep quiet: the books say it all."""
+
+
+def _asked(body: bytes) -> tuple[int, int]:
+    asked = json.loads(body)
+    order_id, pence = int(asked["order_id"]), int(asked["pence"])
+    if not (0 < order_id < MOST and 0 < pence < MOST):
+        raise ValueError(asked)
+    return order_id, pence
 
 
 class Server(ThreadingHTTPServer):
@@ -164,10 +193,9 @@ class Server(ThreadingHTTPServer):
         """A caller that went away is part of the plan."""
 
 
-def serve(port: int, books: Path, seed: int) -> None:
-    """Serve until the process is ended."""
-    handler = type("SeededGateway", (Gateway,), {"books": Books(books), "seed": seed})
-    Server(("127.0.0.1", port), handler).serve_forever()
+def server(port: int, books: Books, seed: int) -> Server:
+    """A gateway that listens; 0 is any free port."""
+    return Server(("127.0.0.1", port), type("SeededGateway", (Gateway,), {"books": books, "seed": seed}))
 
 
 if __name__ == "__main__":
@@ -176,4 +204,4 @@ if __name__ == "__main__":
     parser.add_argument("--books", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()
-    serve(given.port, given.books, given.seed)
+    server(given.port, Books(given.books), given.seed).serve_forever()

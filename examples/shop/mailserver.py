@@ -26,20 +26,25 @@ class Books:
         self._raw.execute("PRAGMA journal_mode = WAL")
         self._raw.execute(SCHEMA)
 
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802  # aiosmtpd's name
         """Take a mail: aiosmtpd calls this with the whole of it."""
         message = email.message_from_bytes(envelope.content)
+        if not message["Message-ID"]:
+            return "554 a mail needs a Message-ID"
         self._raw.execute(
             "INSERT INTO mail (message_id, recipient, at) VALUES (?, ?, ?)",
             (message["Message-ID"], envelope.rcpt_tos[0], time.time()),
         )
         return "250 OK"
 
+    def close(self) -> None:
+        """Close the file."""
+        self._raw.close()
 
-def serve(port: int, books: Path) -> None:
-    """Serve until the process is ended."""
-    Controller(Books(books), hostname="127.0.0.1", port=port).start()
-    threading.Event().wait()
+
+def server(port: int, books: Books) -> Controller:
+    """A mail server that does not listen yet: start() and stop() it."""
+    return Controller(books, hostname="127.0.0.1", port=port)
 
 
 if __name__ == "__main__":
@@ -47,4 +52,5 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--books", type=Path, required=True)
     given = parser.parse_args()
-    serve(given.port, given.books)
+    server(given.port, Books(given.books)).start()
+    threading.Event().wait()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from shop import orders
-from shop.orders import Order
+from shop.orders import InvalidOrder, Order
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS shop_order (
@@ -19,12 +21,24 @@ CREATE TABLE IF NOT EXISTS shop_order (
     pence INTEGER NOT NULL,
     status TEXT NOT NULL,
     charge TEXT,
-    changed_at REAL NOT NULL DEFAULT (unixepoch('subsec'))
+    changed_at REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS shop_order_status ON shop_order (status);
 """
-# unixepoch('subsec') is young; julianday() is everywhere.
-NOW = "((julianday('now') - 2440587.5) * 86400.0)"
+# The states from which an order may move, and the test for them, are one statement with the move: two processes
+# that both found an order waiting cannot both move it.
+ADVANCE = """
+UPDATE shop_order SET status = ?, charge = coalesce(?, charge), changed_at = ?
+WHERE id = ? AND status IN (SELECT value FROM json_each(?))
+"""
+EXPIRE = """
+UPDATE shop_order SET status = ?, changed_at = ?
+WHERE changed_at < ? AND status IN (SELECT value FROM json_each(?))
+"""
+
+
+class ConflictingOrder(InvalidOrder):
+    """The invoice is known, with another customer, country or sum."""
 
 
 class OrderRepository:
@@ -37,7 +51,7 @@ class OrderRepository:
         """Make the tables, unless they are there."""
         with closing(sqlite3.connect(self.path)) as raw:
             raw.execute("PRAGMA journal_mode = WAL")
-            raw.executescript(SCHEMA.replace("unixepoch('subsec')", NOW))
+            raw.executescript(SCHEMA)
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
@@ -46,15 +60,22 @@ class OrderRepository:
             yield raw
 
     def place(self, order: Order) -> int:
-        """Keep a new order; the same invoice again is the same order."""
+        """Keep a new order; the same invoice again is the same order.
+
+        Raises ConflictingOrder when it is not the same after all.
+        """
+        facts = (order.customer, order.country, order.pence)
         with self._connected() as raw:
             raw.execute(
-                "INSERT INTO shop_order (invoice, customer, country, pence, status) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (invoice) DO NOTHING",
-                (order.invoice, order.customer, order.country, order.pence, orders.PLACED),
+                "INSERT INTO shop_order (invoice, customer, country, pence, status, changed_at)"
+                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (invoice) DO NOTHING",
+                (order.invoice, *facts, orders.PLACED, time.time()),
             )
-            row = raw.execute("SELECT id FROM shop_order WHERE invoice = ?", (order.invoice,)).fetchone()
-            return int(row["id"])
+            row = raw.execute("SELECT * FROM shop_order WHERE invoice = ?", (order.invoice,)).fetchone()
+        if (row["customer"], row["country"], row["pence"]) != facts:
+            told = f"invoice {order.invoice} is order {row['id']} already, with another customer, country or sum"
+            raise ConflictingOrder(told, "conflict")
+        return int(row["id"])
 
     def get(self, order_id: int) -> sqlite3.Row | None:
         """The order's row; None when there is none."""
@@ -62,14 +83,17 @@ class OrderRepository:
             row: sqlite3.Row | None = raw.execute("SELECT * FROM shop_order WHERE id = ?", (order_id,)).fetchone()
             return row
 
-    def advance(self, order_id: int, status: str, *, charge: str | None = None) -> None:
-        """Move an order on; a final one stays as it is."""
+    def advance(self, order_id: int, status: str, *, charge: str | None = None) -> bool:
+        """Move an order on, if its state lets it; return whether it moved."""
+        before = json.dumps(orders.BEFORE[status])
         with self._connected() as raw:
-            raw.execute(
-                f"UPDATE shop_order SET status = ?, charge = coalesce(?, charge), changed_at = {NOW}"
-                " WHERE id = ? AND status NOT IN ('confirmed', 'declined', 'refused', 'expired')",
-                (status, charge, order_id),
-            )
+            return raw.execute(ADVANCE, (status, charge, time.time(), order_id, before)).rowcount == 1
+
+    def expire(self, older_than: float) -> int:
+        """Give up orders that nobody has moved for so many seconds; one that is being charged is never among them."""
+        before, now = json.dumps(orders.BEFORE[orders.EXPIRED]), time.time()
+        with self._connected() as raw:
+            return raw.execute(EXPIRE, (orders.EXPIRED, now, now - older_than, before)).rowcount
 
     def counts(self) -> dict[str, int]:
         """How many orders are in each state."""
@@ -98,16 +122,6 @@ class OrderRepository:
                 (country,),
             ).fetchone()
             return int(row[0]), int(row[1])
-
-    def expire(self, older_than: float) -> int:
-        """Give up orders that nobody has moved for so many seconds before they were charged."""
-        with self._connected() as raw:
-            done = raw.execute(
-                f"UPDATE shop_order SET status = 'expired', changed_at = {NOW}"
-                f" WHERE status IN ('placed', 'validated') AND changed_at < {NOW} - ?",
-                (older_than,),
-            )
-            return done.rowcount
 
     def ids(self) -> dict[int, str]:
         """Every order and its state."""

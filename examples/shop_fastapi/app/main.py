@@ -14,7 +14,7 @@ from fastapi import FastAPI, HTTPException
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 from shop.orders import InvalidOrder, Line, Order
-from shop.repository import OrderRepository
+from shop.repository import ConflictingOrder, OrderRepository
 
 repository = OrderRepository(settings.database)
 PAGE = Path(__file__).with_name("page.html")
@@ -49,14 +49,16 @@ app = FastAPI(title="shop", lifespan=lifespan)
 
 @app.post("/orders", status_code=202)
 def place_order(given: OrderIn) -> dict[str, object]:
-    """Accept an order: from the answer on, it is not lost."""
+    """Accept an order: from the answer on, it is not lost. Sent again it is the same order."""
     order = Order(given.invoice, given.customer, given.country, datetime.now(timezone.utc))
     order.lines = [Line(line.article, line.quantity, line.pence) for line in given.lines]
     try:
         order.check()
+        order_id = repository.place(order)
+    except ConflictingOrder as error:
+        raise HTTPException(409, str(error)) from error
     except InvalidOrder as error:
         raise HTTPException(422, str(error)) from error
-    order_id = repository.place(order)
     return {"order_id": order_id, "task_id": tasks.process(order_id).id}
 
 

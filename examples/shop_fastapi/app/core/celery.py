@@ -17,7 +17,7 @@ if settings.SHOP_STOCK:
             options.pop("idempotency_key", None)
             return super().task(*args, **options)
 else:
-    from celeriac import Celery  # type: ignore[assignment]  # the one changed import
+    from celeriac import Celery  # the one changed import
 
 celery_app = Celery(
     "shop",
@@ -26,10 +26,12 @@ celery_app = Celery(
 )
 celery_app.autodiscover_tasks(["app.tasks"], related_name=None)
 
+prefix = settings.SHOP_QUEUE_PREFIX
+celery_app.conf.task_default_queue = f"{prefix}celery"
 celery_app.conf.task_routes = {
-    "app.tasks.orders.charge_payment": {"queue": "payments"},
-    "app.tasks.orders.confirm_order": {"queue": "notifications"},
-    "app.tasks.reports.*": {"queue": "reports"},
+    "app.tasks.orders.charge_payment": {"queue": f"{prefix}payments"},
+    "app.tasks.orders.confirm_order": {"queue": f"{prefix}notifications"},
+    "app.tasks.reports.*": {"queue": f"{prefix}reports"},
 }
 celery_app.conf.beat_schedule = {
     "expire-abandoned-orders": {"task": "app.tasks.orders.expire_abandoned_orders", "schedule": 3600.0},

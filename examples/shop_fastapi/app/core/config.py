@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
-def _env(name: str, default: str) -> str:
-    return field(default_factory=lambda: os.environ.get(name, default))  # type: ignore[return-value]
+def _env(name: str, default: str) -> Any:
+    return field(default_factory=lambda: os.environ.get(name, default))
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Settings:
     SHOP_SMTP_PORT: str = _env("SHOP_SMTP_PORT", "8025")
     #: Any value runs the same shop on stock Celery, for comparison.
     SHOP_STOCK: str = _env("SHOP_STOCK", "")
+    #: In front of every queue's name, for a broker that others use too.
+    SHOP_QUEUE_PREFIX: str = _env("SHOP_QUEUE_PREFIX", "")
 
     @property
     def database(self) -> Path:

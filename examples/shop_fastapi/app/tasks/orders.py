@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sqlite3 import Row
 from typing import Any
 
 from app.core.celery import celery_app
@@ -21,14 +22,20 @@ def process(order_id: int) -> Any:
     return chain(validate_order.s(order_id), charge_payment.s(), confirm_order.s()).apply_async()
 
 
+def known(order_id: int) -> Row:
+    """The order; an id that is none will not become one, so the error is for good."""
+    order = repository.get(order_id)
+    if order is None:
+        raise orders.InvalidOrder(f"order {order_id} does not exist in {repository.path}", "missing")
+    return order
+
+
 @celery_app.task
 def validate_order(order_id: int) -> int:
     """Refuse what must not be charged."""
-    order = repository.get(order_id)
-    if order is None:
-        raise orders.InvalidOrder(f"order {order_id} does not exist")
+    order = known(order_id)
     if order["pence"] <= 0:
-        raise orders.InvalidOrder(f"order {order_id} adds up to {order['pence']} pence")
+        raise orders.InvalidOrder(f"order {order_id} adds up to {order['pence']} pence", "sum")
     repository.advance(order_id, orders.VALIDATED)
     return order_id
 
@@ -45,9 +52,10 @@ def validate_order(order_id: int) -> int:
 )
 def charge_payment(self: Any, order_id: int) -> int:
     """Charge an order once. The key goes to the gateway too, which may have booked what it never answered."""
-    order = repository.get(order_id)
+    order = known(order_id)
     if order["charge"]:
         return order_id  # an earlier run got this far
+    begin_charging(order_id)
     try:
         charge = clients.charge(settings.SHOP_GATEWAY_URL, order_id, order["pence"], key=f"charge:{order_id}")
     except GatewayBusy as busy:
@@ -62,6 +70,15 @@ def charge_payment(self: Any, order_id: int) -> int:
     return order_id
 
 
+def begin_charging(order_id: int) -> None:
+    """From here on the clean-up leaves the order alone, whatever becomes of this process."""
+    if not repository.advance(order_id, orders.CHARGING):
+        status = known(order_id)["status"]
+        # An earlier run heard the answer and died before it was settled: it is the same answer again.
+        answers = {orders.DECLINED: Declined, orders.REFUSED: GatewayRefused}
+        raise answers.get(status, orders.InvalidOrder)(f"order {order_id} is {status}: it cannot be charged")
+
+
 @celery_app.task(
     idempotency_key="confirm:{order_id}",
     autoretry_for=(OSError,),
@@ -70,9 +87,11 @@ def charge_payment(self: Any, order_id: int) -> int:
 )
 def confirm_order(order_id: int) -> int:
     """Tell the customer."""
-    order = repository.get(order_id)
+    order = known(order_id)
     if order["status"] == orders.CONFIRMED:
         return order_id
+    if order["status"] != orders.CHARGED:
+        raise orders.InvalidOrder(f"order {order_id} is {order['status']}: only a charged order is confirmed", "state")
     recipient = f"customer{order['customer']}@mail.example"
     clients.send_confirmation(settings.SHOP_SMTP_HOST, int(settings.SHOP_SMTP_PORT), order_id, recipient)
     repository.advance(order_id, orders.CONFIRMED)

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import celery
+from celery import signals
 from celery.app import backends
 from kombu.utils.imports import symbol_by_name
 
@@ -192,6 +193,8 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             lambda attempt, error: unrecordable(self.execution_room, attempt, error),
         )
         StoreTransport.on_idle.append(settler.flush)
+        # A pool's process that is replaced leaves without the threads that would do it.
+        signals.worker_process_shutdown.connect(lambda **_: settler.flush(), weak=False)
         expires = self.backend.expires
         return Room(
             self.store,

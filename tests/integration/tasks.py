@@ -107,6 +107,27 @@ def hold(journal: str, gate: str, line: str) -> str:
     return line
 
 
+@task(acks_late=False)
+def hold_acked_early(journal: str, gate: str, line: str) -> str:
+    held: str = hold(journal, gate, line)
+    return held
+
+
+@task()
+async def hold_later(journal: str, gate: str, line: str) -> str:
+    return await asyncio.to_thread(hold, journal, gate, line)
+
+
+@task()
+def compute(journal: str, gate: str, line: str) -> str:
+    """The same without ever sleeping: not even a greenlet gets its turn."""
+    note(journal, f"begin {line}")
+    while not Path(gate).exists():
+        sum(range(1000))
+    note(journal, f"end {line}")
+    return line
+
+
 @task()
 def hold_with_pid(journal: str, gate: str, line: str) -> str:
     note(journal, f"{line} {os.getpid()}")
@@ -339,6 +360,16 @@ def die(journal: str) -> None:
     """Kill the process it runs in."""
     note(journal, "die")
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task(acks_late=False)
+def die_acked_early(journal: str) -> None:
+    die(journal)
+
+
+@task(reject_on_worker_lost=False)
+def die_and_stay_dead(journal: str) -> None:
+    die(journal)
 
 
 @task()

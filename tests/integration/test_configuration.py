@@ -12,6 +12,7 @@ import pytest
 from celery import chain, chord, group, shared_task
 
 from celeriac import Celery
+from celeriac.errors import SettingsError
 from tests.integration.sites import APP, Site, counts, lines
 from tests.integration.tasks import make_app
 from tests.support import Program, wait_for
@@ -23,6 +24,16 @@ def eager(tmp_path: Path) -> Iterator[Celery]:
     app = make_app(f"sqlite:///{tmp_path}/eager.db", task_always_eager=True)
     yield app
     app.close()
+
+
+def test_a_setting_misspelt_after_the_others_were_read_stops_the_worker(tmp_path: Path) -> None:
+    app = make_app(f"sqlite:///{tmp_path}/late.db")
+    assert app.store.sizes() == []
+    app.conf.celeriac_leese_seconds = 5
+    with pytest.raises(SettingsError, match=r"celeriac_leese_seconds.*celeriac_lease_seconds"):
+        app.Worker(pool="solo")
+    app.close()
+    app.store.close()
 
 
 # -- eagerly
@@ -91,6 +102,7 @@ def test_a_shared_task_runs_in_a_worker(site: Site) -> None:
 
 MODULE = """
 from celeriac import Celery
+from celeriac.errors import SettingsError
 
 class Settings:
     CELERY_BROKER_URL = "sqlite:///orders.db"

@@ -54,7 +54,9 @@ def time_to_live(task: str, given: object) -> float | None:
         return None
     seconds = given.total_seconds() if isinstance(given, timedelta) else given
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
-        problem = f"{given!r} is no number of seconds, from 0; or give a timedelta, or None for celeriac_idempotency_ttl"
+        problem = (
+            f"{given!r} is no number of seconds, from 0; or give a timedelta, or None for celeriac_idempotency_ttl"
+        )
         raise OptionError(task, "idempotency_ttl", problem)
     return float(seconds)
 

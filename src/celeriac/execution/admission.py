@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from celery import states
 from celery.app.trace import TraceInfo
+from celery.exceptions import WorkerLostError
 
 from celeriac.core import current
 from celeriac.core.attempt import Attempt, Failure, Outcome
@@ -19,7 +20,7 @@ def admit(room: Room, attempt: Attempt) -> Outcome | None:
     delivery = attempt.delivery
     if delivery.settled:
         return Outcome.DUPLICATE
-    if delivery.crashes >= room.own.max_crashes:
+    if delivery.crashes >= (room.own.max_crashes if attempt.task.runs_again_after_a_crash() else 1):
         return _bury(room, attempt)
     if not _still_ours(room, attempt):
         return Outcome.LEASE_LOST
@@ -27,20 +28,31 @@ def admit(room: Room, attempt: Attempt) -> Outcome | None:
 
 
 def _still_ours(room: Room, attempt: Attempt) -> bool:
-    """A suspect is marked before it runs; one that waited long may have been taken back."""
+    """What must not begin unmarked is marked before it runs; what waited long may have been taken back."""
     delivery = attempt.delivery
     if delivery.lease in room.given_up:
         return False
     old = attempt.started_clock - delivery.claimed_at > room.lease / 2
-    if not (delivery.suspect or old):
+    if not (delivery.suspect or old) and attempt.task.runs_again_after_a_crash():
         return True
     attempt.marked = True
     return room.store.start(delivery.lease)
 
 
 def _bury(room: Room, attempt: Attempt) -> Outcome:
+    if not attempt.task.runs_again_after_a_crash():
+        return fail(attempt, lost(attempt.name, attempt.task_id), "worker-lost")
     crashed_at = [item.finished_at for item in room.store.attempts(attempt.task_id) if item.outcome == "crashed"]
     return fail(attempt, PoisonTask(attempt.name, attempt.task_id, crashed_at), "poison")
+
+
+def lost(name: str, task_id: str) -> WorkerLostError:
+    """The error of a run that died and that its task's options forbid to repeat."""
+    return WorkerLostError(
+        f"the process running {name}[{task_id}] died, and its options acks_late and reject_on_worker_lost say that "
+        f"it does not run again by itself; once you know how far it came, send it with "
+        f"`celery -A <app> dead redrive {task_id}`"
+    )
 
 
 def fail(attempt: Attempt, error: Exception, reason: str) -> Outcome:

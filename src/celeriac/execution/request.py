@@ -12,11 +12,13 @@ from billiard.einfo import ExceptionWithTraceback
 from celery.exceptions import InvalidTaskError, Reject, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request as CeleryRequest
 from celery.worker.state import task_ready
+from kombu.utils.encoding import safe_repr
 
 from celeriac.core.attempt import Attempt, Failure, Outcome
 from celeriac.core.current import attempting
 from celeriac.core.message import DELIVERY_HEADER, DeliveryFacts
 from celeriac.core.text import writable
+from celeriac.execution.admission import fail, lost
 from celeriac.execution.limits import Limits, of_request
 from celeriac.execution.pipeline import begin, complete_record
 from celeriac.execution.room import room_of
@@ -106,6 +108,9 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         """Its process died under it: counted against this task alone, which runs again by itself."""
         assert self._facts is not None
         task_ready(self)
+        if not self._runs_again():
+            self._end_lost(error)
+            return
         room, lease = room_of(self.app), self._facts.lease
         room.settler.insist(lambda: room.store.release([lease], crashed=True, error=writable(error)))
         logger.error(
@@ -118,6 +123,24 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         )
         self.acknowledge()
         self.send_event("task-rejected", requeue=True)
+
+    def _runs_again(self) -> bool:
+        task = self.task
+        again = bool(task.reject_on_worker_lost or task.retry_on_worker_lost)
+        return again and bool(task.runs_again_after_a_crash())
+
+    def _end_lost(self, cause: BaseException) -> None:
+        """Not to be repeated: a dead letter, for people to decide on."""
+        error = lost(self.name, self.id)
+        error.__cause__ = cause
+        room, attempt = room_of(self.app), self._attempt()
+        attempt.request = lambda: self._context
+        attempt.outcome = fail(attempt, error, "worker-lost")
+        complete_record(room, attempt, self._request_dict)
+        room.settler.settle(attempt, at_once=True)
+        logger.error("%s: %s", error, writable(cause))
+        self.acknowledge()
+        self.send_event("task-failed", exception=safe_repr(error), traceback=None)
 
     @contextmanager
     def _settling(self, outcome: Outcome, failure: Failure) -> Iterator[None]:

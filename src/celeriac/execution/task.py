@@ -39,6 +39,11 @@ class TaskMixin:
     #: one that a task declares, Celery would refuse to send or forget to enforce.
     from_config = tuple(pair for pair in CeleryTask.from_config if not pair[0].endswith("time_limit"))
 
+    #: Celery's own.
+    acks_late: bool
+    #: ``not acks_late`` as the task declares it; None where no worker has taken it over.
+    at_most_once: bool | None = None
+
     Request = "celeriac.execution.request:Request"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -69,6 +74,22 @@ class TaskMixin:
         # A function given as a class attribute must not become a method.
         key: str | Callable[..., Any] = inspect.getattr_static(cls, "idempotency_key")
         return key.__func__ if isinstance(key, staticmethod) else key
+
+    def start_strategy(self, app: Any, consumer: Any, **kwargs: Any) -> Any:
+        """Called where a worker begins to take this task's messages.
+
+        A message of ours leaves its queue with the settlement, so to Celery's
+        worker every task acknowledges late. What ``acks_late=False`` asks for, that
+        a run which died is not repeated, the pipeline sees to.
+        """
+        if app.has_store and self.durable and self.at_most_once is None:
+            self.at_most_once = not self.acks_late
+            self.acks_late = True
+        return super().start_strategy(app, consumer, **kwargs)  # type: ignore[misc]  # Celery's class has it
+
+    def runs_again_after_a_crash(self) -> bool:
+        """Whether a run that took its process down is repeated, by the options ``acks_late`` and Celery's default."""
+        return bool(self.acks_late) if self.at_most_once is None else not self.at_most_once
 
     @property
     def __trace__(self) -> Any:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from celery.exceptions import InvalidTaskError, NotRegistered
+from celery.concurrency.prefork import TaskPool as PreforkPool
+from celery.exceptions import InvalidTaskError, NotRegistered, WorkerTerminate
+from celery.platforms import EX_FAILURE
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from celeriac.execution.unrunnable import buried, well_formed
@@ -32,6 +34,24 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
                 return self.on_invalid_task(message.body, message, shape)
 
         return on_task_received
+
+    #: A cold shutdown left tasks running in this process.
+    abandoned = False
+
+    def cancel_active_requests(self) -> None:
+        """Called by the signal handlers of a cold shutdown.
+
+        Celery asks the pool to end what runs. Only processes can be ended; with
+        threads and greenlets Celery would raise or wait for them, so this process ends.
+
+        Raises:
+            WorkerTerminate: the pool runs its tasks in this process.
+        """
+        if not self.app.has_store or isinstance(self.pool, PreforkPool):
+            super().cancel_active_requests()
+            return
+        self.abandoned = True
+        raise WorkerTerminate(EX_FAILURE)
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
         unknown = NotRegistered(str((message.headers or {}).get("task")))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
+import os
+import sys
 from typing import Any
 
 from celery.apps.worker import Worker as CeleryWorker
 from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool as PreforkPool
+from celery.platforms import EX_FAILURE
 
 
 class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
@@ -17,8 +22,8 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
     """
 
     def on_before_init(self, **kwargs: Any) -> None:
-        super().on_before_init(**kwargs)
         self.app.check_settings()  # also what was assigned since they were read
+        super().on_before_init(**kwargs)
 
     def should_use_eventloop(self) -> bool:
         if not super().should_use_eventloop():
@@ -30,6 +35,8 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
         # Not a boot step: those end in no order that says "after the pool".
         if self.app.has_store:
             self._wind_up()
+        if getattr(self.consumer, "abandoned", False):
+            _leave(self.exitcode or EX_FAILURE)
 
     def _wind_up(self) -> None:
         """Nothing runs any more: settle what has ended, and hand back the rest at once."""
@@ -38,3 +45,12 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
         keeper.stop()
         if keeper.held:
             keeper.give_up(list(keeper.held))
+
+
+def _leave(exitcode: int) -> None:
+    """End the process with what still runs in it: Python itself would wait for every thread."""
+    logging.shutdown()
+    atexit._run_exitfuncs()  # noqa: SLF001  # nothing public runs them, and one removes the pid file
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exitcode)

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from celery import chain, chord, states
+from kombu.exceptions import OperationalError
 
+from celeriac import BrokerUnavailable
 from celeriac.errors import StoreUnavailable
 from tests.integration.breaking import REFUSALS
 from tests.integration.sites import Site, counts, lines, open_gate, wait_line
@@ -120,8 +122,10 @@ def test_locked_again_and_again_under_load(site: Site, pool: Pool) -> None:
 def test_a_publish_on_a_locked_store_says_so_and_sends_nothing(tmp_path: Path) -> None:
     site = Site(tmp_path, celeriac_publish_timeout=0.3)
     site.add.delay(1, 1)
-    with _locked(site), pytest.raises(StoreUnavailable, match="locked"):
+    with _locked(site), pytest.raises(OperationalError, match="locked") as caught:
         site.add.delay(1, 2)
+    assert isinstance(caught.value, BrokerUnavailable)
+    assert isinstance(caught.value, StoreUnavailable)
     assert site.queues()["celery"].ready == 1
     site.close()
 

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.utils import json as kombu_json
 
-from celeriac.core.idempotency import MOST_CHARACTERS, KeyTemplate, arguments_digest
+from celeriac.core.idempotency import MOST_CHARACTERS, KeyTemplate, arguments_digest, time_to_live
 from celeriac.errors import ArgumentError, OptionError
 
 TASK = "shop.charge"
@@ -400,3 +400,16 @@ def test_circles_are_refused() -> None:
 def test_sequences_of_arguments_may_be_lists() -> None:
     args: Sequence[int] = [7]
     assert arguments_digest(TASK, SIGNATURE, args, {}) == digest(7)
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [(None, None), (0, 0.0), (90, 90.0), (1.5, 1.5), (timedelta(minutes=2), 120.0)]
+)
+def test_a_time_to_live_in_seconds(given: object, seconds: float | None) -> None:
+    assert time_to_live(TASK, given) == seconds
+
+
+@pytest.mark.parametrize("given", [-1, timedelta(seconds=-1), True, "60", float("inf"), float("nan")])
+def test_what_is_no_time_to_live(given: object) -> None:
+    with pytest.raises(OptionError, match=rf"task {TASK}, option idempotency_ttl: .* is no number of seconds"):
+        time_to_live(TASK, given)

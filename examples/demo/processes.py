@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -15,9 +14,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-EXAMPLES = Path(__file__).resolve().parents[1]
-#: Linux's prctl: end this process when the one that started it ends.
-PR_SET_PDEATHSIG = 1
+TETHER = Path(__file__).with_name("tether.py")
 
 
 def free_port() -> int:
@@ -40,14 +37,14 @@ class Process:
         """Start it; again after a kill."""
         with self.log.open("ab") as log:
             self._running = subprocess.Popen(
-                [sys.executable, *self._command],
+                # -I -S: the first program needs nothing but the standard library.
+                [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), *self._command],
                 cwd=self._folder,
                 env=self._env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
 
     @property
@@ -79,10 +76,6 @@ class Process:
     def tail(self, lines: int = 15) -> str:
         """The end of its output."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def wait_until(ready: Callable[[], bool], process: Process, seconds: float = 90.0) -> None:

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from examples.demo.processes import EXAMPLES, Process, answers, free_port, listens, wait_until
+from examples.demo import EXAMPLES
+from examples.demo.processes import Process, answers, free_port, listens, wait_until
 
 #: Queue and concurrency of each worker.
 WORKERS = {
@@ -52,6 +54,8 @@ class Shop:
         }
         if redis is not None:
             env |= {"SHOP_STOCK": "1", "CELERY_BROKER_URL": redis, "CELERY_RESULT_BACKEND": redis}
+            # Others may use the server: no queue of theirs has this name.
+            env["SHOP_QUEUE_PREFIX"] = f"{self.folder.name}."
         return env
 
     def _all(self, seed: int) -> list[Process]:
@@ -78,7 +82,9 @@ class Shop:
             found.append(
                 self._process(
                     f"worker-{name}",
-                    *self._celery("worker", "-Q", queue, "-c", str(concurrency)),
+                    *self._celery(
+                        "worker", "-Q", self.env.get("SHOP_QUEUE_PREFIX", "") + queue, "-c", str(concurrency)
+                    ),
                     "-n",
                     f"{name}@%h",
                     "-l",
@@ -113,10 +119,13 @@ class Shop:
         wait_until(lambda: process.log.read_text(errors="replace").count(" ready.") > earlier, process)
 
     def kill_worker(self, name: str) -> None:
-        """kill -9 for a worker and its children, then start it again."""
+        """kill -9 for a worker and its children."""
+        self.processes[f"worker-{name}"].kill()
+
+    def restart_worker(self, name: str) -> None:
+        """Start a killed worker again, and wait until it is ready."""
         process = self.processes[f"worker-{name}"]
         ready = process.log.read_text(errors="replace").count(" ready.")
-        process.kill()
         process.start()
         self.wait_for_worker(name, earlier=ready)
 
@@ -126,7 +135,7 @@ class Shop:
             process.signal(signal.SIGCONT)
             process.stop(patience=0.0 if process.name != "web" else 2.0)
 
-    def dead_letters(self) -> list[dict[str, object]]:
+    def dead_letters(self) -> list[dict[str, Any]]:
         """What gave up; stock Celery keeps none."""
         if self.stock:
             return []
@@ -140,5 +149,5 @@ class Shop:
         )
         if done.returncode:
             raise RuntimeError(f"`celery dead list` failed:\n{done.stderr}")
-        letters: list[dict[str, object]] = json.loads(done.stdout)
+        letters: list[dict[str, Any]] = json.loads(done.stdout)
         return letters

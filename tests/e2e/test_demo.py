@@ -27,7 +27,7 @@ def demo(**env: str) -> subprocess.CompletedProcess[str]:
 
 def test_nothing_is_lost_and_nothing_charged_twice(tmp_path: Path) -> None:
     kept = tmp_path / "verdict.json"
-    done = demo(N="40", VERDICT=str(kept))
+    done = demo(N="40", JSON=str(kept))
     assert done.returncode == 0, done.stdout + done.stderr
     verdict = json.loads(kept.read_text(encoding="utf-8"))
     assert verdict["accepted"] == 40

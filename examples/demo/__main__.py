@@ -36,7 +36,8 @@ def announce(shop: Shop, wanted: int, reading: Reading) -> None:
     print(f"The shop on {kind if shop.stock else 'celeriac on one SQLite file'}: {wanted} orders. See {shop.url}/")
     if not shop.stock:
         print(f"  a killed worker's tasks come back after {LEASE} s here (30 s by default)")
-    print("\n".join(source.told(reading)), flush=True)
+    rows, invoices = len(reading.rejected_rows), len(reading.rejected_invoices)
+    print(f"  {len(reading.orders)} good orders; {rows} rows and {invoices} invoices rejected, see the end", flush=True)
 
 
 def report(shop: Shop) -> None:
@@ -75,8 +76,7 @@ def show(verdict: Verdict, facts: dict[str, Any], reading: Reading) -> None:
     print(f"  {held} orders were being charged when the worker was killed, {after}")
     for letter in facts["dead_letters"][:5]:
         print(f"  dead letter: order {letter['order']}: {letter['error']}")
-    for kind, count in reading.counted().items():
-        print(f"  rejected, {kind:<34}{count:>8}")
+    print("\n".join(source.told(reading)))
     if facts["refused_by_the_shop"]:
         print(f"  refused by the shop: {len(facts['refused_by_the_shop'])}, such as {facts['refused_by_the_shop'][0]}")
     print("\nNothing lost, nothing charged twice." if verdict.ok else "\nNot ok.", flush=True)

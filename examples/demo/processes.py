@@ -30,7 +30,8 @@ class Process:
     def __init__(self, name: str, command: list[str], folder: Path, env: dict[str, str]) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
-        self._command, self._folder, self._env = command, folder, env
+        self.command = command
+        self._folder, self._env = folder, env
         self._running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -38,7 +39,7 @@ class Process:
         with self.log.open("ab") as log:
             self._running = subprocess.Popen(
                 # -I -S: the first program needs nothing but the standard library.
-                [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), *self._command],
+                [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), *self.command],
                 cwd=self._folder,
                 env=self._env,
                 stdin=subprocess.DEVNULL,

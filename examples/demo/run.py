@@ -18,7 +18,7 @@ from examples.demo.shop import Shop
 #: Seconds without any order moving after which the rest counts as lost. It is
 #: longer than any retry waits, and than a killed worker's lease.
 PATIENCE = 75.0
-#: Seconds without a payment after which the kill does not wait for half of them any longer.
+#: Seconds without any order moving after which the kill does not wait for half of the payments any longer.
 KILL_PATIENCE = 20.0
 #: Seconds without any order moving after which the dead letters are looked at, and from then on between two looks.
 STILL = 1.0
@@ -89,14 +89,15 @@ class Run:
 
     def _kill_half_way(self, placing: Future[None]) -> None:
         """kill -9 when half of the payments are answered, or when there are no more to wait for."""
-        before, moved = 0, time.monotonic()
+        before, moved = self.repository.ids(), time.monotonic()
         while (paid := self._paid()) < max(1, self.wanted // 2) and time.monotonic() - moved < KILL_PATIENCE:
             if placing.done() and (placing.exception() or not self._unsettled()):
                 break
-            if paid != before:
-                before, moved = paid, time.monotonic()
-            self.progress.show(self._where())
             time.sleep(0.02)
+            now = self.repository.ids()
+            if now != before:
+                before, moved = now, time.monotonic()
+            self.progress.show(self._where())
         self._kill(paid)
 
     def _kill(self, paid: int) -> None:
@@ -121,6 +122,7 @@ class Run:
             elif time.monotonic() - max(moved, self._looked_at) > STILL:
                 self.look_at_letters()
             self.progress.show(self._where())
+        self._look_at_held(self.repository.ids())
         self.settled_after = time.monotonic() - self._killed_at
         self.progress.show(self._where(), final=True)
 
@@ -146,6 +148,6 @@ class Run:
         } - self.dead.keys()
 
     def _where(self) -> str:
-        counts = {**self.repository.counts(), **({"dead-lettered": len(self.dead)} if self.dead else {})}
-        told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        return f"placed {len(self.accepted)} of {self.wanted}: {told}"
+        told = [f"placed {len(self.accepted)} of {self.wanted}"]
+        told += [f"{count} {status}" for status, count in sorted(self.repository.counts().items())]
+        return ", ".join([*told, f"{len(self.dead)} dead letters"] if self.dead else told)

@@ -11,8 +11,6 @@ from shop.reading import Reading, UnreadableFile, read_orders
 from examples.demo import EXAMPLES
 
 SAMPLE = EXAMPLES / "shop" / "sample_orders.csv"
-#: So many reasons are shown in full; JSON= has all.
-SHOWN = 8
 
 
 def number(name: str, default: int | None = None) -> int | None:
@@ -53,8 +51,8 @@ def told(reading: Reading) -> list[str]:
     lines = [f"  {note}" for note in reading.notes]
     for kind, count in reading.counted().items():
         first = next(reason.text for reason in reading.reasons if f"{reason.what}: {reason.kind}" == kind)
-        lines.append(f"  rejected {count:>6}  {kind:<28} such as: {first}")
-    return lines[: SHOWN * 2]
+        lines.append(f"  rejected, {kind:<34}{count:>8}   such as: {first}")
+    return lines
 
 
 def as_facts(path: Path, reading: Reading) -> dict[str, Any]:

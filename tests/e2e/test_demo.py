@@ -34,9 +34,26 @@ def test_nothing_is_lost_and_nothing_charged_twice(tmp_path: Path) -> None:
     assert (verdict["lost"], verdict["charged_twice"], verdict["failed_unseen"]) == (0, 0, 0)
     assert verdict["confirmed"] + verdict["declined"] + verdict["dead_lettered"] == 40
     assert "kill -9" in done.stdout
+    assert 20 <= verdict["paid_at_kill"] <= 40
+    assert 0 < verdict["recovery_seconds"] <= verdict["seconds_after_kill"]
+    assert len(verdict["dead_letters"]) == verdict["dead_lettered"]
+    reading = verdict["reading"]
+    assert len(reading["reasons"]) == sum(reading["rejected"].values()) > 0
+    for kind, count in reading["rejected"].items():
+        assert f"{kind:<34}{count:>8}" in done.stdout
+    assert "nightly report:" in done.stdout
 
 
-@pytest.mark.parametrize(("env", "why"), [({"N": "many"}, "N=many"), ({"ORDERS": "nowhere.csv"}, "nowhere.csv")])
+@pytest.mark.parametrize(
+    ("env", "why"),
+    [
+        ({"N": "many"}, "N=many"),
+        ({"SEED": "x"}, "SEED=x"),
+        ({"ORDERS": "nowhere.csv"}, "nowhere.csv"),
+        ({"JSON": "nowhere/verdict.json"}, "JSON=nowhere"),
+        ({"STOCK": "1", "CELERIAC_REDIS_URL": "redis://127.0.0.1:1/0"}, "no Redis at 127.0.0.1"),
+    ],
+)
 def test_bad_input_is_one_line(env: dict[str, str], why: str) -> None:
     done = demo(**env)
     assert done.returncode == 1

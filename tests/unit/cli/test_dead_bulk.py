@@ -4,6 +4,7 @@ import json
 import signal
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -216,12 +217,11 @@ def test_a_store_that_fails_half_way_is_told_with_the_count(
 def test_no_reader_holds_a_snapshot_meanwhile(shop: Shop) -> None:
     for _ in range(5):
         shop.fail()
-    with sqlite3.connect(shop.store.location) as other:
+    with closing(sqlite3.connect(shop.store.location)) as other:
         for step in actions.redrive(shop.store, DeadLetterFilter()):
             assert step.done == 1
             busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             assert busy == 0, "a checkpoint that has to wait for a reader lets the log grow"
-    other.close()
 
 
 def test_many_pages_are_all_sent(shop: Shop, cli: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

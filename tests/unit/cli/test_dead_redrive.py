@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -48,7 +49,7 @@ def test_a_redriven_task_runs_again_as_it_was_published(shop: Shop, cli: Invoke)
 
 def test_an_eta_that_is_still_ahead_does_not_hold_it_up(shop: Shop, cli: Invoke) -> None:
     shop.publish("shop.odd", eta=in_(hours=5))
-    with sqlite3.connect(shop.store.location) as raw:
+    with closing(sqlite3.connect(shop.store.location)) as raw, raw:
         raw.execute("UPDATE message SET status = 0")
     letter = shop.bury(shop.claim())
     cli("redrive", letter.id)

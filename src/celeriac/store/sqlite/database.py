@@ -75,6 +75,10 @@ class Connection:
         with self.lock:
             self.drop()
 
+    def __del__(self) -> None:
+        # Of a store that nobody closed, as most apps'; Python 3.13 warns of what it closes itself.
+        self.drop()
+
     def drop(self) -> None:
         """Close; the caller holds ``lock``."""
         raw, self._raw = self._raw, None

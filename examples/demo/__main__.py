@@ -24,9 +24,9 @@ from typing import Any
 from shop.reading import Reading
 
 from examples.demo import source
-from examples.demo.redis import own_database, redis_url
 from examples.demo.run import Run
 from examples.demo.shop import LEASE, Shop
+from examples.demo.stock import own_database, redis_url
 from examples.demo.verdict import Verdict, as_text, judge, read_books
 
 
@@ -44,7 +44,10 @@ def report(shop: Shop) -> None:
     """Send the nightly report now, wait for it, and say what it says."""
     # Under the name that it has on the shop's path.
     command = [sys.executable, "-m", "demo.nightly"]
-    done = subprocess.run(command, cwd=shop.folder, env=shop.env, capture_output=True, text=True, check=False)
+    # The task itself waits no longer than two minutes.
+    done = subprocess.run(
+        command, cwd=shop.folder, env=shop.env, capture_output=True, text=True, check=False, timeout=180
+    )
     night = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 and done.stdout else None
     if done.returncode:
         print(f"  the nightly report failed:\n{done.stderr[-800:]}")
@@ -62,6 +65,7 @@ def conclude(run: Run) -> tuple[Verdict, dict[str, Any]]:
         "recovery_seconds": None if run.recovered_after is None else round(run.recovered_after, 1),
         "paid_at_kill": run.paid_at_kill,
         "being_charged_at_kill": len(run.held),
+        "being_charged_still": len(run.held_still),
         "refused_by_the_shop": run.refused,
         "dead_letters": [{"order": order_id, "error": error} for order_id, error in sorted(run.dead.items())],
     }
@@ -72,7 +76,8 @@ def show(verdict: Verdict, facts: dict[str, Any], reading: Reading) -> None:
     print(f"\nAs the gateway and the mail server have it, {facts['seconds_after_kill']} s after the kill:")
     print(as_text(verdict))
     held, recovered = facts["being_charged_at_kill"], facts["recovery_seconds"]
-    after = "and are so still" if recovered is None else f"and had their answer {recovered} s later"
+    still = f"and {facts['being_charged_still']} are so still"
+    after = still if recovered is None else f"and had their answer {recovered} s later"
     print(f"  {held} orders were being charged when the worker was killed, {after}")
     for letter in facts["dead_letters"][:5]:
         print(f"  dead letter: order {letter['order']}: {letter['error']}")
@@ -82,10 +87,9 @@ def show(verdict: Verdict, facts: dict[str, Any], reading: Reading) -> None:
     print("\nNothing lost, nothing charged twice." if verdict.ok else "\nNot ok.", flush=True)
 
 
-def perform(shop: Shop, path: Path, kept: Path | None) -> Verdict:
+def perform(shop: Shop, path: Path, reading: Reading, wanted: int, kept: Path | None) -> Verdict:
     """The whole of it, printed and kept."""
-    began, reading = time.monotonic(), source.read(path)
-    wanted = min(source.number("N") or len(reading.orders), len(reading.orders))
+    began = time.monotonic()
     shop.start()
     announce(shop, wanted, reading)
     run = Run(shop, reading.orders, wanted)
@@ -109,8 +113,8 @@ def keep_running(shop: Shop) -> None:
 def main() -> int:
     """Run the demo; 0 only if nothing was lost and nothing charged twice."""
     path, kept, seed = source.orders_file(), source.verdict_path(), source.number("SEED", 7) or 7
-    source.number("N")
-    source.read(path)
+    reading = source.read(path)
+    wanted = min(source.number("N") or len(reading.orders), len(reading.orders))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="celeriac-demo-"))
@@ -120,7 +124,7 @@ def main() -> int:
         shop = Shop(folder, stock_redis=stock, seed=seed)
         stack.callback(shop.stop)
         try:
-            verdict = perform(shop, path, kept)
+            verdict = perform(shop, path, reading, wanted, kept)
             if os.environ.get("KEEP"):
                 keep_running(shop)
         except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import time
@@ -33,7 +34,9 @@ class Progress:
 
     def show(self, text: str, *, final: bool = False) -> None:
         if self._terminal:
-            print(f"\r\033[K  {text}", end="\n" if final else "", flush=True)
+            # A line that wraps could not be written over.
+            fits = text if final else text[: shutil.get_terminal_size().columns - 3]
+            print(f"\r\033[K  {fits}", end="\n" if final else "", flush=True)
         elif final or time.monotonic() - self._last > 3:
             self._last = time.monotonic()
             print(f"  {text}", flush=True)
@@ -52,6 +55,7 @@ class Run:
         self.dead: dict[int, str] = {}
         self.paid_at_kill = 0
         self.held: set[int] = set()  #: orders that were being charged when the worker was killed
+        self.held_still: set[int] = set()  #: those of them that are so still
         self.recovered_after: float | None = None  #: seconds from the kill until none of those was being charged
         self.settled_after = 0.0  #: seconds from the kill until nothing was left to wait for
         self._killed_at = 0.0
@@ -127,8 +131,8 @@ class Run:
         self.progress.show(self._where(), final=True)
 
     def _look_at_held(self, states: dict[int, str]) -> None:
-        left = {order_id for order_id in self.held - self.dead.keys() if states.get(order_id) == CHARGING}
-        if not left and self.recovered_after is None:
+        self.held_still = {each for each in self.held - self.dead.keys() if states.get(each) == CHARGING}
+        if not self.held_still and self.recovered_after is None:
             self.recovered_after = time.monotonic() - self._killed_at
 
     def look_at_letters(self) -> None:

@@ -146,6 +146,7 @@ class Shop:
             capture_output=True,
             text=True,
             check=False,
+            timeout=120,
         )
         if done.returncode:
             raise RuntimeError(f"`celery dead list` failed:\n{done.stderr}")

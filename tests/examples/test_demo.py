@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from examples.demo.letters import about_orders, order_of
-from examples.demo.redis import own_database, redis_url
 from examples.demo.shop import Shop
+from examples.demo.stock import own_database, redis_url
 
 demo_run: Any = import_module("examples.demo.run")
 source: Any = import_module("examples.demo.source")
@@ -226,6 +226,7 @@ def test_what_never_moves_again_is_given_up_and_has_not_recovered(
     run = a_run(shop, ["stuck1", "left1", "a", "b"])
     run.go()
     assert run.recovered_after is None
+    assert run.held_still == run.held
     assert run.settled_after >= 0.3
     assert run.held == {order_id for order_id, state in shop.repository.ids().items() if state == "charging"}
 

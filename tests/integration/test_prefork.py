@@ -1,4 +1,4 @@
-"""What only a pool of processes can do: time limits."""
+"""What only a pool of processes can do: time limits, and memory that is shared."""
 
 from __future__ import annotations
 
@@ -85,3 +85,8 @@ def test_a_limit_of_the_app_or_the_command_line_is_enforced(tmp_path: Path, requ
             other.hold.delay(journal, gate, "a").get(timeout=30)
         assert other.soft_limited.delay().get(timeout=30) == "stopped softly"
     other.close()
+
+
+def test_what_is_loaded_before_the_fork_stays_shared(site: Site) -> None:
+    """A collection in a child would write to, and so copy, every page with objects."""
+    assert site.frozen.delay().get(timeout=30) > 10_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import logging
 import os
 import sys
@@ -24,6 +25,13 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
     def on_before_init(self, **kwargs: Any) -> None:
         self.app.check_settings()  # also what was assigned since they were read
         super().on_before_init(**kwargs)
+
+    def on_after_init(self, **kwargs: Any) -> None:
+        super().on_after_init(**kwargs)
+        # Processes that fork from here share these pages only as long as no
+        # collection writes to them.
+        gc.collect()
+        gc.freeze()
 
     def should_use_eventloop(self) -> bool:
         if not super().should_use_eventloop():

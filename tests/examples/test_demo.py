@@ -203,7 +203,7 @@ def test_the_number_counts_accepted_orders(shop: FakeShop) -> None:
     run = a_run(shop, ["bad1", "a", "bad2", "b", "c", "d"], wanted=3)
     run.go()
     assert {shop.repository.get(order_id)["invoice"] for order_id in run.accepted} == {"a", "b", "c"}
-    assert [told.split(":")[0] for told in run.refused] == ["invoice bad1", "invoice bad2"]
+    assert sorted(told.split(":")[0] for told in run.refused) == ["invoice bad1", "invoice bad2"]
 
 
 def test_without_payments_the_kill_comes_all_the_same_and_a_dead_letter_ends_the_wait(

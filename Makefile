@@ -12,7 +12,7 @@ PINNED := pyproject.toml constraints.txt tools/venv
 
 # More arguments for the program that a target runs: make test ARGS="-k lease"
 ARGS ?=
-# ORDERS, N, KEEP and STOCK reach the demo in its environment, where make puts what its command line sets.
+# ORDERS, N, JSON, KEEP and STOCK reach the demo in its environment, where make puts what its command line sets.
 
 .PHONY: help venv services services-stop demo test faults check format bench docs pins clean
 
@@ -40,7 +40,7 @@ services: $(INSTALLED) ## start the servers that tests and benchmarks need, unle
 services-stop: ## stop the servers that `make services` started
 	@if [ -x $(PYTHON_VENV) ]; then $(PYTHON_VENV) -m tools.services stop; fi
 
-demo: $(INSTALLED) $(if $(STOCK),services) ## run the shop, kill a worker half way, count what was lost (ORDERS= N= KEEP=1 STOCK=1)
+demo: $(INSTALLED) $(if $(STOCK),services) ## run the shop, kill a worker half way, count what was lost (ORDERS= N= JSON= KEEP=1 STOCK=1)
 	@$(PYTHON_VENV) -m examples.demo $(ARGS)
 
 test: services ## run every test (ARGS="-k lease")

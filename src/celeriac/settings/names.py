@@ -150,7 +150,12 @@ def _right_setting(key: str, known: KnownNames, prefix: str) -> str | None:
 
 def _right_in_namespace(key: str, known: KnownNames, prefix: str) -> str | None:
     stem = key[len(prefix) :].lower()
-    new = stem if stem in known.new else _nearest(stem, known.new, SETTING_CUTOFF) or _nearest_old(key.upper(), known)
+    if PREFIX + stem in known.new:
+        new: str | None = PREFIX + stem
+    elif stem in known.new:
+        new = stem
+    else:
+        new = _nearest(stem, known.new, SETTING_CUTOFF) or _nearest_old(key.upper(), known)
     right = match_case(prefix + new, prefix) if new else None
     return None if right == key else right
 

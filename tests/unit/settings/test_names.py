@@ -37,6 +37,7 @@ from celeriac.settings.own import OWN_NAMES
         ("beat_schedules", None, "beat_schedule"),
         ("task_queue", None, "task_queues"),
         ("celeriac_lease_second", None, "celeriac_lease_seconds"),
+        ("CELERY_IDEMPOTENCY_TTL", "CELERY", "CELERY_CELERIAC_IDEMPOTENCY_TTL"),
         ("celeriac_idempotancy_ttl", None, "celeriac_idempotency_ttl"),
         ("Task_Acks_Late", None, "task_acks_late"),
         ("CELERY_ACK_LATE", None, "task_acks_late"),

@@ -1,0 +1,116 @@
+"""The code of the pages runs, and the commands they show exist."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from celeriac.errors import IdempotencyConflict
+from tests.support import Worker
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGES = sorted([DOCS / "index.md", DOCS / "tutorial.md", *DOCS.glob("how-to/*.md")])
+BLOCK = re.compile(r"```python(?: title=\"(?P<file>[^\"]+)\")?\n(?P<code>.*?)```", re.DOTALL)
+COMMAND = re.compile(r"```console\n(.*?)```", re.DOTALL)
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(DOCS))
+
+
+def _write(page: Path, folder: Path) -> list[str]:
+    """The page's code as files, and the modules that they are; blocks without a name follow each other in one."""
+    modules = []
+    loose = ""
+    for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        code = block["code"].replace("sqlite:////srv/shop/", f"sqlite:///{folder}/")
+        if block["file"] is None:
+            loose += code
+            continue
+        path = folder / block["file"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code, encoding="utf-8")
+        modules.append(".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(".__init__"))
+    if loose:
+        (folder / "loose.py").write_text(loose, encoding="utf-8")
+        modules.append("loose")
+    return modules
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "```python" in page.read_text("utf-8")], ids=_name)
+def test_the_code_of_a_page_imports_and_its_app_is_whole(page: Path, tmp_path: Path) -> None:
+    modules = _write(page, tmp_path)
+    program = (
+        "import importlib, sys, celeriac\n"
+        "sys.path.insert(0, '.')\n"
+        f"found = [importlib.import_module(name) for name in {modules!r}]\n"
+        "apps = {id(v): v for m in found for v in vars(m).values() if isinstance(v, celeriac.Celery)}\n"
+        "assert apps\n"
+        "for app in apps.values():\n"
+        "    app.finalize()\n"
+        "    app.store.sizes()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def _commands(page: Path) -> list[list[str]]:
+    lines = "\n".join(COMMAND.findall(page.read_text(encoding="utf-8"))).splitlines()
+    return [shlex.split(line) for line in lines if line.startswith("celery ")]
+
+
+SHOWN = sorted({tuple(command[3:]) for page in PAGES for command in _commands(page)})
+
+
+def test_commands_are_shown() -> None:
+    assert len(SHOWN) > 5
+
+
+@pytest.mark.parametrize("command", SHOWN, ids=" ".join)
+def test_a_command_that_is_shown_exists_with_these_options(command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(BLOCK.search((DOCS / "tutorial.md").read_text("utf-8"))["code"])  # type: ignore[index]
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "shop", *command, "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_tutorial_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the kill, which `tests/integration/faults` does in every way there is."""
+    _write(DOCS / "tutorial.md", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    shop: Any = importlib.import_module("shop")
+
+    worker = Worker("shop", tmp_path, pool="solo")
+    worker.start()
+    try:
+        assert shop.add.delay(2, 3).get(timeout=30) == 5
+        with pytest.raises(ValueError, match="we do not ship to FR"):
+            shop.ship.delay(7, "FR").get(timeout=30)
+        first, second = shop.charge.delay(7, 4200), shop.charge.delay(7, 4200)
+        assert first.id == second.id
+        with pytest.raises(IdempotencyConflict, match="with other arguments"):
+            shop.charge.delay(7, 9900)
+        listed = subprocess.run(
+            [sys.executable, "-m", "celery", "-A", "shop", "dead", "list"], capture_output=True, text=True, check=True
+        )
+        assert re.search(r"shop\.ship +celery +permanent +1 +ValueError: we do not ship to FR", listed.stdout)
+    finally:
+        worker.close()
+        shop.app.close()
+        shop.app.store.close()
+        sys.modules.pop("shop")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 import celery
 from celery import signals
 from celery.app import backends
+from celery.utils.time import make_aware, maybe_iso8601
 from kombu.utils.imports import symbol_by_name
 
 from celeriac.execution.pipeline import unrecordable
@@ -219,6 +221,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         """
         if not self.has_store or options.get("connection") or self._leads_elsewhere(options.get("producer")):
             return super().send_task(name, args, kwargs, **options)
+        self._normalise(options)
         task = options.get("task_type") or self._tasks.get(name)
         self._check_arguments(name, task, args, kwargs, options)
         options = with_key(task, args, kwargs, options, self.own_settings.idempotency_ttl)
@@ -228,6 +231,17 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         if published is not None and published.duplicate_of:
             return self.AsyncResult(published.duplicate_of)
         return result
+
+    def _normalise(self, options: dict[str, Any]) -> None:
+        """The store's columns know no local time, and ids that are text only."""
+        if options.get("task_id") is not None:
+            options["task_id"] = str(options["task_id"])
+        for name in ("eta", "expires"):
+            moment = options.get(name)
+            if isinstance(moment, str):
+                moment = maybe_iso8601(moment)
+            if isinstance(moment, datetime) and moment.tzinfo is None:
+                options[name] = make_aware(moment, self.timezone)
 
     def _leads_elsewhere(self, producer: Any) -> bool:
         """Whether a producer publishes to another broker; a group hands its members one of this app's own."""

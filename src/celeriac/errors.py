@@ -80,6 +80,22 @@ class IdempotencyConflict(CeleriacError):
         )
 
 
+class Unroutable(CeleriacError):
+    """A task was published to an exchange from which no queue gets it; nothing was sent."""
+
+    def __init__(self, task: str, exchange: str, routing_key: str) -> None:
+        super().__init__(task, exchange, routing_key)
+        self.task = task
+        self.exchange = exchange
+        self.routing_key = routing_key
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.task}: no queue is bound to exchange {self.exchange!r} with routing key {self.routing_key!r}. "
+            f"Nothing was sent. Declare such a queue in task_queues, or name one with queue="
+        )
+
+
 class StoreError(CeleriacError):
     """The store could not do what was asked.
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import uuid
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from celery import chain, chord, group, shared_task
+from celery import chain, chord, group, shared_task, states
+from celery.exceptions import NotRegistered
 
 from celeriac import Celery
-from celeriac.errors import SettingsError
+from celeriac.errors import SettingsError, Unroutable
 from tests.integration.sites import APP, Site, counts, lines
 from tests.integration.tasks import make_app
 from tests.support import Program, wait_for
@@ -163,3 +166,60 @@ def test_beat_sends_what_is_due(beaten: Site, tmp_path: Path) -> None:
     # A key holds for what beat sends, too.
     assert counts(journal)["beat 0"] == 1
     assert counts(journal)["expired"] == 0
+
+
+# -- what a publish says
+
+
+def _tokyo(folder: Path) -> Site:
+    return Site(folder, timezone="Asia/Tokyo", enable_utc=False)
+
+
+def test_a_time_without_a_zone_is_one_of_the_apps(tmp_path: Path) -> None:
+    site = _tokyo(tmp_path)
+    there = datetime.now(timezone(timedelta(hours=9))).replace(tzinfo=None)
+    with site.working():
+        assert site.add.apply_async((1, 2), eta=there + timedelta(seconds=0.5)).get(timeout=30) == 3
+        assert site.add.apply_async((1, 2), eta=(there + timedelta(seconds=0.5)).isoformat()).get(timeout=30) == 3
+        late = site.add.apply_async((1, 2), expires=there - timedelta(seconds=60))
+        wait_for(lambda: site.state(late.id) == states.REVOKED, 30)
+    site.close()
+
+
+@pytest.mark.parametrize("task_id", [5, uuid.UUID(int=5)])
+def test_an_id_is_text(tmp_path: Path, task_id: object) -> None:
+    site = Site(tmp_path)
+    result = site.add.apply_async((1, 2), task_id=task_id)
+    assert result.id == str(task_id)
+    with site.working():
+        assert result.get(timeout=30) == 3
+    site.close()
+
+
+def test_half_a_character_travels(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    with site.working():
+        assert site.echo_later.delay("\ud800").get(timeout=30) == "\ud800"
+    site.close()
+
+
+def test_a_publish_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    with pytest.raises(Unroutable, match=r"task add: no queue is bound to exchange 'foo' with routing key 'bar'"):
+        site.add.apply_async((1, 1), exchange="foo", routing_key="bar")
+    assert site.queues() == {}
+    site.close()
+
+
+def test_an_unknown_task_where_results_are_extended(tmp_path: Path) -> None:
+    """Celery's stand-in for its request has no arguments."""
+    site = Site(tmp_path, result_extended=True)
+    with site.working() as worker:
+        result = site.app.send_task("no.such.task", (1, 2))
+        with pytest.raises(NotRegistered):
+            result.get(timeout=30)
+        site.wait_ended([result.id])
+        assert site.letter(result.id).reason == "unknown-task"
+        assert site.add.delay(1, 1).get(timeout=30) == 2
+        assert worker.running
+    site.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,8 @@ from celeriac.core.message import DELIVERY_HEADER, DeliveryFacts
 from celeriac.core.text import writable
 from celeriac.execution.pipeline import complete_record, key_of
 from celeriac.execution.room import room_of
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -32,8 +35,11 @@ def buried(app: Any, message: Any, worker: str, reason: str, error: Exception) -
     if held is not None:
         held.managed = True  # it leaves the queue with the settlement
     with attempting(attempt):
-        yield
-        _tell(app, attempt, message, error)
+        try:
+            yield
+            _tell(app, attempt, message, error)
+        except Exception:  # whatever it is, it is no reason to end the worker
+            logger.exception("telling of %s[%s] failed", attempt.name, attempt.task_id)
     room = room_of(app)
     complete_record(room, attempt, headers)
     room.settler.settle(attempt, at_once=True)

@@ -118,7 +118,9 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         )
         meta: dict[str, Any] = {key: value for key, value in found if value}
         if self._extended:
-            meta.update(args=self.encode(request.args), kwargs=self.encode(request.kwargs))
+            # A request that stands for an unknown task has neither.
+            meta.update(args=self.encode(getattr(request, "args", None)))
+            meta.update(kwargs=self.encode(getattr(request, "kwargs", None)))
         return json.dumps(meta) if meta else None
 
     # -- reading

@@ -12,6 +12,7 @@ from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
 from celeriac.core.message import Delivery
+from celeriac.errors import Unroutable
 from celeriac.store.protocols import Store
 from celeriac.transport import envelope
 from celeriac.transport.envelope import broadcast_message, pack, to_message, to_task_message
@@ -53,6 +54,21 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
         super().__init__(connection, **kwargs)
 
     # -- out
+
+    def basic_publish(self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any) -> Any:
+        """As kombu's, which drops what no queue gets.
+
+        Raises:
+            Unroutable: the message is a task's.
+        """
+        headers = message.get("headers") or {}
+        task = headers.get("task")
+        if task and headers.get("id") and exchange and not self._leads_somewhere(exchange, routing_key):
+            raise Unroutable(task, exchange, routing_key)
+        return super().basic_publish(message, exchange, routing_key, **kwargs)
+
+    def _leads_somewhere(self, exchange: str, routing_key: str) -> bool:
+        return self.typeof(exchange).type == "fanout" or bool(self._lookup(exchange, routing_key))
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         self.connection.send(self.store, [to_task_message(queue, message)])

@@ -19,14 +19,16 @@ from celeriac.core.message import (
     Lease,
     TaskMessage,
 )
+from celeriac.core.text import writable
 
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str).encode
 _loads = json.JSONDecoder().decode
 
 
 def pack(headers: dict[str, Any], properties: dict[str, Any], content_type: str, encoding: str) -> str:
-    """The envelope text."""
-    return _dumps([headers, properties, content_type, encoding])
+    """The envelope text; half a character in it becomes JSON's escape for one."""
+    text = _dumps([headers, properties, content_type, encoding])
+    return text if text.isascii() else writable(text)
 
 
 def to_task_message(queue: str, message: dict[str, Any]) -> TaskMessage:
@@ -65,7 +67,7 @@ def clamp_priority(priority: Any) -> int:
 
 
 def epoch(moment: Any) -> float | None:
-    """Seconds since the epoch of an ISO 8601 text; naive times are UTC, as Celery sends them."""
+    """Seconds since the epoch of an ISO 8601 text; naive times are UTC."""
     if not moment:
         return None
     parsed = moment if isinstance(moment, datetime) else _parse(str(moment))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -33,6 +34,7 @@ from celeriac.settings import (
     sqlite_url,
 )
 from celeriac.settings.names import check_environment, check_names, known_options
+from celeriac.settings.watched import WatchedSettings
 from celeriac.store.protocols import Store
 from celeriac.store.registry import open_sqlite
 from celeriac.store.whereabouts import elsewhere
@@ -50,6 +52,8 @@ StoreTransport.send = staticmethod(outgoing.send)  # type: ignore[method-assign]
 
 #: Rooms that Celery takes by name, on a broker of ours.
 _ROOMS = {"worker_consumer": "celeriac.worker.consumer:Consumer"}
+#: What belongs to the broker that is configured.
+_BROKERS_ROOMS = ("has_store", "store", "keeper", "execution_room")
 
 
 class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
@@ -67,6 +71,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
 
     amqp_cls = "celeriac.publish.amqp:AMQP"
     control_cls = "celeriac.worker.control:Control"
+    _followed_broker: Any = None
 
     def __init__(self, main: str | None = None, *, defaults: Policy = "safe", **options: Any) -> None:
         self.defaults: Policy = defaults
@@ -81,11 +86,30 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     def _load_config(self) -> Any:
         conf = super()._load_config()
         self._check_names(conf)
-        chosen = self._policy_defaults(conf)
+        chosen = PolicyDefaults()
         # Just above Celery's own defaults: add_defaults() would outrank the user.
         conf.maps.insert(len(conf.maps) - 1, chosen)
         conf.defaults.insert(len(conf.defaults) - 1, chosen)
+        self._follow(conf, chosen)
+        WatchedSettings.watch(conf, lambda: self._follow(conf, chosen))
         return conf
+
+    def _follow(self, conf: Any, chosen: PolicyDefaults) -> None:
+        """What follows from settings follows from them as they are now, whenever they were set."""
+        chosen.become(self._policy_defaults(conf))
+        self.__dict__.pop("own_settings", None)
+        if conf.broker_url != self._followed_broker:
+            self._followed_broker = conf.broker_url
+            self._forget_rooms()
+
+    def _forget_rooms(self) -> None:
+        """Those, and the connections Celery keeps, lead to the broker of before."""
+        for name in _BROKERS_ROOMS:
+            self.__dict__.pop(name, None)
+        self._pool = self._backend_cache = None
+        self._local = threading.local()  # each thread's backend
+        if "amqp" in self.__dict__:
+            self.amqp._producer_pool = None  # noqa: SLF001  # as Celery does after a fork
 
     def check_settings(self) -> None:
         """Refuse names nobody knows.

@@ -197,9 +197,15 @@ DEFAULTS: tuple[Default, ...] = (
 class PolicyDefaults(dict[str, Any]):
     """The settings of a policy, to be put just above Celery's defaults; `reasons` holds each one's sentence."""
 
-    def __init__(self, chosen: dict[str, Any], reasons: dict[str, str]) -> None:
-        super().__init__(chosen)
-        self.reasons = reasons
+    def __init__(self, chosen: dict[str, Any] | None = None, reasons: dict[str, str] | None = None) -> None:
+        super().__init__(chosen or {})
+        self.reasons = reasons or {}
+
+    def become(self, other: PolicyDefaults) -> None:
+        """Take the other's place where this one already stands in a configuration."""
+        self.clear()
+        self.update(other)
+        self.reasons = other.reasons
 
 
 def defaults_for(policy: Policy, broker: BrokerCapabilities, *, queues_declared: bool = False) -> PolicyDefaults:

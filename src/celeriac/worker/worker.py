@@ -14,6 +14,8 @@ from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.platforms import EX_FAILURE
 
+from celeriac.worker.prefork import TaskPool
+
 
 class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
     """Celery's worker; on a store of ours only prefork takes its event loop.
@@ -25,6 +27,11 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
     def on_before_init(self, **kwargs: Any) -> None:
         self.app.check_settings()  # also what was assigned since they were read
         super().on_before_init(**kwargs)
+
+    def on_init_blueprint(self) -> None:
+        super().on_init_blueprint()
+        if self.app.has_store and self.pool_cls is PreforkPool:
+            self.pool_cls = TaskPool
 
     def on_after_init(self, **kwargs: Any) -> None:
         super().on_after_init(**kwargs)

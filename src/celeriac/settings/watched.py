@@ -1,0 +1,44 @@
+"""Celery's settings, and a word when one changes: defaults of ours follow from others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from celery.app.utils import Settings
+
+
+class WatchedSettings(Settings):  # type: ignore[misc]  # Celery has no types
+    """What `app.conf` is. It can be changed at any time, also after it was read."""
+
+    @classmethod
+    def watch(cls, conf: Settings, changed: Callable[[], None]) -> None:
+        """Have ``changed`` called after every change of these settings."""
+        # Celery makes the object, others hold it already, and assigning to it assigns a setting.
+        object.__setattr__(conf, "__class__", cls)
+        conf.__dict__["_changed"] = changed
+
+    @staticmethod
+    def _changed() -> None:
+        """A copy tells nobody."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        self._changed()
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self._changed()
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        super().update(*args, **kwargs)
+        self._changed()
+
+    def pop(self, key: str, *default: Any) -> Any:
+        value = super().pop(key, *default)
+        self._changed()
+        return value
+
+    def clear(self) -> None:
+        super().clear()
+        self._changed()

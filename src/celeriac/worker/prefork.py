@@ -1,0 +1,66 @@
+"""The prefork pool, handing over without a turn of the event loop."""
+
+from __future__ import annotations
+
+import select
+from typing import Any
+
+from celery.concurrency.asynpool import AsynPool
+from celery.concurrency.prefork import TaskPool as CeleryTaskPool
+
+#: Bytes that a pipe takes whole or not at all (POSIX), the length before them included.
+_WHOLE = select.PIPE_BUF - 4
+_NOTHING = memoryview(b"")
+
+
+class _Hub:
+    """The event loop as the writing side sees it: taking out what is not in it costs no system call."""
+
+    def __init__(self, hub: Any) -> None:
+        self.__dict__["_hub"] = hub
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._hub, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._hub, name, value)
+
+    def remove_writer(self, fd: int) -> None:
+        if fd in self._hub.writers:
+            self._hub.remove_writer(fd)
+
+
+class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
+    """Writes a job to a free process as soon as there are both, and in one piece.
+
+    Celery's registers the pipes of all free processes with the event loop, is
+    told at its next turn that they can be written, writes a job's length and its
+    body apart, and takes the pipes out again: for a short task that is longer
+    than the task.
+    """
+
+    def _create_write_handlers(self, hub: Any, **kwargs: Any) -> None:
+        super()._create_write_handlers(_Hub(hub), **kwargs)
+        put, outbound, write = self._quick_put, self.outbound_buffer, hub.consolidate_callback
+
+        def put_and_write(message: Any) -> None:
+            put(message)
+            _join_parts(outbound[-1])
+            free = self._all_inqueues - self._busy_workers - self._active_writes
+            if free:
+                write([free.pop()])
+
+        self._quick_put = put_and_write
+
+
+def _join_parts(job: Any) -> None:
+    """Have a short job written as one part, which cannot be interrupted half way."""
+    length, body, size = job._payload  # noqa: SLF001  # Celery's writer takes it from there
+    if size <= _WHOLE:
+        job._payload = memoryview(bytes(length) + bytes(body)), _NOTHING, 0  # noqa: SLF001
+
+
+class TaskPool(CeleryTaskPool):  # type: ignore[misc]  # Celery has no types
+    """Celery's prefork pool on ours."""
+
+    Pool = Pool

@@ -1,0 +1,121 @@
+"""Settings may change after they were read, and what follows from them changes with them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from celeriac import Celery
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Celery]:
+    app = Celery("shop", broker=f"sqlite:///{tmp_path}/first.db", set_as_current=False)
+
+    @app.task(name="add", shared=False)
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    app.finalize()
+    yield app
+    app.close()
+
+
+def _assign(app: Celery, url: str) -> None:
+    app.conf.broker_url = url
+
+
+def _item(app: Celery, url: str) -> None:
+    app.conf["broker_url"] = url
+
+
+def _update(app: Celery, url: str) -> None:
+    app.conf.update(broker_url=url)
+
+
+WAYS = [_assign, _item, _update]
+
+
+@pytest.mark.parametrize("change", WAYS)
+@pytest.mark.parametrize("used", [False, True])
+def test_another_broker_is_followed_everywhere(
+    app: Celery, tmp_path: Path, change: Callable[[Celery, str], None], used: bool
+) -> None:
+    url = f"sqlite:///{tmp_path}/second.db"
+    assert app.conf.result_backend.endswith("first.db")
+    if used:
+        app.tasks["add"].delay(1, 2)
+        assert app.backend.store is app.store
+    change(app, url)
+    assert app.conf.result_backend == url
+    assert app.store.location.endswith("second.db")
+    assert app.backend.store is app.store
+    assert app.keeper.store is app.store
+    assert app.execution_room.store is app.store
+    result = app.tasks["add"].delay(1, 2)
+    assert result.backend.store is app.store
+    assert [size.ready for size in app.store.sizes()] == [1]
+
+
+def test_a_broker_that_comes_late_brings_its_defaults(tmp_path: Path) -> None:
+    app = Celery("shop", set_as_current=False)
+    assert not app.conf.task_acks_late
+    assert not app.has_store
+    app.conf.broker_url = f"sqlite:///{tmp_path}/late.db"
+    assert app.has_store
+    assert app.conf.task_acks_late
+    assert app.conf.task_reject_on_worker_lost
+    assert app.conf.result_backend == f"sqlite:///{tmp_path}/late.db"
+    app.close()
+
+
+def test_a_broker_of_others_takes_them_away(app: Celery) -> None:
+    assert app.conf.task_acks_late
+    app.conf.broker_url = "redis://localhost"
+    assert not app.has_store
+    assert not app.conf.task_acks_late
+    assert app.conf.result_backend is None
+
+
+def test_queues_declared_late_count_as_declared(app: Celery) -> None:
+    assert app.conf.task_create_missing_queues
+    app.conf.task_queues = {"payments": {}}
+    assert not app.conf.task_create_missing_queues
+    del app.conf["task_queues"]
+    assert app.conf.task_create_missing_queues
+
+
+def test_own_settings_are_followed(app: Celery) -> None:
+    assert app.own_settings.max_crashes == 3
+    app.conf.celeriac_max_crashes = 5
+    assert app.own_settings.max_crashes == 5
+    app.conf.pop("celeriac_max_crashes")
+    assert app.own_settings.max_crashes == 3
+
+
+@pytest.mark.parametrize("change", [lambda conf: conf.update(timezone="UTC"), lambda conf: conf.pop("timezone", None)])
+def test_other_settings_leave_what_is_open(app: Celery, change: Callable[[Any], None]) -> None:
+    rooms = (app.store, app.backend, app.execution_room, app.keeper)
+    change(app.conf)
+    assert (app.store, app.backend, app.execution_room, app.keeper) == rooms
+
+
+def test_a_copy_changes_nothing(app: Celery) -> None:
+    app.conf.copy().broker_url = "redis://localhost"
+    assert app.has_store
+
+
+def test_cleared_settings(app: Celery) -> None:
+    app.conf.clear()
+    assert not app.has_store
+
+
+def test_an_app_travels_with_what_was_changed(app: Celery, tmp_path: Path) -> None:
+    app.conf.broker_url = f"sqlite:///{tmp_path}/second.db"
+    again = pickle.loads(pickle.dumps(app))
+    assert again.conf.result_backend.endswith("second.db")
+    again.close()

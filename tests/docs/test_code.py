@@ -120,3 +120,16 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     assert "with other arguments" in told
     listed = run("-m", "celery", "-A", "shop", "dead", "list")
     assert re.search(r"shop\.ship +celery +permanent +1 +ValueError: we do not ship to FR", listed)
+
+
+def test_the_tests_of_the_testing_page_pass(tmp_path: Path) -> None:
+    _write(DOCS / "how-to" / "testing.md", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "3 passed" in done.stdout

@@ -223,3 +223,17 @@ def test_an_unknown_task_where_results_are_extended(tmp_path: Path) -> None:
         assert site.add.delay(1, 1).get(timeout=30) == 2
         assert worker.running
     site.close()
+
+
+def test_extended_results_carry_stamps(tmp_path: Path) -> None:
+    site = Site(tmp_path, result_extended=True)
+    with site.working():
+        signature = site.add.s(1, 2)
+        signature.stamp(order="7", tenants=["a", "b"])
+        result = signature.delay()
+        assert result.get(timeout=30) == 3
+        meta = site.app.backend.get_task_meta(result.id)
+    assert (meta["args"], meta["kwargs"]) == ([1, 2], {})
+    assert sorted(meta["stamped_headers"]) == ["order", "tenants"]
+    assert (meta["order"], meta["tenants"]) == ("7", ["a", "b"])
+    site.close()

@@ -118,10 +118,16 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         )
         meta: dict[str, Any] = {key: value for key, value in found if value}
         if self._extended:
-            # A request that stands for an unknown task has neither.
-            meta.update(args=self.encode(getattr(request, "args", None)))
-            meta.update(kwargs=self.encode(getattr(request, "kwargs", None)))
+            meta.update(self._extension(request))
         return json.dumps(meta) if meta else None
+
+    def _extension(self, request: Any) -> dict[str, Any]:
+        # A request that stands for an unknown task has none of these.
+        found = {name: self.encode(getattr(request, name, None)) for name in ("args", "kwargs")}
+        names, stamps = getattr(request, "stamped_headers", None), getattr(request, "stamps", None)
+        if names and stamps:
+            found["stamps"] = self.encode({name: stamps[name] for name in names if name in stamps})
+        return found
 
     # -- reading
 
@@ -154,6 +160,9 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         for key in ("args", "kwargs"):
             if key in extra:
                 meta[key] = self.decode(extra[key])
+        if "stamps" in extra:
+            stamps = self.decode(extra["stamps"])
+            meta.update(stamps, stamped_headers=list(stamps))
         return self.meta_from_decoded(meta)  # type: ignore[no-any-return]
 
     def _decoded(self, record: Record, extra: dict[str, Any]) -> Any:

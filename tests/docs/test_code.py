@@ -3,47 +3,23 @@
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.docs.blocks import BLOCK, DOCS, PAGES, commands, name_of, write
 from tests.support import Worker
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = sorted([DOCS / "index.md", DOCS / "tutorial.md", *DOCS.glob("how-to/*.md")])
-BLOCK = re.compile(r"```python(?: title=\"(?P<file>[^\"]+)\")?\n(?P<code>.*?)```", re.DOTALL)
-COMMAND = re.compile(r"```console\n(.*?)```", re.DOTALL)
+#: Its modules need Django set up; test_services.py runs it.
+DJANGO = DOCS / "how-to" / "django.md"
+WITH_CODE = [page for page in PAGES if "```python" in page.read_text("utf-8") and page != DJANGO]
 
 
-def _name(page: Path) -> str:
-    return str(page.relative_to(DOCS))
-
-
-def _write(page: Path, folder: Path) -> list[str]:
-    """The page's code as files, and the modules that they are; blocks without a name follow each other in one."""
-    modules = []
-    loose = ""
-    for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
-        code = block["code"].replace("sqlite:////srv/shop/", f"sqlite:///{folder}/")
-        if block["file"] is None:
-            loose += code
-            continue
-        path = folder / block["file"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(code, encoding="utf-8")
-        modules.append(".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(".__init__"))
-    if loose:
-        (folder / "loose.py").write_text(loose, encoding="utf-8")
-        modules.append("loose")
-    return modules
-
-
-@pytest.mark.parametrize("page", [page for page in PAGES if "```python" in page.read_text("utf-8")], ids=_name)
+@pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
 def test_the_code_of_a_page_imports_and_its_app_is_whole(page: Path, tmp_path: Path) -> None:
-    modules = _write(page, tmp_path)
+    modules = write(page, tmp_path)
     program = (
         "import importlib, sys, celeriac\n"
         "sys.path.insert(0, '.')\n"
@@ -60,12 +36,7 @@ def test_the_code_of_a_page_imports_and_its_app_is_whole(page: Path, tmp_path: P
     assert done.returncode == 0, done.stderr
 
 
-def _commands(page: Path) -> list[list[str]]:
-    lines = "\n".join(COMMAND.findall(page.read_text(encoding="utf-8"))).splitlines()
-    return [shlex.split(line) for line in lines if line.startswith("celery ")]
-
-
-SHOWN = sorted({tuple(command[3:]) for page in PAGES for command in _commands(page)})
+SHOWN = sorted({tuple(command[2:]) for page in PAGES for command in commands(page, "celery")})
 
 
 def test_commands_are_shown() -> None:
@@ -106,7 +77,7 @@ except IdempotencyConflict as error:
 
 def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     """All but the kill, which `tests/integration/faults` does in every way there is."""
-    _write(DOCS / "tutorial.md", tmp_path)
+    write(DOCS / "tutorial.md", tmp_path)
 
     def run(*arguments: str) -> str:
         command = [sys.executable, *arguments]
@@ -123,7 +94,7 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
 
 
 def test_the_tests_of_the_testing_page_pass(tmp_path: Path) -> None:
-    _write(DOCS / "how-to" / "testing.md", tmp_path)
+    write(DOCS / "how-to" / "testing.md", tmp_path)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=tmp_path,

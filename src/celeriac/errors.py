@@ -215,6 +215,21 @@ class RedriveSuperseded(DeadLetterError):
         )
 
 
+class TaskExited(CeleriacError):
+    """A task wanted to end its process, which is the worker's own in the threads, gevent and solo pools."""
+
+    def __init__(self, task: str, error: str) -> None:
+        super().__init__(task, error)
+        self.task = task
+        self.error = error
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.task} raised {self.error}, which would have ended the worker with all that runs in it; it counts "
+            "as a failure. Raise an error that says what went wrong, or return"
+        )
+
+
 class PoisonTask(CeleriacError):
     """A task that was buried because its worker process died under it again and again.
 
@@ -232,7 +247,7 @@ class PoisonTask(CeleriacError):
         times = "once" if len(self.crashed_at) == 1 else f"{len(self.crashed_at)} times"
         return (
             f"task {self.task} (id {self.task_id}) was buried: its worker process died under it {times} ({when}). "
-            "Look for memory exhaustion or a crash in native code, then redrive it"
+            "Look for memory exhaustion, a crash in native code or a call of sys.exit() or os._exit(), then redrive it"
         )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from celery import Task as CeleryTask
 from celery import chord, group, shared_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
@@ -354,6 +355,60 @@ async def soft_limited_later(journal: str) -> None:
 def hard_limited(journal: str) -> None:
     note(journal, "run")
     time.sleep(60)
+
+
+class Rude(CeleryTask):  # type: ignore[misc]  # Celery has no types
+    """Hooks that raise."""
+
+    abstract = True
+
+    def on_failure(self, *_: Any) -> None:
+        raise RuntimeError("on_failure raises")
+
+    def on_retry(self, *_: Any) -> None:
+        raise RuntimeError("on_retry raises")
+
+    def on_success(self, *_: Any) -> None:
+        raise Reject("on_success rejects")
+
+
+@task(base=Rude)
+def fail_rudely(journal: str) -> None:
+    note(journal, "run")
+    raise ValueError("the body's own")
+
+
+@task(base=Rude, ignore_result=True)
+def fail_rudely_unread(journal: str) -> None:
+    note(journal, "run")
+    raise ValueError("the body's own")
+
+
+@task(base=Rude, bind=True, max_retries=2, default_retry_delay=0)
+def retry_rudely(self: Any, journal: str) -> str:
+    note(journal, "run")
+    if self.request.retries < self.max_retries:
+        raise self.retry(exc=ValueError("the body's own"))
+    return "done"
+
+
+@task(base=Rude)
+def succeed_rudely(journal: str) -> str:
+    note(journal, "run")
+    return "done"
+
+
+@task(base=Rude, time_limit=1)
+def hard_limited_rudely(journal: str) -> None:
+    note(journal, "run")
+    time.sleep(60)
+
+
+@task()
+def leave(journal: str, how: str) -> None:
+    """Raise what is no ``Exception``, or what Celery's worker does not survive."""
+    note(journal, "run")
+    raise {"exit": SystemExit(2), "interrupt": KeyboardInterrupt(), "memory": MemoryError("a lot")}[how]
 
 
 @task()

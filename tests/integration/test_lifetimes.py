@@ -10,7 +10,7 @@ from celery import states
 from celery.exceptions import WorkerLostError
 
 from tests.integration.sites import Site, counts, lines, open_gate, wait_line
-from tests.support import Worker, wait_for
+from tests.support import Worker, patient, wait_for
 from tests.support.worker import Pool
 
 POOLS: list[Pool] = ["prefork", "threads", "solo", "gevent"]
@@ -167,3 +167,28 @@ def test_results_expire_and_what_runs_does_not(site: Site) -> None:
     open_gate(gate)
     assert held.get(timeout=30) == "a"
     short.close()
+
+
+def test_a_stop_that_reaches_every_process_is_no_crash(site: Site) -> None:
+    """As systemd's and a terminal's do; three crashes would bury what ran."""
+    journal, gate = site.file(), site.file("gate")
+    result = site.hold.delay(journal, gate, "a")
+    for attempt in range(4):
+        worker = site.worker("prefork", concurrency=1)
+        wait_for(lambda: len(lines(journal)) == attempt + 1, 30, worker.tail)  # noqa: B023
+        for pid in [worker.pid, *worker.children()]:
+            os.kill(pid, signal.SIGTERM)
+        worker.wait()
+        worker.close()
+    open_gate(gate)
+    site.worker("prefork", concurrency=1)
+    assert result.get(timeout=30) == "a"
+    assert "crashed" not in {attempt.outcome for attempt in site.attempts(result.id)}
+
+
+def test_a_lost_process_is_noticed_at_once(site: Site) -> None:
+    """Celery looks every five seconds."""
+    journal = site.file()
+    site.worker("prefork", concurrency=1)
+    assert site.die_at_first.delay(journal, 2).get(timeout=patient(8)) == "lives"
+    assert lines(journal) == ["die", "die", "live"]

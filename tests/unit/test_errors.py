@@ -20,6 +20,7 @@ EXAMPLES: list[tuple[errors.CeleriacError, list[str]]] = [
     (errors.OptionError("shop.charge", "retries", "-1 is no number"), ["shop.charge", "retries", "-1"]),
     (errors.ArgumentError("shop.charge", "order", "it is a lock"), ["shop.charge", "order", "it is a lock"]),
     (errors.IdempotencyConflict("shop.charge", "charge:7", "id-1"), ["shop.charge", "charge:7", "id-1", "Nothing was"]),
+    (errors.TaskExited("shop.add", "SystemExit(2)"), ["shop.add", "SystemExit(2)", "counts as a failure"]),
     (errors.Unroutable("shop.add", "foo", "bar"), ["shop.add", "foo", "bar", "Nothing was sent", "queue="]),
     (errors.StoreError("/data/shop.db", "it hums"), ["/data/shop.db", "it hums"]),
     (errors.StoreUnavailable("/data/shop.db", "database is locked"), ["/data/shop.db", "locked", "tried again"]),

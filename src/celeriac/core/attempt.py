@@ -138,6 +138,10 @@ class Attempt:
     #: The Celery task, for the wrapped ``run``; whether that has been entered.
     task: Any = None
     entered: bool = False
+    #: What the body raised.
+    raised: Exception | None = None
+    #: The backend knows how it ended; what Celery reports after that comes of a hook that raised.
+    told: bool = False
     #: ``Task.retry`` is publishing: the message replaces this one's row.
     retrying: bool = False
     replaced: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import logging
 
 from celery import states
 from celery.app.trace import TraceInfo
@@ -13,6 +13,8 @@ from celeriac.core.attempt import Attempt, Failure, Outcome
 from celeriac.core.text import writable
 from celeriac.errors import IdempotencyConflict, PoisonTask
 from celeriac.execution.room import Room
+
+logger = logging.getLogger(__name__)
 
 
 def admit(room: Room, attempt: Attempt) -> Outcome | None:
@@ -60,8 +62,12 @@ def fail(attempt: Attempt, error: Exception, reason: str) -> Outcome:
     cls = type(error)
     attempt.failure = Failure(reason, f"{cls.__module__}.{cls.__qualname__}", writable(error))
     attempt.buffering = True
-    with current.attempting(attempt), suppress(type(error)):
-        _raise_through(error, attempt)
+    with current.attempting(attempt):
+        try:
+            _raise_through(error, attempt)
+        except Exception as raised:
+            if raised is not error:
+                logger.exception("telling of %s[%s], which failed, raised", attempt.name, attempt.task_id)
     return Outcome.DEAD_LETTERED
 
 

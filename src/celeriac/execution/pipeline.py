@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from billiard.einfo import ExceptionInfo
 from celery import states
 from celery.app.task import Context
-from celery.app.trace import trace_ok_t
+from celery.app.trace import TraceInfo, trace_ok_t
 
 from celeriac.core import current
 from celeriac.core.attempt import Attempt, Failure, Outcome, Record
@@ -87,6 +88,10 @@ def execute(task: Any, tracer: Trace, attempt: Attempt, args: Any, kwargs: Any, 
     try:
         returned = tracer(attempt.task_id, args, kwargs, request)
         decide(task, attempt, returned, request)
+    except Exception as error:
+        # Beside the body: a hook of the task's, a callback that cannot be sent.
+        logger.exception("%s[%s]: what Celery does when the body has ended raised", attempt.name, attempt.task_id)
+        returned = _ended_beside(task, attempt, error, request)
     finally:
         current.pop()
         room.settler.end(attempt)
@@ -111,13 +116,13 @@ def decide(task: Any, attempt: Attempt, returned: Any, request: dict[str, Any]) 
     if state == states.SUCCESS:
         _completed(attempt)
     elif state == states.RETRY:
-        _retried(attempt, error, returned.retval)
+        _retried(attempt, error, getattr(returned.retval, "traceback", None))
     elif state == states.IGNORED:
         attempt.outcome = Outcome.REPLACED if attempt.replaced else Outcome.IGNORED
     elif state == states.REJECTED:
         _rejected(task, attempt, error)
     else:
-        _failed(task, attempt, error, returned.retval, retried=bool(request.get("retries")))
+        _failed(task, attempt, error, getattr(returned.retval, "traceback", None), request)
 
 
 def _completed(attempt: Attempt) -> None:
@@ -127,10 +132,10 @@ def _completed(attempt: Attempt) -> None:
         attempt.retry = None
 
 
-def _retried(attempt: Attempt, error: Any, info: Any) -> None:
+def _retried(attempt: Attempt, error: Any, traceback: Any) -> None:
     attempt.outcome = Outcome.RETRY
     cause = getattr(error, "exc", None) or error
-    attempt.failure = _failure("retry", cause, getattr(info, "traceback", None))
+    attempt.failure = _failure("retry", cause, traceback)
     attempt.follow_ups.clear()
 
 
@@ -144,11 +149,29 @@ def _rejected(task: Any, attempt: Attempt, error: Any) -> None:
     task.backend.mark_as_failure(attempt.task_id, error, request=request, store_result=not request.ignore_result)
 
 
-def _failed(task: Any, attempt: Attempt, error: Any, info: Any, *, retried: bool) -> None:
+def _failed(task: Any, attempt: Attempt, error: Any, traceback: Any, request: dict[str, Any]) -> None:
     declared = bool(task.throws) and isinstance(error, tuple(task.throws))
     attempt.outcome = Outcome.FAILED if declared else Outcome.DEAD_LETTERED
-    reason = "declared" if declared else "exhausted" if retried else "permanent"
-    attempt.failure = _failure(reason, error, getattr(info, "traceback", None))
+    reason = "declared" if declared else "exhausted" if request.get("retries") else "permanent"
+    attempt.failure = _failure(reason, error, traceback)
+
+
+def _ended_beside(task: Any, attempt: Attempt, error: Exception, request: dict[str, Any]) -> Any:
+    """What left Celery's tracer undoes nothing: the body's end stands. Returns what the tracer would have."""
+    state = attempt.record.state if attempt.record is not None else None
+    traceback = attempt.record.traceback if attempt.record is not None else None
+    if state == states.SUCCESS:
+        _completed(attempt)
+    elif attempt.retry is not None:
+        _retried(attempt, attempt.raised or error, traceback)
+    elif attempt.raised is not None:
+        _failed(task, attempt, attempt.raised, traceback, request)
+    else:
+        attempt.follow_ups.clear()
+        attempt.outcome = fail(attempt, error, "permanent")
+    shown = task.backend.prepare_exception(attempt.raised or error, "pickle")
+    info = ExceptionInfo((type(shown), shown, error.__traceback__), internal=True)
+    return trace_ok_t(info, TraceInfo(states.FAILURE, shown), 0.0, None)
 
 
 def _failure(reason: str, error: Any, traceback: Any) -> Failure:

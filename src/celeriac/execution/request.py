@@ -10,6 +10,7 @@ from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
 from celery.exceptions import InvalidTaskError, Reject, Terminated, TimeLimitExceeded, WorkerLostError
+from celery.worker import state
 from celery.worker.request import Request as CeleryRequest
 from celery.worker.state import task_ready
 from kombu.utils.encoding import safe_repr
@@ -26,6 +27,12 @@ from celeriac.execution.unrunnable import well_formed
 from celeriac.transport.leases import Held, keeper_of
 
 logger = logging.getLogger(__name__)
+
+
+def _ended_from_outside(error: BaseException) -> bool:
+    """Whether whoever stops this worker sends SIGTERM to its whole process group, as systemd does by default."""
+    stopping = state.should_stop is not None or state.should_terminate is not None
+    return stopping and "(SIGTERM)" in str(error)
 
 
 class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
@@ -93,16 +100,29 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             error = error.exc
         if self._facts is None or self._already_cancelled or self._already_revoked:
             return super().on_failure(exc_info, send_failed_event, return_ok)
-        if isinstance(error, (WorkerLostError, SystemExit, KeyboardInterrupt)):
+        if self._is_crash(error, return_ok):
             return self._on_crash(error)
         if isinstance(error, Reject):
             task_ready(self)
             return self.reject(requeue=error.requeue)  # the pipeline has settled it
         if isinstance(error, TimeLimitExceeded):
             return self.acknowledge()  # on_timeout has settled it
-        if not return_ok and not isinstance(error, Terminated):
-            return self._on_crash(error)  # it did not come from the pipeline, which would have settled it
+        if isinstance(error, MemoryError):
+            return self._failed(exc_info)
         return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    @staticmethod
+    def _is_crash(error: BaseException, from_the_pipeline: bool) -> bool:
+        if isinstance(error, (WorkerLostError, SystemExit, KeyboardInterrupt)):
+            return True
+        # The pipeline would have settled it; these are settled, or dealt with, here.
+        return not from_the_pipeline and not isinstance(error, (Reject, TimeLimitExceeded, Terminated))
+
+    def _failed(self, exc_info: Any) -> None:
+        """Settled as any other failure; Celery would end the worker with all that runs in it."""
+        task_ready(self)
+        self.acknowledge()
+        self.send_event("task-failed", exception=safe_repr(exc_info.exception), traceback=exc_info.traceback)
 
     def _on_crash(self, error: BaseException) -> None:
         """Its process died under it: counted against this task alone, which runs again by itself."""
@@ -112,15 +132,10 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             self._end_lost(error)
             return
         room, lease = room_of(self.app), self._facts.lease
-        room.settler.insist(lambda: room.store.release([lease], crashed=True, error=writable(error)))
-        logger.error(
-            "the process running %s[%s] died (crash %d of %d): %s",
-            self.name,
-            self.id,
-            self._facts.crashes + 1,
-            room.own.max_crashes,
-            error,
-        )
+        ended = _ended_from_outside(error)
+        room.settler.insist(lambda: room.store.release([lease], crashed=not ended, error=writable(error)))
+        count = "no crash" if ended else f"crash {self._facts.crashes + 1} of {room.own.max_crashes}"
+        logger.error("the process running %s[%s] died (%s): %s", self.name, self.id, count, error)
         self.acknowledge()
         self.send_event("task-rejected", requeue=True)
 
@@ -152,7 +167,10 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         attempt = self._attempt()
         attempt.outcome, attempt.failure, attempt.buffering = outcome, failure, True
         with attempting(attempt):
-            yield
+            try:
+                yield
+            except Exception:  # a hook of the task's; it is settled all the same
+                logger.exception("telling of %s[%s], which was ended, raised", self.name, self.id)
         complete_record(room, attempt, self._request_dict)
         room.settler.settle(attempt, at_once=True)
 

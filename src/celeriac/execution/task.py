@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from billiard.process import current_process
 from celery import Task as CeleryTask
 from celery._state import get_current_task
 from celery.exceptions import Ignore, Reject, Retry
@@ -17,6 +18,7 @@ from celeriac.core.attempt import Attempt
 from celeriac.core.current import attempting, current
 from celeriac.core.idempotency import KeyTemplate, time_to_live
 from celeriac.core.retries import RetryAt, decide, policy_of
+from celeriac.errors import TaskExited
 from celeriac.execution import coroutines
 from celeriac.execution.pipeline import traced
 from celeriac.execution.room import room_of
@@ -109,6 +111,9 @@ class TaskMixin:
         try:
             with attempting(attempt):  # in a coroutine it is not yet
                 return super().retry(*args, **kwargs)  # type: ignore[misc]
+        except Retry:
+            attempt.told = True
+            raise
         finally:
             attempt.retrying = False
 
@@ -185,14 +190,30 @@ def _wrap(body: Callable[..., Any]) -> Callable[..., Any]:
         except (Ignore, Retry, Reject):
             raise
         except Exception as error:
+            attempt.raised = error
             retry_or_raise(attempt, error)
             raise
+        except (SystemExit, KeyboardInterrupt) as error:
+            if not _of_the_body(error):
+                raise
+            attempt.raised = TaskExited(attempt.name, repr(error))
+            raise attempt.raised from error
         finally:
             # What Celery publishes from now on belongs to the settlement.
             attempt.buffering = True
 
     run.__celeriac_body__ = True  # type: ignore[attr-defined]
     return run
+
+
+def _of_the_body(error: BaseException) -> bool:
+    """Whether the task itself wanted to leave, in a process that is not its own.
+
+    A pool's process may leave, and its parent sees to the task. Elsewhere the
+    worker would end, or a thread's slot be lost for good. What Celery's signal
+    handlers raise in the solo pool are classes of their own.
+    """
+    return type(error) in (SystemExit, KeyboardInterrupt) and current_process().name == "MainProcess"
 
 
 def _call_async(body: Callable[..., Any]) -> Callable[..., Any]:

@@ -80,6 +80,15 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         else:
             attempt.others.append(self._record(task_id, result, state, traceback, request, generation=0))
 
+    def mark_as_failure(self, task_id: str, *args: Any, **kwargs: Any) -> None:
+        """As Celery's, once: a hook that raises makes its tracer report a second end."""
+        attempt = current()
+        if attempt is not None and attempt.task_id == task_id:
+            if attempt.told:
+                return
+            attempt.told = True
+        super().mark_as_failure(task_id, *args, **kwargs)
+
     def _report_own(self, attempt: Attempt, result: Any, state: str, traceback: str | None, request: Any) -> None:
         record = self._record(attempt.task_id, result, state, traceback, request, attempt.delivery.generation)
         if state in self.READY_STATES or state == states.RETRY:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+from collections.abc import Callable
 from typing import Any
 
 from celery.concurrency.asynpool import AsynPool
@@ -39,9 +40,12 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
     than the task.
     """
 
+    _quick_put: Callable[[Any], None]
+
     def _create_write_handlers(self, hub: Any, **kwargs: Any) -> None:
         super()._create_write_handlers(_Hub(hub), **kwargs)
-        put, outbound, write = self._quick_put, self.outbound_buffer, hub.consolidate_callback
+        put: Callable[[Any], None] = self._quick_put
+        outbound, write = self.outbound_buffer, hub.consolidate_callback
 
         def put_and_write(message: Any) -> None:
             put(message)
@@ -51,6 +55,20 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
                 write([free.pop()])
 
         self._quick_put = put_and_write
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        super().register_with_event_loop(hub)
+        self._call_later = hub.call_later
+
+    def on_job_process_lost(self, job: Any, pid: int, exitcode: int) -> None:
+        """Say so at once. Celery waits ten seconds for a result that was under way, but by now the pipe is read out."""
+        super().on_job_process_lost(job, pid, exitcode)
+        # Not in here: the pool is in the middle of replacing the process.
+        self._call_later(0, self._lose, job, exitcode)
+
+    def _lose(self, job: Any, exitcode: int) -> None:
+        if not job.ready():
+            self.mark_as_worker_lost(job, exitcode)
 
 
 def _join_parts(job: Any) -> None:

@@ -24,6 +24,8 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
     the plain loop costs a task about an eighth less.
     """
 
+    pool_cls: Any
+
     def on_before_init(self, **kwargs: Any) -> None:
         self.app.check_settings()  # also what was assigned since they were read
         super().on_before_init(**kwargs)

@@ -63,11 +63,9 @@ def test_another_broker_is_followed_everywhere(
 
 def test_a_broker_that_comes_late_brings_its_defaults(tmp_path: Path) -> None:
     app = Celery("shop", set_as_current=False)
-    assert not app.conf.task_acks_late
-    assert not app.has_store
+    assert (app.conf.task_acks_late, app.has_store) == (False, False)
     app.conf.broker_url = f"sqlite:///{tmp_path}/late.db"
-    assert app.has_store
-    assert app.conf.task_acks_late
+    assert (app.conf.task_acks_late, app.has_store) == (True, True)
     assert app.conf.task_reject_on_worker_lost
     assert app.conf.result_backend == f"sqlite:///{tmp_path}/late.db"
     app.close()

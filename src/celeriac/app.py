@@ -14,12 +14,13 @@ from celery.app import backends
 from celery.utils.time import make_aware, maybe_iso8601
 from kombu.utils.imports import symbol_by_name
 
+from celeriac.errors import SettingsError
 from celeriac.execution.pipeline import unrecordable
 from celeriac.execution.room import Room
 from celeriac.execution.settler import Settler
 from celeriac.execution.task import mixed
 from celeriac.publish import outgoing
-from celeriac.publish.amqp import Outgoing
+from celeriac.publish.amqp import Outgoing, publishing
 from celeriac.publish.arguments import check_arguments
 from celeriac.publish.keys import with_key
 from celeriac.results import chords
@@ -29,12 +30,13 @@ from celeriac.settings import (
     PolicyDefaults,
     capabilities_of,
     check_option_names,
+    check_result_backend,
     defaults_for,
     read_own,
     sqlite_url,
 )
 from celeriac.settings.names import check_environment, check_names, known_options
-from celeriac.settings.watched import WatchedSettings
+from celeriac.settings.watched import RefusedSettings, WatchedSettings
 from celeriac.store.protocols import Store
 from celeriac.store.registry import open_sqlite
 from celeriac.store.whereabouts import elsewhere
@@ -52,6 +54,8 @@ StoreTransport.send = staticmethod(outgoing.send)  # type: ignore[method-assign]
 
 #: Rooms that Celery takes by name, on a broker of ours.
 _ROOMS = {"worker_consumer": "celeriac.worker.consumer:Consumer"}
+#: No broker was configured yet, not even none.
+_NEVER = object()
 #: What belongs to the broker that is configured.
 _BROKERS_ROOMS = ("has_store", "store", "keeper", "execution_room")
 
@@ -71,7 +75,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
 
     amqp_cls = "celeriac.publish.amqp:AMQP"
     control_cls = "celeriac.worker.control:Control"
-    _followed_broker: Any = None
+    _followed_broker: Any = _NEVER
 
     def __init__(self, main: str | None = None, *, defaults: Policy = "safe", **options: Any) -> None:
         self.defaults: Policy = defaults
@@ -85,21 +89,32 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
 
     def _load_config(self) -> Any:
         conf = super()._load_config()
-        self._check_names(conf)
         chosen = PolicyDefaults()
         # Just above Celery's own defaults: add_defaults() would outrank the user.
         conf.maps.insert(len(conf.maps) - 1, chosen)
         conf.defaults.insert(len(conf.defaults) - 1, chosen)
-        self._follow(conf, chosen)
-        WatchedSettings.watch(conf, lambda: self._follow(conf, chosen))
+        self._take_over(conf, chosen)
         return conf
+
+    def _take_over(self, conf: Any, chosen: PolicyDefaults) -> None:
+        refused = isinstance(conf, RefusedSettings)
+        first = not isinstance(conf, WatchedSettings)
+        WatchedSettings.watch(conf, lambda: self._take_over(conf, chosen))
+        try:
+            if first or refused:
+                self._check_names(conf)
+            self._follow(conf, chosen)
+        except SettingsError as error:
+            RefusedSettings.refuse(conf, error)
+            raise
 
     def _follow(self, conf: Any, chosen: PolicyDefaults) -> None:
         """What follows from settings follows from them as they are now, whenever they were set."""
         chosen.become(self._policy_defaults(conf))
+        check_result_backend(conf.broker_url, conf.result_backend)
         self.__dict__.pop("own_settings", None)
-        if conf.broker_url != self._followed_broker:
-            self._followed_broker = conf.broker_url
+        before, self._followed_broker = self._followed_broker, conf.broker_url
+        if before not in (_NEVER, conf.broker_url):
             self._forget_rooms()
 
     def _forget_rooms(self) -> None:
@@ -144,6 +159,12 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         return read_own(self.conf)
 
     # -- tasks
+
+    def finalize(self, auto: bool = False) -> None:
+        """As Celery's; settings that are refused leave the app as it was, with its tasks still to be bound."""
+        if not self.finalized:
+            _ = self.conf.broker_url
+        super().finalize(auto=auto)
 
     def create_task_cls(self) -> Any:
         # Whatever class it is: Django's fix-up puts its own here.
@@ -243,8 +264,12 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             BrokerUnavailable: the store cannot be written now; nothing was sent.
             StoreError: it cannot be written at all.
         """
-        if not self.has_store or options.get("connection") or self._leads_elsewhere(options.get("producer")):
-            return super().send_task(name, args, kwargs, **options)
+        with publishing():
+            if not self.has_store or options.get("connection") or self._leads_elsewhere(options.get("producer")):
+                return super().send_task(name, args, kwargs, **options)
+            return self._send(name, args, kwargs, options)
+
+    def _send(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         self._normalise(options)
         task = options.get("task_type") or self._tasks.get(name)
         self._check_arguments(name, task, args, kwargs, options)
@@ -255,6 +280,13 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         if published is not None and published.duplicate_of:
             return self.AsyncResult(published.duplicate_of)
         return result
+
+    def producer_or_acquire(self, producer: Any = None) -> Any:
+        """As Celery's, for groups and events."""
+        if producer is None and self.has_store:
+            with publishing():
+                _ = self.store  # opened here, where what it says can be told as a broker's error
+        return super().producer_or_acquire(producer)
 
     def _normalise(self, options: dict[str, Any]) -> None:
         """The store's columns know no local time, and ids that are text only."""

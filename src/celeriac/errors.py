@@ -121,11 +121,24 @@ class StoreError(CeleriacError):
 class StoreUnavailable(StoreError):
     """The store cannot answer now and may later: locked, disk full, connection lost. The only one worth a retry."""
 
-    remedy = "It is tried again; if this stays, look for a full disk or for another process holding the store"
+    remedy = "If this stays, look for a full disk, a missing folder, or another process holding the store"
 
     @property
     def problem(self) -> str:
         return "not available for now"
+
+
+class StoreReplaced(StoreError):
+    """The file was deleted, moved or replaced while this process had it open. Nothing more is written to it."""
+
+    remedy = (
+        "What this process would write now, nobody else would ever see. Put the file back, if that was not meant, and "
+        "restart every process that uses it"
+    )
+
+    @property
+    def problem(self) -> str:
+        return "no longer the file that was opened"
 
 
 class StoreReadOnly(StoreError):

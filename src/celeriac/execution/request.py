@@ -64,9 +64,13 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             return None
         return keeper_of(room_of(self.app).store).find(self._facts.lease)
 
-    def on_accepted(self, pid: int, time_accepted: float) -> None:
+    def on_handed_over(self) -> None:
+        """A process has it, and cannot be asked to give it back."""
         if self._held is not None:
             self._held.started = True
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        self.on_handed_over()
         super().on_accepted(pid, time_accepted)
 
     # -- revoked or expired before it ran, or terminated

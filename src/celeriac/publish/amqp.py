@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from celery import signals
@@ -23,6 +23,17 @@ class BrokerUnavailable(StoreUnavailable, OperationalError):  # type: ignore[mis
     """Nothing can be published now. Also the error that code for other brokers catches: kombu's `OperationalError`."""
 
 
+@contextmanager
+def publishing() -> Iterator[None]:
+    """Raise what a store that cannot be written, or opened, says as the error of a broker."""
+    try:
+        yield
+    except BrokerUnavailable:
+        raise
+    except StoreUnavailable as error:
+        raise BrokerUnavailable(error.location, error.detail) from error
+
+
 class Outgoing:
     """Stands where Celery hands a producer through, and brings back what became of the publish."""
 
@@ -36,12 +47,8 @@ class Outgoing:
         """Celery asks the producer's connection to translate errors."""
         return self
 
-    @contextmanager
-    def _reraise_as_library_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except StoreUnavailable as error:
-            raise BrokerUnavailable(error.location, error.detail) from error
+    def _reraise_as_library_errors(self) -> AbstractContextManager[None]:
+        return publishing()
 
 
 class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types

@@ -83,7 +83,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
     def mark_as_failure(self, task_id: str, *args: Any, **kwargs: Any) -> None:
         """As Celery's, once: a hook that raises makes its tracer report a second end."""
         attempt = current()
-        if attempt is not None and attempt.task_id == task_id:
+        if attempt is not None and attempt.task_id == task_id and attempt.request is not None:
             if attempt.told:
                 return
             attempt.told = True

@@ -2,7 +2,15 @@
 
 from celeriac.settings.names import check_environment, check_names, check_option_names
 from celeriac.settings.own import OwnSettings, read_own
-from celeriac.settings.policy import BrokerCapabilities, Default, Policy, PolicyDefaults, capabilities_of, defaults_for
+from celeriac.settings.policy import (
+    BrokerCapabilities,
+    Default,
+    Policy,
+    PolicyDefaults,
+    capabilities_of,
+    check_result_backend,
+    defaults_for,
+)
 from celeriac.settings.reference import defaults_reference
 from celeriac.settings.sources import PRECEDENCE, explain
 from celeriac.settings.urls import SQLiteURL, absolute_url, sqlite_url, sqlite_url_path
@@ -20,6 +28,7 @@ __all__ = [
     "check_environment",
     "check_names",
     "check_option_names",
+    "check_result_backend",
     "defaults_for",
     "defaults_reference",
     "explain",

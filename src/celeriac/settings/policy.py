@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from celeriac.errors import SettingsError
 from celeriac.settings.urls import absolute_url, is_sqlite
 
 Policy = Literal["safe", "celery"]
@@ -15,6 +16,8 @@ BOTH: frozenset[Policy] = frozenset({"safe", "celery"})
 
 _OURS = frozenset({"sqlite", "postgresql", "redis+streams"})
 _AMQP = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq"})
+#: Result backends that take a broker's queues for theirs.
+_IN_QUEUES = frozenset({"rpc", "amqp"})
 _REDIS = frozenset({"redis", "rediss", "sentinel"})
 _ALIASES = {"postgres": "postgresql", "rediss+streams": "redis+streams", "py-amqp": "pyamqp"}
 
@@ -60,6 +63,21 @@ def capabilities_of(url: object, *, quorum: bool = False) -> BrokerCapabilities:
         # A message stays with its connection; only quorum queues count how often it was delivered.
         return BrokerCapabilities(scheme, renews=True, counts_deliveries=quorum, quorum=quorum, url=text)
     return BrokerCapabilities(scheme, url=text)
+
+
+def check_result_backend(broker_url: object, backend: object) -> None:
+    """Refuse a backend that keeps results in queues, which a store of ours does not lend to others.
+
+    Raises:
+        SettingsError: with what to write instead.
+    """
+    scheme = str(backend or "").partition(":")[0]
+    if scheme in _IN_QUEUES and capabilities_of(broker_url).ours:
+        raise SettingsError(
+            "result_backend",
+            f"{scheme}:// keeps results in queues of an AMQP broker, and the broker is {_first_url(broker_url)}. Leave "
+            "it out: results are then kept beside the queue, in one transaction with it",
+        )
 
 
 def _first_url(url: object) -> str:

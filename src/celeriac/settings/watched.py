@@ -7,6 +7,8 @@ from typing import Any
 
 from celery.app.utils import Settings
 
+from celeriac.errors import SettingsError
+
 
 class WatchedSettings(Settings):  # type: ignore[misc]  # Celery has no types
     """What `app.conf` is. It can be changed at any time, also after it was read."""
@@ -42,3 +44,16 @@ class WatchedSettings(Settings):  # type: ignore[misc]  # Celery has no types
     def clear(self) -> None:
         super().clear()
         self._changed()
+
+
+class RefusedSettings(WatchedSettings):
+    """Settings that cannot be meant. Whoever reads one is told why, and not only the first who does."""
+
+    @classmethod
+    def refuse(cls, conf: Settings, error: SettingsError) -> None:
+        """Raise ``error`` at every look at these settings, until a change mends them."""
+        conf.__dict__["_refusal"] = error
+        object.__setattr__(conf, "__class__", cls)
+
+    def __getitem__(self, key: str) -> Any:
+        raise self.__dict__["_refusal"].with_traceback(None)

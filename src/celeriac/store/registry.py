@@ -25,7 +25,7 @@ def open_sqlite(url: str | SQLiteURL, *, busy_timeout: float = BUSY_TIMEOUT) -> 
     wanted = sqlite_url(url) if isinstance(url, str) else url
     with _LOCK:
         store = _OPEN.get(str(wanted))
-        if store is None:
+        if store is None or store.replaced:  # whoever still has the old one is told so by it
             store = SQLiteStore(wanted.path, synchronous=wanted.option("synchronous"), busy_timeout=busy_timeout)
             _OPEN[str(wanted)] = store
     return store

@@ -72,7 +72,7 @@ class QoS:
         else:
             self.keeper.drop(delivery.lease)
             self.channel.store.ack([delivery.lease])
-        self.channel.connection.freed()
+        self._freed()
 
     def reject(self, tag: Any, requeue: bool = False) -> None:
         delivery = self.forget(tag)
@@ -82,7 +82,12 @@ class QoS:
         held = self.keeper.drop(delivery.lease)
         if held is None or not held.managed:
             self._reject_unmanaged(delivery, requeue)
-        self.channel.connection.freed()
+        self._freed()
+
+    def _freed(self) -> None:
+        connection = self.channel.connection
+        if connection is not None:  # what outlasted its connection ends on the closed one
+            connection.freed()
 
     def _reject_unmanaged(self, delivery: Delivery, requeue: bool) -> None:
         if requeue:

@@ -12,6 +12,7 @@ from celery.platforms import EX_FAILURE
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from celeriac.execution.unrunnable import buried, well_formed
+from celeriac.worker.prefork import TaskPool
 
 #: What Celery's reading of a malformed message raises.
 _MALFORMED = (TypeError, ValueError, KeyError, AttributeError)
@@ -52,6 +53,11 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
             return
         self.abandoned = True
         raise WorkerTerminate(EX_FAILURE)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        if isinstance(self.pool, TaskPool):
+            self.pool.keep_what_began()  # before the connection hands back what has not
+        super().on_connection_error_after_connected(exc)
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
         unknown = NotRegistered(str((message.headers or {}).get("task")))

@@ -9,6 +9,8 @@ from typing import Any
 from celery.concurrency.asynpool import AsynPool
 from celery.concurrency.prefork import TaskPool as CeleryTaskPool
 
+from celeriac.execution.request import Request
+
 #: Bytes that a pipe takes whole or not at all (POSIX), the length before them included.
 _WHOLE = select.PIPE_BUF - 4
 _NOTHING = memoryview(b"")
@@ -56,6 +58,28 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
 
         self._quick_put = put_and_write
 
+    def keep_what_began(self) -> None:
+        """Count what was written to a process as begun, even if it has not said so yet.
+
+        The broker is gone: dropped, it would run beside its redelivery.
+        """
+        for job in self._cache.values():
+            if job._write_to is not None and not job._accepted:  # noqa: SLF001  # set by Celery's writer
+                _count_as_begun(job)
+
+    def flush(self) -> None:
+        """Called when the broker is gone, to drop what has not begun.
+
+        Celery forgets who is busy as well, and writes the next job behind a
+        running one.
+        """
+        working = {fd: self._fileno_to_inq.get(fd) for fd in self._busy_workers}
+        super().flush()
+        self._busy_workers.update(fd for fd, process in working.items() if self._is_still(fd, process))
+
+    def _is_still(self, fd: int, process: Any) -> bool:
+        return process is not None and self._fileno_to_inq.get(fd) is process and process.exitcode is None
+
     def register_with_event_loop(self, hub: Any) -> None:
         super().register_with_event_loop(hub)
         self._call_later = hub.call_later
@@ -71,6 +95,14 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
             self.mark_as_worker_lost(job, exitcode)
 
 
+def _count_as_begun(job: Any) -> None:
+    # Its limits are set when it says so itself.
+    job._accepted, job._worker_pid = True, job._write_to.pid  # noqa: SLF001  # as its own word would
+    request = getattr(job._accept_callback, "__self__", None)  # noqa: SLF001
+    if isinstance(request, Request):
+        request.on_handed_over()
+
+
 def _join_parts(job: Any) -> None:
     """Have a short job written as one part, which cannot be interrupted half way."""
     length, body, size = job._payload  # noqa: SLF001  # Celery's writer takes it from there
@@ -82,3 +114,6 @@ class TaskPool(CeleryTaskPool):  # type: ignore[misc]  # Celery has no types
     """Celery's prefork pool on ours."""
 
     Pool = Pool
+
+    def keep_what_began(self) -> None:
+        self._pool.keep_what_began()

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from celeriac import Celery
+from celeriac.errors import SettingsError
 
 
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[Celery]:
     app = Celery("shop", broker=f"sqlite:///{tmp_path}/first.db", set_as_current=False)
 
-    @app.task(name="add", shared=False)
+    @app.task(name="watched.add", shared=False)
     def add(x: int, y: int) -> int:
         return x + y
 
@@ -48,7 +49,7 @@ def test_another_broker_is_followed_everywhere(
     url = f"sqlite:///{tmp_path}/second.db"
     assert app.conf.result_backend.endswith("first.db")
     if used:
-        app.tasks["add"].delay(1, 2)
+        app.tasks["watched.add"].delay(1, 2)
         assert app.backend.store is app.store
     change(app, url)
     assert app.conf.result_backend == url
@@ -56,7 +57,7 @@ def test_another_broker_is_followed_everywhere(
     assert app.backend.store is app.store
     assert app.keeper.store is app.store
     assert app.execution_room.store is app.store
-    result = app.tasks["add"].delay(1, 2)
+    result = app.tasks["watched.add"].delay(1, 2)
     assert result.backend.store is app.store
     assert [size.ready for size in app.store.sizes()] == [1]
 
@@ -117,3 +118,74 @@ def test_an_app_travels_with_what_was_changed(app: Celery, tmp_path: Path) -> No
     again = pickle.loads(pickle.dumps(app))
     assert again.conf.result_backend.endswith("second.db")
     again.close()
+
+
+BAD = {"task_acks_lat": True}
+
+
+@pytest.fixture
+def refused() -> Celery:
+    app = Celery("shop", broker="sqlite:///shop.db", set_as_current=False)
+    app.conf.update(BAD)
+    return app
+
+
+READS: list[Callable[[Celery], object]] = [
+    lambda app: app.conf.task_acks_late,
+    lambda app: app.conf["task_acks_late"],
+    lambda app: app.conf.get("broker_url"),
+    lambda app: app.conf.broker_url,
+    lambda app: app.send_task("anything"),
+    lambda app: app.has_store,
+    lambda app: app.backend,
+]
+
+
+@pytest.mark.parametrize("read", READS)
+def test_what_cannot_be_meant_is_refused_every_time(refused: Celery, read: Callable[[Celery], object]) -> None:
+    for _ in range(3):
+        with pytest.raises(SettingsError, match="task_acks_late"):
+            read(refused)
+
+
+def test_a_task_says_so_every_time(refused: Celery) -> None:
+    @refused.task(name="only", shared=False)
+    def task() -> None: ...
+
+    for _ in range(3):
+        with pytest.raises(SettingsError, match="task_acks_late"):
+            task.delay()
+    assert not refused.finalized
+    refused.conf.pop("task_acks_lat")
+    refused.finalize()
+    assert "only" in refused.tasks
+
+
+def test_mended_settings_are_read_again(refused: Celery) -> None:
+    with pytest.raises(SettingsError):
+        read_url(refused)
+    refused.conf.pop("task_acks_lat")
+    assert read_url(refused) == "sqlite:///shop.db"
+    assert refused.conf.task_acks_late
+
+
+def read_url(app: Celery) -> object:
+    return app.conf.broker_url
+
+
+def test_a_url_that_cannot_be_meant_is_refused_where_it_is_given(app: Celery) -> None:
+    assert app.has_store
+    with pytest.raises(SettingsError, match="sqlite"):
+        app.conf.broker_url = "sqlite://shop.db"
+    with pytest.raises(SettingsError, match="sqlite"):
+        read_url(app)
+    app.conf.broker_url = "sqlite:///shop.db"
+    assert app.has_store
+
+
+@pytest.mark.parametrize("backend", ["rpc://", "rpc", "amqp://"])
+def test_results_in_queues_are_refused(backend: str) -> None:
+    app = Celery("shop", broker="sqlite:///shop.db", backend=backend, set_as_current=False)
+    with pytest.raises(SettingsError, match=r"result_backend.*Leave it out"):
+        read_url(app)
+    assert Celery("shop", broker="redis://localhost", backend=backend, set_as_current=False).conf.broker_url

@@ -49,6 +49,11 @@ class SQLiteStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadL
         return str(self.database.path)
 
     @property
+    def replaced(self) -> bool:
+        """Whether the path leads to another file by now, or to none."""
+        return self.database.replaced
+
+    @property
     def uuid(self) -> str:
         if self._uuid is None:
             with self.database.reader.reading() as raw:

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from celeriac.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreUnavailable
+from celeriac.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreReplaced, StoreUnavailable
 from celeriac.store.sqlite import log
+from celeriac.store.sqlite.log import FileId, file_id
 
 #: Seconds a statement waits for another process's transaction.
 BUSY_TIMEOUT = 10.0
@@ -43,6 +44,7 @@ class Connection:
         self._database = database
         self._patient = patient
         self._raw: sqlite3.Connection | None = None
+        self._log_file: FileId | None = None
         self._openings = 0
         self._commits = 0
         self.lock = threading.RLock()
@@ -50,9 +52,16 @@ class Connection:
             _ALL.add(self)
 
     def raw(self) -> sqlite3.Connection:
-        """The open connection; the caller holds ``lock``."""
-        if self._raw is None:
+        """The open connection; the caller holds ``lock``.
+
+        Raises:
+            StoreReplaced: the path leads to another file by now, or to none.
+        """
+        if self._raw is not None:
+            self._database.check_same(self._log_file)
+        else:
             self._raw = self._database.connect()
+            self._log_file = self._database.log.file()
             self._openings += 1
             if not self._patient:
                 # SQLite's own wait sleeps up to 100 ms at a time and so comes
@@ -128,6 +137,8 @@ class Database:
         self.synchronous = _SYNCHRONOUS[synchronous.lower()]
         self.busy_timeout = busy_timeout
         self.log = log.Log(path)
+        self._name = str(path)
+        self._file: FileId | None = None
         self.writer = Connection(self, patient=False)
         self.reader = Connection(self)
 
@@ -145,10 +156,34 @@ class Database:
             try:
                 self._check_owner(raw)
                 self._configure(raw)
+                self._check_file()
             except BaseException:
                 raw.close()
                 raise
             return raw
+
+    def _check_file(self) -> None:
+        """A connection that is opened again, as after a fork, must lead to the same file."""
+        if self._file is None:
+            self._file = file_id(self._name)
+        else:
+            self.check_same(None)
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the path leads to another file by now, or to none."""
+        return self._file is not None and file_id(self._name) != self._file
+
+    def check_same(self, log_file: FileId | None) -> None:
+        """SQLite goes on with a file that has no name any more; whoever opens the path gets another.
+
+        Raises:
+            StoreReplaced: the path does not lead to the file that was opened, or its log is gone.
+        """
+        if self.replaced:
+            raise StoreReplaced(str(self.path), "it was deleted, moved or replaced")
+        if log_file is not None and self.log.file() != log_file:
+            raise StoreReplaced(str(self.path), f"its log {self.log.path.name} was deleted, moved or replaced")
 
     def _configure(self, raw: sqlite3.Connection) -> None:
         # SQLite does not wait here when two processes are the first at once.

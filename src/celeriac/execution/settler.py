@@ -124,6 +124,14 @@ class Settler:
                 attempt.task_id,
             )
             return
+        if attempt.outcome is Outcome.DEAD_LETTERED and attempt.failure is not None:
+            logger.warning(
+                "task %s[%s] is kept as a dead letter (%s): celery -A <app> dead show %s",
+                attempt.name,
+                attempt.task_id,
+                attempt.failure.reason,
+                attempt.task_id,
+            )
         for group_id in answer.complete_chords:
             _run_quietly(partial(self.insist, partial(self._on_chord_complete, group_id)), attempt)
         for callback in attempt.after_settle:

@@ -83,9 +83,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
     # -- declarations
 
     def queue_declare(self, queue: str | None = None, passive: bool = False, **kwargs: Any) -> Any:
-        # Counting is left to those who ask for it: every publisher declares.
         name = queue or f"amq.gen-{uuid()}"
-        return queue_declare_ok_t(name, self._size(name) if passive else 0, 0)
+        return queue_declare_ok_t(name, self._size(name), 0)
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
         if self.typeof(exchange).type == "fanout":

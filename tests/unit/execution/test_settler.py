@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from celeriac.core.attempt import Attempt, Outcome, Settled
+from celeriac.core.attempt import Attempt, Failure, Outcome, Settled
 from celeriac.core.message import DeliveryFacts, Lease
 from celeriac.errors import StoreError, StoreUnavailable
 from celeriac.execution import settler as module
@@ -137,3 +137,11 @@ def test_a_long_task_is_marked_as_started_once(monkeypatch: pytest.MonkeyPatch) 
         time.sleep(0.005)
     group.end(long)
     assert ledger.started == [Lease(1, 1)]
+
+
+@pytest.mark.parametrize(("outcome", "told"), [(Outcome.DEAD_LETTERED, True), (Outcome.FAILED, False)])
+def test_a_dead_letter_is_named_in_the_log(caplog: pytest.LogCaptureFixture, outcome: Outcome, told: bool) -> None:
+    mine = attempt()
+    mine.outcome, mine.failure = outcome, Failure("permanent", "ValueError", "no")
+    settler(Ledger()).settle(mine, at_once=True)
+    assert ("kept as a dead letter (permanent): celery -A <app> dead show t1" in caplog.text) == told

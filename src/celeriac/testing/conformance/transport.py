@@ -226,5 +226,9 @@ def _payloads(messages: list[Any]) -> list[object]:
 
 
 def _size(connection: Any, name: str = "celery") -> int:
-    count: int = Queue(name)(connection.default_channel).queue_declare(passive=True).message_count
-    return count
+    counts = {
+        Queue(name)(connection.default_channel).queue_declare(passive=passive).message_count
+        for passive in (True, False)
+    }
+    assert len(counts) == 1
+    return int(counts.pop())

@@ -11,11 +11,30 @@ import click
 
 from celeriac import errors
 from celeriac.cli.dead import dead
+from celeriac.publish.amqp import BrokerUnavailable
+from celeriac.publish.arguments import UnsendableArgument
 from celeriac.settings import PRECEDENCE, defaults_reference
+from celeriac.settings.names import MisspeltNameWarning
 from celeriac.settings.reference import Row
+from celeriac.settings.sources import Source
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 MADE = "<!-- Made by `python -m tools.reference`; change the code instead. -->"
+DAY = 86_400
+#: Columns of the commands' help; the site's pages show no more at once.
+WIDTH = 88
+#: Errors that cannot be defined in `celeriac.errors`, and where to import them from.
+ELSEWHERE: dict[type, str] = {
+    BrokerUnavailable: "celeriac",
+    UnsendableArgument: "celeriac.publish.arguments",
+    MisspeltNameWarning: "celeriac.settings.names",
+}
+NOTES: dict[type, str] = {
+    errors.OptionError: (
+        "Celery makes its tasks late: a worker as it starts, any other process when it first uses the task or the app's "
+        "list of tasks. That, and not `@app.task` itself, is where this is raised."
+    ),
+}
 HEADINGS = {
     "both policies": "Set under both policies",
     "safe": 'Set under `defaults="safe"`, the default',
@@ -32,9 +51,7 @@ def pages() -> dict[str, str]:
 def settings_page() -> str:
     """Every default with its reason, and who wins over whom."""
     lines = ["# Settings", "", MADE, "", "## Who wins", "", "The first that says something wins.", ""]
-    lines += [
-        f"{place}. **{source.name}** `{source.example}`: {source.remark}" for place, source in enumerate(PRECEDENCE, 1)
-    ]
+    lines += [f"{place}. {_source(source)}" for place, source in enumerate(PRECEDENCE, 1)]
     for group, rows in groupby(
         defaults_reference(), key=lambda row: row.group if row.group in HEADINGS else "sqlite URL"
     ):
@@ -42,37 +59,67 @@ def settings_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _source(source: Source) -> str:
+    example = f" `{source.example}`" if source.example else ""
+    return f"**{source.name}**{example}: {source.remark}"
+
+
 def _table(group: str, rows: list[Row]) -> Iterator[str]:
+    """Three columns: more do not fit beside names of this length."""
     if group in ("own", "sqlite URL"):
-        yield from ("| setting | default | unit or broker | why |", "|---|---|---|---|")
+        yield from ("| setting | default | why |", "|---|---|---|")
         for row in rows:
-            yield f"| `{row.setting}` | {row.value} | {row.when} | {row.reason} |"
-        return
-    yield from ("| setting | value | instead of Celery's | where | why |", "|---|---|---|---|---|")
-    for row in rows:
-        yield f"| `{row.setting}` | `{row.value}` | `{row.instead_of}` | {row.when} | {row.reason} |"
+            yield f"| `{row.setting}` | {_default(row)} | {row.reason} |"
+    else:
+        yield from ("| setting | value, instead of Celery's | why |", "|---|---|---|")
+        for row in rows:
+            only = "" if row.when == "always" else f" (Only: {row.when}.)"
+            yield f"| `{row.setting}` | `{row.value}`, not `{row.instead_of}` | {row.reason}{only} |"
+
+
+def _default(row: Row) -> str:
+    """The default with its unit."""
+    try:
+        number = float(row.value)
+    except ValueError:
+        return row.value
+    days = number / DAY
+    told = f" ({days:g} day{'' if days == 1 else 's'})" if row.when == "seconds" and days >= 1 else ""
+    return f"{number:.12g} {row.when}{told}"
 
 
 def cli_page() -> str:
     """What the commands say of themselves."""
     parts = ["# Commands", "", MADE, "", "Reached through Celery's own command: `celery -A shop dead …`.", ""]
-    context = click.Context(dead, info_name="celery -A shop dead", terminal_width=100, max_content_width=100)
+    context = click.Context(dead, info_name="celery -A shop dead", terminal_width=WIDTH, max_content_width=WIDTH)
     parts += ["## dead", "", "```text", dead.get_help(context), "```", ""]
     for name in dead.list_commands(context):
         command = dead.get_command(context, name)
         assert command is not None
-        inner = click.Context(command, info_name=name, parent=context, terminal_width=100, max_content_width=100)
+        inner = click.Context(command, info_name=name, parent=context, terminal_width=WIDTH, max_content_width=WIDTH)
         parts += [f"## dead {name}", "", "```text", command.get_help(inner), "```", ""]
     return "\n".join(parts)
 
 
 def errors_page() -> str:
     """Every exception, from its docstring."""
-    lines = ["# Errors", "", MADE, "", "All under `celeriac.errors`.", ""]
-    for name, cls in vars(errors).items():
-        if inspect.isclass(cls) and cls.__module__ == errors.__name__:
-            base = ", ".join(f"`{base.__name__}`" for base in cls.__bases__)
-            lines += [f"## {name}", "", f"Is a {base}.", "", inspect.getdoc(cls) or "", ""]
+    lines = [
+        "# Errors",
+        "",
+        MADE,
+        "",
+        "All under `celeriac.errors`, but for the last ones, which name their module.",
+        "",
+    ]
+    defined = [cls for cls in vars(errors).values() if inspect.isclass(cls) and cls.__module__ == errors.__name__]
+    for cls in (*defined, *ELSEWHERE):
+        lines += [f"## {cls.__name__}", ""]
+        if cls in ELSEWHERE:
+            lines += [f"`from {ELSEWHERE[cls]} import {cls.__name__}`", ""]
+        bases = " and ".join(f"`{base.__name__}`" for base in cls.__bases__)
+        lines += [f"Also caught as {bases}.", "", inspect.getdoc(cls) or "", ""]
+        if cls in NOTES:
+            lines += [NOTES[cls], ""]
     return "\n".join(lines)
 
 

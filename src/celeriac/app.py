@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from celery.app import backends
 from celery.utils.time import make_aware, maybe_iso8601
 from kombu.utils.imports import symbol_by_name
 
-from celeriac.errors import SettingsError
+from celeriac.errors import OptionError, SettingsError
 from celeriac.execution.pipeline import unrecordable
 from celeriac.execution.room import Room
 from celeriac.execution.settler import Settler
@@ -175,7 +175,14 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         chosen = mixed(base) if base else self.Task
         full_name = name or self.gen_task_name(fun.__name__, fun.__module__)
         check_option_names(full_name, options, known_options(chosen), self.defaults)
-        return super()._task_from_fun(fun, name=name, base=chosen, **options)
+        new = full_name not in self._tasks
+        try:
+            return super()._task_from_fun(fun, name=name, base=chosen, **options)
+        except OptionError:
+            # Celery has entered it before it binds it, and would take it for bound at the next call.
+            if new:
+                self._tasks.pop(full_name, None)
+            raise
 
     def register_task(self, task: Any, **options: Any) -> Any:
         instance = task() if isinstance(task, type) else task
@@ -242,7 +249,6 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         StoreTransport.on_idle.append(settler.flush)
         # A pool's process that is replaced leaves without the threads that would do it.
         signals.worker_process_shutdown.connect(lambda **_: settler.flush(), weak=False)
-        expires = self.backend.expires
         return Room(
             self.store,
             settler,
@@ -250,7 +256,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             lease=self.keeper.lease,
             given_up=self.keeper.given_up,
             retries_undeclared=self.defaults == "safe",
-            remembered=float(expires) if expires else None,
+            remembered=_seconds(self.backend.expires),
         )
 
     # -- publishing
@@ -316,3 +322,10 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             serializer=options.get("serializer") or getattr(task, "serializer", None) or self.conf.task_serializer,
             refuse=self.defaults == "safe" if switch is None else switch,
         )
+
+
+def _seconds(expires: Any) -> float | None:
+    """How long results are kept; some of Celery's backends say it as a timedelta."""
+    if isinstance(expires, timedelta):
+        expires = expires.total_seconds()
+    return float(expires) if expires else None

@@ -167,7 +167,7 @@ BUILDS = {
         sql("queue", "reclaim", "SET status = 4", "SET status = 0"),
         (
             ("test_suspects_come_one_by_one_and_before_others", {}),
-            ("test_a_busy_pool_that_cannot_isolate_leaves_suspects", {}),
+            ("test_the_last_chance_is_shared_with_nobody", {}),
         ),
     ),
     "follow-ups are not in the settlement": Build(

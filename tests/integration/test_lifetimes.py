@@ -192,3 +192,19 @@ def test_a_lost_process_is_noticed_at_once(site: Site) -> None:
     site.worker("prefork", concurrency=1)
     assert site.die_at_first.delay(journal, 2).get(timeout=patient(8)) == "lives"
     assert lines(journal) == ["die", "die", "live"]
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+def test_a_long_task_holds_up_neither_a_dead_workers_nor_new_ones(site: Site, pool: Pool) -> None:
+    journal, gate = site.file(), site.file("gate")
+    dying = site.worker("solo")
+    lost = site.hold.delay(journal, gate, "lost")
+    wait_line(journal, "begin lost")
+    site.worker(pool, concurrency=2)
+    long = site.hold.delay(journal, gate, "long")
+    wait_line(journal, "begin long")
+    dying.kill()
+    wait_for(lambda: counts(journal)["begin lost"] == 2, 30)
+    open_gate(gate)
+    assert (lost.get(timeout=30), long.get(timeout=30)) == ("lost", "long")
+    assert counts(journal)["begin long"] == 1

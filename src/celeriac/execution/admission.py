@@ -98,6 +98,8 @@ def _claim_key(room: Room, attempt: Attempt) -> Outcome | None:
 
 def _copy(attempt: Attempt, holder_id: str) -> None:
     """Settle with the holder's result: callbacks and chord go on, the body does not run."""
-    attempt.copied = attempt.task.backend.settled_result(holder_id)
+    backend = attempt.task.backend
+    # Celery's own backends know one result of an id, not one of each generation.
+    attempt.copied = getattr(backend, "settled_result", backend.get_result)(holder_id)
     attempt.copies = True
     attempt.key = None

@@ -66,16 +66,22 @@ def capabilities_of(url: object, *, quorum: bool = False) -> BrokerCapabilities:
 
 
 def check_result_backend(broker_url: object, backend: object) -> None:
-    """Refuse a backend that keeps results in queues, which a store of ours does not lend to others.
+    """Refuse a backend that no settlement could reach: another file, or queues of a broker of another kind.
 
     Raises:
         SettingsError: with what to write instead.
     """
     scheme = str(backend or "").partition(":")[0]
+    broker = _first_url(broker_url)
+    if scheme == "sqlite" and is_sqlite(broker) and absolute_url(str(backend)) != absolute_url(broker):
+        raise SettingsError(
+            "result_backend",
+            f"{backend} is another file than the broker's, {broker}, and what has run is recorded there. Leave it out",
+        )
     if scheme in _IN_QUEUES and capabilities_of(broker_url).ours:
         raise SettingsError(
             "result_backend",
-            f"{scheme}:// keeps results in queues of an AMQP broker, and the broker is {_first_url(broker_url)}. Leave "
+            f"{scheme}:// keeps results in queues of an AMQP broker, and the broker is {broker}. Leave "
             "it out: results are then kept beside the queue, in one transaction with it",
         )
 

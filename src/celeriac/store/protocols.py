@@ -45,13 +45,12 @@ class MessageQueue(Protocol):
         """
 
     def claim(
-        self, queues: Sequence[str], limit: int, *, owner: str, lease: float, alone: bool = True, idle: bool = True
+        self, queues: Sequence[str], limit: int, *, owner: str, lease: float, idle: bool = True
     ) -> list[Delivery]:
         """Take up to ``limit`` messages for ``lease`` seconds, highest priority first, queues in the order given.
 
-        A suspect comes back alone: no other message is claimed with it, and
-        with ``alone`` (the pool cannot isolate it) only while ``idle`` says
-        that the caller holds nothing else.
+        No other message is claimed with a suspect, and one on its last chance
+        before burial only while ``idle`` says that the caller holds nothing.
         """
 
     def extend(self, leases: Sequence[Lease], lease: float) -> list[Lease]:

@@ -38,8 +38,6 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
     implements = base.Transport.implements.extend(
         asynchronous=True, exchange_type=frozenset({"direct", "topic", "fanout"}), heartbeats=False
     )
-    #: Whether each task runs in a process of its own (prefork).
-    isolates = False
     #: Whether more is claimed than asked for while tasks are short.
     adaptive = True
     #: Called when there is nothing to deliver, before waiting.

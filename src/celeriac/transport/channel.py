@@ -143,7 +143,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
         self._sort_queues()
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> envelope.Message | None:
-        claimed = self.store.claim([queue], 1, owner=self.connection.owner, lease=self.keeper.lease, alone=False)
+        claimed = self.store.claim([queue], 1, owner=self.connection.owner, lease=self.keeper.lease)
         if not claimed:
             return None
         self._take(claimed[0], no_ack=no_ack)
@@ -187,7 +187,6 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
             room,
             owner=self.connection.owner,
             lease=self.keeper.lease,
-            alone=not self.connection.isolates,
             idle=not self.keeper.held,
         )
         for delivery in claimed:

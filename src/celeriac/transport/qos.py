@@ -21,7 +21,7 @@ class QoS:
         self.channel = channel
         self.keeper = channel.keeper
         self.outstanding: dict[Lease, Delivery] = {}
-        #: Suspects that run beside nothing else.
+        #: Suspects on their last chance, which run beside nothing else.
         self._alone: set[Lease] = set()
         self.prefetch = Prefetch(prefetch_count, adaptive=channel.connection.adaptive)
 
@@ -52,7 +52,7 @@ class QoS:
     def hold(self, delivery: Delivery) -> None:
         """Count a claimed message and keep its lease."""
         self.outstanding[delivery.lease] = delivery
-        if delivery.suspect and (delivery.crashes >= LAST_CHANCE or not self.channel.connection.isolates):
+        if delivery.suspect and delivery.crashes >= LAST_CHANCE:
             self._alone.add(delivery.lease)
         self.keeper.hold(delivery)
 

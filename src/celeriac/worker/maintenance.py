@@ -7,7 +7,6 @@ import threading
 from typing import Any
 
 from celery import bootsteps
-from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from celeriac.errors import StoreError
 from celeriac.execution.limits import take_over
@@ -31,7 +30,6 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
         return bool(worker.app.has_store)
 
     def start(self, worker: Any) -> None:
-        StoreTransport.isolates = issubclass(worker.pool_cls, PreforkPool)
         StoreTransport.adaptive = not worker.app.user_sets("worker_prefetch_multiplier")
         worker.app.keeper.watch()
         threading.Thread(target=self._run, args=(worker.app,), name="celeriac-maintenance", daemon=True).start()

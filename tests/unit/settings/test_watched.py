@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from celeriac import Celery
-from celeriac.errors import SettingsError
+from celeriac.errors import OptionError, SettingsError
 
 
 @pytest.fixture
@@ -189,3 +189,29 @@ def test_results_in_queues_are_refused(backend: str) -> None:
     with pytest.raises(SettingsError, match=r"result_backend.*Leave it out"):
         read_url(app)
     assert Celery("shop", broker="redis://localhost", backend=backend, set_as_current=False).conf.broker_url
+
+
+def test_results_in_another_file_are_refused(tmp_path: Path) -> None:
+    app = Celery(
+        "shop", broker=f"sqlite:///{tmp_path}/a.db", backend=f"sqlite:///{tmp_path}/b.db", set_as_current=False
+    )
+    with pytest.raises(SettingsError, match="another file than the broker's"):
+        read_url(app)
+
+
+def test_results_in_the_same_file_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = Celery("shop", broker="sqlite:///a.db", backend=f"sqlite:///{tmp_path}/a.db", set_as_current=False)
+    assert app.conf.task_acks_late
+
+
+def test_a_refused_option_is_refused_every_time(tmp_path: Path) -> None:
+    app = Celery("shop", broker=f"sqlite:///{tmp_path}/shop.db", set_as_current=False)
+
+    @app.task(name="watched.refused", shared=False, idempotency_key="x:{order.id}")
+    def refused(order: object) -> None: ...
+
+    for _ in range(3):
+        with pytest.raises(OptionError, match="order"):
+            refused.delay(1)
+    assert app.store.sizes() == []

@@ -22,11 +22,11 @@ class Store:
         self.acked += leases
 
 
-def channel(*, isolates: bool = False) -> Any:
+def channel() -> Any:
     store = Store()
     keeper = LeaseKeeper(store)  # type: ignore[arg-type]  # it is never asked for more
     keeper._begin = lambda: None  # type: ignore[method-assign]  # no thread
-    connection = SimpleNamespace(adaptive=False, isolates=isolates, freed=lambda: None)
+    connection = SimpleNamespace(adaptive=False, freed=lambda: None)
     return SimpleNamespace(store=store, keeper=keeper, connection=connection)
 
 
@@ -78,16 +78,16 @@ def test_a_managed_message_is_never_deleted_by_its_acknowledgement() -> None:
     assert own.store.acked == []
 
 
-def test_beside_a_suspect_nothing_is_claimed() -> None:
+def test_beside_a_last_chance_nothing_is_claimed() -> None:
     qos = QoS(channel(), 4)
-    qos.hold(delivery(1, suspect=True))
+    qos.hold(delivery(1, suspect=True, crashes=2))
     assert qos.room() == 0
     qos.ack(Lease(1, 1))
     assert qos.room() == 4
 
 
-def test_a_pool_of_processes_isolates_suspects_until_their_last_chance() -> None:
-    qos = QoS(channel(isolates=True), 4)
+def test_others_run_beside_a_suspect_until_its_last_chance() -> None:
+    qos = QoS(channel(), 4)
     qos.hold(delivery(1, suspect=True, crashes=1))
     assert qos.room() == 3
     qos.hold(delivery(2, suspect=True, crashes=2))

@@ -119,7 +119,7 @@ class QueuePart(Part):
             return [publish(raw, message, now) for message in messages]
 
     def claim(
-        self, queues: Sequence[str], limit: int, *, owner: str, lease: float, alone: bool = True, idle: bool = True
+        self, queues: Sequence[str], limit: int, *, owner: str, lease: float, idle: bool = True
     ) -> list[Delivery]:
         if not self._any_work(queues):
             return []
@@ -131,7 +131,7 @@ class QueuePart(Part):
                 message_id, crashes = suspect
                 # Its last chance before burial is a run nobody shares, so that
                 # no bystander is ever buried.
-                if idle or not (alone or crashes >= LAST_CHANCE):
+                if idle or crashes < LAST_CHANCE:
                     rows = raw.execute(SQL["claim_suspect"], (clock + lease, owner, message_id)).fetchall()
                     return [delivery(row, clock) for row in rows]
                 return []

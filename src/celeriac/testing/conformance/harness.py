@@ -99,11 +99,10 @@ def claim(
     limit: int = 64,
     owner: str = "worker",
     lease: float = LEASE,
-    alone: bool = True,
     idle: bool = True,
 ) -> list[Delivery]:
     """Claim from these queues, or from ``celery``."""
-    return store.claim(queues or (QUEUE,), limit, owner=owner, lease=lease, alone=alone, idle=idle)
+    return store.claim(queues or (QUEUE,), limit, owner=owner, lease=lease, idle=idle)
 
 
 def claim_one(store: Store, *queues: str, **options: Any) -> Delivery:

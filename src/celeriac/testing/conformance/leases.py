@@ -219,24 +219,17 @@ class LeaseConformance(Conformance):
         assert ids(claim(store)) == ["a", "b"]
         assert ids(claim(store, "celery", "other")) == ["suspect"]
 
-    def test_a_busy_pool_that_cannot_isolate_leaves_suspects(self, harness: StoreHarness, store: Store) -> None:
-        publish(store, "a")
-        claim_one(store)
-        take_over(harness)
-        assert claim(store, alone=True, idle=False) == []
-        assert ids(claim(store, alone=True, idle=True)) == ["a"]
-
-    def test_a_busy_pool_that_isolates_takes_them(self, harness: StoreHarness, store: Store) -> None:
+    def test_a_busy_pool_takes_them(self, harness: StoreHarness, store: Store) -> None:
         publish(store, "a")
         take_over(harness, started=[claim_one(store)])
-        assert ids(claim(store, alone=False, idle=False)) == ["a"]
+        assert ids(claim(store, idle=False)) == ["a"]
 
     def test_the_last_chance_is_shared_with_nobody(self, harness: StoreHarness, store: Store) -> None:
         publish(store, "a")
         _crash_twice(harness, store)
         publish(store, "bystander")
-        assert claim(store, alone=False, idle=False) == []
-        [last] = claim(store, alone=False, idle=True)
+        assert claim(store, idle=False) == []
+        [last] = claim(store, idle=True)
         assert (last.task_id, last.crashes) == ("a", 2)
 
     @pytest.mark.parametrize("way", ["released", "requeued", "snoozed"])

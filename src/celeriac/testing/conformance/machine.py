@@ -82,11 +82,11 @@ class QueueMachine(RuleBasedStateMachine):
 
     # -- workers
 
-    @rule(queues=queues, limit=st.sampled_from([1, 2, 5]), alone=st.booleans(), idle=st.booleans())
-    def claim(self, queues: list[str], limit: int, *, alone: bool, idle: bool) -> None:
-        expected = self.model.claim(queues, limit, alone=alone, idle=idle)
+    @rule(queues=queues, limit=st.sampled_from([1, 2, 5]), idle=st.booleans())
+    def claim(self, queues: list[str], limit: int, *, idle: bool) -> None:
+        expected = self.model.claim(queues, limit, idle=idle)
         suspects = [found.status == "suspect" for found in expected]
-        got = claim(self.store, *queues, limit=limit, lease=LEASE, alone=alone, idle=idle)
+        got = claim(self.store, *queues, limit=limit, lease=LEASE, idle=idle)
         assert [_claimed(delivery) for delivery in got] == [
             (found.task_id, found.generation, found.crashes, suspect, found.task_id in self.model.revoked, False)
             for found, suspect in zip(expected, suspects, strict=True)
@@ -99,7 +99,7 @@ class QueueMachine(RuleBasedStateMachine):
     def vanish(self, queues: list[str], crashed: int) -> None:
         """A worker dies with all it holds, some of which it had started."""
         before = len(self.deliveries)
-        self.claim(queues, 5, alone=False, idle=True)
+        self.claim(queues, 5, idle=True)
         for delivery in self.deliveries[before:][:crashed]:
             self._start(delivery)
         self.pass_time(3)
@@ -110,7 +110,7 @@ class QueueMachine(RuleBasedStateMachine):
         """A worker slept longer than its lease, and another has what it had."""
         before = len(self.deliveries)
         self.vanish(list(QUEUES), crashed=0)
-        self.claim(list(QUEUES), 5, alone=False, idle=True)
+        self.claim(list(QUEUES), 5, idle=True)
         for delivery in self.deliveries[before:][:1]:
             self._end(delivery, outcome, None)
 
@@ -118,7 +118,7 @@ class QueueMachine(RuleBasedStateMachine):
     def work(self, outcome: Outcome, next_one: str | None) -> None:
         """A worker that has time does one task."""
         before = len(self.deliveries)
-        self.claim(list(QUEUES), 1, alone=False, idle=True)
+        self.claim(list(QUEUES), 1, idle=True)
         for delivery in self.deliveries[before:]:
             self._end(delivery, outcome, next_one)
 
@@ -283,7 +283,7 @@ class QueueMachine(RuleBasedStateMachine):
                 break
             self.pass_time(4)
             self.reclaim()
-            self.claim(list(QUEUES), 5, alone=False, idle=True)
+            self.claim(list(QUEUES), 5, idle=True)
             for found in [found for found in self.model.live.values() if found.status == CLAIMED]:
                 assert found.held is not None
                 self._end(found.held, Outcome.COMPLETED, None)

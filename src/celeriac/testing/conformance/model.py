@@ -104,15 +104,14 @@ class QueueModel:
 
     # -- claim
 
-    def claim(self, queues: Sequence[str], limit: int, *, alone: bool, idle: bool) -> list[Live]:
+    def claim(self, queues: Sequence[str], limit: int, *, idle: bool) -> list[Live]:
         """What the next claim takes, in order."""
         for found in self.live.values():
             if found.status == DELAYED and self._due(found):
                 found.status = SUSPECT if found.crashes else READY
         suspect = self._first_suspect(queues)
         if suspect is not None:
-            shared = alone or suspect.crashes >= LAST_CHANCE
-            return [suspect] if idle or not shared else []
+            return [suspect] if idle or suspect.crashes < LAST_CHANCE else []
         ready = [found for queue in queues for found in self._ready(queue)]
         return ready[:limit]
 

@@ -41,5 +41,5 @@ def measure(runs: int, tasks: int, say: harness.Say) -> list[Figure]:
                 say(f"drain, {name}: run {turn + 1} of {runs}, {config}")
                 values[config].append(rate(config, pool, tasks))
         ratio = statistics.median(harness.ratios(values))
-        figures.append(Figure(f"drain, {name}", "tasks/s", values, f"{ratio:.1f} × stock; bar {bar} ×", ratio >= bar))
+        figures.append(Figure(f"drain, {name}", "tasks/s", values, f"{ratio:.2f} × stock; bar {bar} ×", ratio >= bar))
     return figures

@@ -26,4 +26,4 @@ def measure(runs: int, tasks: int, say: harness.Say) -> list[Figure]:
             with harness.broker(config) as at:
                 values[config].append(float(harness.client(at, CODE.format(count=max(1000, tasks // 4)))))
     ratio = statistics.median(harness.ratios(values))
-    return [Figure("publish with delay()", "messages/s", values, f"{ratio:.1f} × stock; bar {BAR} ×", ratio >= BAR)]
+    return [Figure("publish with delay()", "messages/s", values, f"{ratio:.2f} × stock; bar {BAR} ×", ratio >= BAR)]

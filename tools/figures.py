@@ -45,12 +45,15 @@ def bench() -> str:
     lines = ["| what | stock | celeriac | unit | bar |", "|---|---:|---:|---|---|"]
     lines += [_row(figure) for figure in found["figures"]]
     machine = ", ".join(f"{name} {value}" for name, value in found["machine"].items())
-    return "\n".join([*lines, "", f"Medians of `{found['command']}` on {machine}."])
+    ratios = "Medians; a ratio is the median of the rounds' ratios, ours over stock Celery's in the same round."
+    return "\n".join([*lines, "", f"{ratios} `{found['command']}` on {machine}."])
 
 
 def _row(figure: dict[str, Any]) -> str:
-    theirs, *_, ours = figure["values"].values()
+    (first, theirs), *_, (_, ours) = figure["values"].items()
     middle = [f"{statistics.median(values):,.1f}" for values in (theirs, ours)]
+    if first != "stock":  # both are ours
+        middle = [f"{value} ({name})" for value, name in zip(middle, figure["values"], strict=True)]
     verdict = "met" if figure["met"] else "**not met**"
     return f"| {figure['question']} | {middle[0]} | {middle[1]} | {figure['unit']} | {verdict}: {figure['bar']} |"
 

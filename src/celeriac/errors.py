@@ -31,7 +31,7 @@ class SettingsError(CeleriacError, ValueError):
 
 
 class OptionError(CeleriacError, TypeError):
-    """An option of a task that cannot work. Raised where the task is declared, not where it runs.
+    """An option of a task that cannot work. Raised when the app is first used: there its tasks are bound to it.
 
     A `TypeError`, since a wrong keyword of a decorator is one everywhere else in Python.
     """

@@ -49,3 +49,9 @@ def test_the_ten_lines_of_the_readme_run(tmp_path: Path) -> None:
 def test_figures_are_those_of_the_kept_results(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert text == figures.filled(text), "run `python -m tools.figures`"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "zensical.toml").read_text(encoding="utf-8")
+    named = set(re.findall(r'= "([^"]+\.md)"', navigation))
+    assert named == {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}

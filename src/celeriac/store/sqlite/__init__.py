@@ -16,7 +16,7 @@ from celeriac.store.sqlite.migrate import migrate
 from celeriac.store.sqlite.queue import QueuePart
 
 #: Seconds between looks at the file while waiting: at first, and when idle.
-QUICK_LOOK, IDLE_LOOK = 0.001, 0.006
+QUICK_LOOK, IDLE_LOOK = 0.001, 0.0065
 #: Seconds of quick looks before stepping back.
 QUICK_FOR = 0.1
 

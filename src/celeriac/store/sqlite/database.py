@@ -73,7 +73,8 @@ class Connection:
         """Changes with every commit of another connection; asked some hundred times a second, so without ado."""
         with self.lock:
             try:
-                version: int = self.raw().execute("PRAGMA data_version").fetchone()[0]
+                # Whether the file is still the same, whoever reads or writes it asks.
+                version: int = (self._raw or self.raw()).execute("PRAGMA data_version").fetchone()[0]
             except sqlite3.DatabaseError as error:
                 raise self._database.translate(error) from error
         # Each connection counts from anew: one opened again, as after a fork,

@@ -194,6 +194,8 @@ class Database:
         raw.execute("PRAGMA journal_size_limit = 67108864")
         raw.execute("PRAGMA cache_size = -2000")
         raw.execute("PRAGMA temp_store = MEMORY")
+        # Reading opens the log, and so makes it: whose log it is is known from here on.
+        identity(raw)
 
     def _check_path(self) -> None:
         folder = self.path.parent

@@ -52,12 +52,18 @@ class Broker:
     folder: Path
 
     def done(self) -> int:
-        """Results stored so far."""
+        """Results stored so far.
+
+        Asked in constant time: a look that walks all results takes from the broker, or from the second core, what is
+        being measured.
+        """
         if self.config.redis:
+            # Of all that stock Celery keeps in Redis, only results expire.
             with closing(redis.Redis.from_url(self.url)) as client:
-                return sum(1 for _ in client.scan_iter("celery-task-meta-*", count=10_000))
+                return int(client.info("keyspace").get(f"db{REDIS_DATABASE}", {}).get("expires", 0))
         with closing(sqlite3.connect(self.folder / "bench.db")) as raw:
-            return int(raw.execute("SELECT count(*) FROM task WHERE closed = 1").fetchone()[0])
+            # A no-op has no row before it has settled, and none is deleted.
+            return int(raw.execute("SELECT coalesce(max(rowid), 0) FROM task").fetchone()[0])
 
     @property
     def env(self) -> dict[str, str]:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from celeriac.store.sqlite import log
 from celeriac.store.sqlite.chords import ChordsPart
-from celeriac.store.sqlite.database import BUSY_TIMEOUT, Connection, Database
+from celeriac.store.sqlite.commits import Commits
+from celeriac.store.sqlite.database import BUSY_TIMEOUT, Database
 from celeriac.store.sqlite.deadletters import DeadLettersPart
 from celeriac.store.sqlite.fanout import FanoutPart
 from celeriac.store.sqlite.keys import KeysPart
 from celeriac.store.sqlite.ledger import LedgerPart
 from celeriac.store.sqlite.migrate import migrate
 from celeriac.store.sqlite.queue import QueuePart
-
-#: Seconds between looks at the file while waiting: at first, and when idle.
-QUICK_LOOK, IDLE_LOOK = 0.001, 0.0065
-#: Seconds of quick looks before stepping back.
-QUICK_FOR = 0.1
 
 
 class SQLiteStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart):
@@ -41,7 +36,7 @@ class SQLiteStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadL
         except BaseException:
             self.database.close()
             raise
-        self._watcher = Connection(self.database)
+        self._commits = Commits(self.database)
         self._uuid: str | None = None
 
     @property
@@ -61,19 +56,10 @@ class SQLiteStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadL
         return self._uuid
 
     def mark(self) -> int:
-        return self._watcher.data_version()
+        return self._commits.mark()
 
     def wait(self, timeout: float, seen: int) -> int:
-        start = time.monotonic()
-        step = QUICK_LOOK
-        while True:
-            # Sleeping comes first: a caller in a loop always lets others run.
-            time.sleep(step)
-            version = self.mark()
-            waited = time.monotonic() - start
-            if version != seen or waited >= timeout:
-                return version
-            step = min(QUICK_LOOK if waited < QUICK_FOR else IDLE_LOOK, timeout - waited)
+        return self._commits.wait(timeout, seen)
 
     def keeper(self) -> SQLiteStore:
         """A second store on the same file with connections of its own, for a thread that must never wait."""
@@ -91,5 +77,5 @@ class SQLiteStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadL
             return log.fold(raw, log.PRUNERS_TRY)
 
     def close(self) -> None:
-        self._watcher.close()
+        self._commits.close()
         self.database.close()

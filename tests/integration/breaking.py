@@ -6,11 +6,13 @@ import functools
 import importlib
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from celeriac.errors import StoreUnavailable
 from celeriac.store.sqlite import SQLiteStore
+from celeriac.worker.begun import _Outbox
 
 
 class Point(NamedTuple):
@@ -48,8 +50,16 @@ REFUSALS = ("claim", "take_key", "start", "settle", "chord_parts", "close_chord"
 REFUSED = 3
 
 
+#: A pool's process stands still between its word that a job has ended and its next look for one, each time.
+LINGERING = "lingering"
+LINGERS = 0.0005
+
+
 def install(point: str, broken: str) -> None:
     """Die at `point` once; the file `broken` says that it has happened."""
+    if point == LINGERING:
+        _linger()
+        return
     if point in REFUSALS:
         _refuse(point, broken)
         return
@@ -80,6 +90,16 @@ def _die(point: Point, broken: str) -> None:
     if point.alone:
         os.kill(os.getpid(), signal.SIGKILL)
     os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _linger() -> None:
+    put = _Outbox.put
+
+    def call(outbox: _Outbox, message: Any) -> None:
+        put(outbox, message)
+        time.sleep(LINGERS)
+
+    _Outbox.put = call  # type: ignore[method-assign]  # a breakage
 
 
 def _refuse(name: str, broken: str) -> None:

@@ -1,7 +1,9 @@
-"""What only a pool of processes can do: time limits, and memory that is shared."""
+"""What only a pool of processes does: time limits, memory that is shared, and a next job that lies ready."""
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,9 @@ import pytest
 from celery import chain, states
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
-from tests.integration.sites import Site, lines, wait_line
+from tests.integration.breaking import LINGERING
+from tests.integration.sites import Site, counts, lines, open_gate, wait_line
+from tests.support import wait_for
 from tests.support.plugin import PROGRAMS
 
 
@@ -90,3 +94,132 @@ def test_a_limit_of_the_app_or_the_command_line_is_enforced(tmp_path: Path, requ
 def test_what_is_loaded_before_the_fork_stays_shared(site: Site) -> None:
     """A collection in a child would write to, and so copy, every page with objects."""
     assert site.frozen.delay().get(timeout=30) > 10_000
+
+
+#: So many short tasks that each process has its next one ready before long.
+MANY = 200
+
+
+@pytest.fixture
+def own_site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+    site = Site(tmp_path)
+    request.node.stash[PROGRAMS] = site.workers
+    yield site
+    site.close()
+
+
+def _short_ones(site: Site, journal: str, name: str) -> list[str]:
+    return [site.effect.delay(journal, f"{name}-{number}").id for number in range(MANY)]
+
+
+def test_nothing_waits_behind_a_long_task_while_a_process_is_free(own_site: Site) -> None:
+    """What lay ready behind it goes to the process that has nothing to do."""
+    site = own_site
+    journal, gate = site.file(), site.file("gate")
+    short: list[str] = []
+    for round_ in range(3):
+        short += _short_ones(site, journal, f"before-{round_}")
+    held = site.hold.delay(journal, gate, "long")
+    short += _short_ones(site, journal, "after")
+    site.worker("prefork", concurrency=2)
+    wait_for(lambda: len(site.ended(short)) == len(short), 60, lambda: f"{len(site.ended(short))} have ended")
+    assert site.state(held.id) == states.STARTED
+    open_gate(gate)
+    site.wait_ended([held.id])
+    assert set(counts(journal).values()) == {1}
+
+
+def test_processes_that_linger_get_each_job_once(own_site: Site) -> None:
+    """What lies ready is still in the pipe when its parent has heard of the end of the job before it.
+
+    In bursts: at the end of each, who has nothing left takes what lies behind the others' jobs.
+    """
+    site = own_site
+    journal = site.file()
+    site.worker("prefork", concurrency=3, break_at=LINGERING)
+    for burst in range(30):
+        ids = [site.effect.delay(journal, f"{burst}-{number}").id for number in range(20 + burst % 7)]
+        site.wait_ended(ids, 30)
+    assert set(counts(journal).values()) == {1}
+    assert site.letters() == []
+
+
+def test_what_lies_behind_a_long_task_can_still_be_revoked(own_site: Site) -> None:
+    site = own_site
+    journal, gate = site.file(), site.file("gate")
+    _short_ones(site, journal, "short")
+    held = site.hold.delay(journal, gate, "long")
+    behind = [site.effect.delay(journal, f"behind-{number}") for number in range(3)]
+    worker = site.worker("prefork", concurrency=1)
+    wait_line(journal, "begin long")
+    for result in behind:
+        site.app.control.revoke(result.id)
+    wait_for(lambda: worker.log().count("flagged as revoked") == len(behind), 30, worker.tail)
+    open_gate(gate)
+    records = site.wait_ended([held.id, *(result.id for result in behind)])
+    assert [records[result.id].state for result in behind] == [states.REVOKED] * len(behind)
+    assert not [line for line in lines(journal) if line.startswith("behind")]
+
+
+def test_what_lies_behind_a_long_task_still_expires(own_site: Site) -> None:
+    site = own_site
+    journal, gate = site.file(), site.file("gate")
+    _short_ones(site, journal, "short")
+    site.hold.delay(journal, gate, "long")
+    behind = [site.effect.apply_async((journal, f"behind-{number}"), expires=3) for number in range(3)]
+    site.worker("prefork", concurrency=1)
+    wait_line(journal, "begin long")
+    gone = time.time() + 3.1
+    wait_for(lambda: time.time() > gone)
+    open_gate(gate)
+    records = site.wait_ended([result.id for result in behind])
+    assert {record.state for record in records.values()} == {states.REVOKED}
+    assert not [line for line in lines(journal) if line.startswith("behind")]
+
+
+def test_what_lies_behind_a_task_that_kills_its_process_is_not_to_blame(own_site: Site) -> None:
+    site = own_site
+    journal = site.file()
+    short = _short_ones(site, journal, "before")
+    killer = site.die_at_first.delay(site.file("deaths"), 1)
+    short += _short_ones(site, journal, "after")
+    site.worker("prefork", concurrency=1)
+    site.wait_ended([killer.id, *short])
+    assert [attempt.outcome for attempt in site.attempts(killer.id)] == ["crashed"]
+    assert [attempt for task_id in short for attempt in site.attempts(task_id)] == []
+    # What ended just before it may run again: its end was not written yet.
+    assert {line: number for line, number in counts(journal).items() if line.startswith("after") and number > 1} == {}
+
+
+@pytest.mark.parametrize("size", [10, 3_900, 4_050, 4_100, 70_000, 3_000_000])
+def test_arguments_of_any_size_arrive(site: Site, size: int) -> None:
+    """A pipe takes 4 KiB in one piece, and holds 64 KiB."""
+    texts = [f"{number}{'ä' * size}" for number in range(3)]
+    results = [site.collect.delay(text) for text in texts]
+    assert [result.get(timeout=60) for result in results] == texts
+
+
+def test_a_running_task_is_seen_and_its_start_is_told(own_site: Site) -> None:
+    """A process sends no word of what it begins."""
+    site = own_site
+    journal, gate = site.file(), site.file("gate")
+    worker = site.worker("prefork", concurrency=2, arguments=["-E"])
+    heard: list[str] = []
+    with site.app.connection() as connection:
+        receiver = site.app.events.Receiver(
+            connection, handlers={"task-started": lambda event: heard.append(event["uuid"])}
+        )
+        results = [site.hold.delay(journal, gate, f"{number}") for number in range(2)]
+        ids = {result.id for result in results}
+
+        def told() -> bool:
+            with contextlib.suppress(TimeoutError):
+                receiver.capture(limit=None, timeout=0.2, wakeup=False)
+            return set(heard) == ids
+
+        wait_for(told, 30, lambda: f"heard of {heard}")
+    active = site.app.control.inspect([worker.nodename], timeout=10).active()
+    assert {task["id"] for task in active[worker.nodename]} == ids
+    assert all(task["worker_pid"] in worker.children() for task in active[worker.nodename])
+    open_gate(gate)
+    site.wait_ended(list(ids))

@@ -131,8 +131,7 @@ class Delivery:
         ]
 
 
-@dataclass(slots=True, frozen=True)
-class DeliveryFacts:
+class DeliveryFacts(NamedTuple):
     """The delivery header, read back in the process that runs the task."""
 
     lease: Lease
@@ -148,17 +147,7 @@ class DeliveryFacts:
     @classmethod
     def from_header(cls, header: list[Any]) -> DeliveryFacts:
         row, token, generation, crashes, suspect, revoked, settled, at, queue, batch = header
-        return cls(
-            Lease(row, token),
-            generation,
-            crashes,
-            bool(suspect),
-            bool(revoked),
-            bool(settled),
-            at,
-            queue,
-            batch,
-        )
+        return cls(Lease(row, token), generation, crashes, suspect == 1, revoked == 1, settled == 1, at, queue, batch)
 
 
 @dataclass(slots=True)

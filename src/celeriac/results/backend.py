@@ -14,6 +14,8 @@ from celery import states
 from celery.backends.base import BaseBackend
 from celery.exceptions import TaskRevokedError, TimeoutError  # noqa: A004  # Celery's own, which get() promises
 from celery.result import AsyncResult, GroupResult, result_from_tuple
+from kombu.serialization import registry
+from kombu.utils.json import dumps as kombu_dumps
 
 from celeriac.core.attempt import Attempt, ChordPart, Record
 from celeriac.core.current import current
@@ -27,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds a waiter looks again even when nothing was committed.
 LOOK_AGAIN = 1.0
+_PLAIN = frozenset({type(None), bool, int, float, str})
+_dumps = json.JSONEncoder().encode
 
 
 class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
@@ -53,6 +57,12 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         return absolute_url(self.url)
 
     # -- writing
+
+    def encode(self, data: Any) -> Any:
+        """As Celery's; what most tasks return is the same in Python's JSON as in kombu's, at a tenth of the cost."""
+        if type(data) in _PLAIN and self.serializer == "json" and registry._encoders["json"].encoder is kombu_dumps:  # noqa: SLF001
+            return _dumps(data)
+        return super().encode(data)
 
     def store_result(
         self, task_id: str, result: Any, state: str, traceback: str | None = None, request: Any = None, **kwargs: Any

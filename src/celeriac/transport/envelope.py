@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
 from kombu.message import Message as KombuMessage
+from kombu.serialization import registry
+from kombu.utils.json import loads as kombu_loads
 
 from celeriac.core.message import (
     DELIVERY_HEADER,
@@ -23,6 +26,7 @@ from celeriac.core.text import writable
 
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str).encode
 _loads = json.JSONDecoder().decode
+_JSON = "application/json"
 
 
 def pack(headers: dict[str, Any], properties: dict[str, Any], content_type: str, encoding: str) -> str:
@@ -87,6 +91,15 @@ class Message(KombuMessage):  # type: ignore[misc]  # kombu's class is untyped a
     Its delivery tag is the lease, so that a second delivery of a row is told
     from the first.
     """
+
+    def _decode(self) -> Any:
+        """As kombu's; JSON in which nothing stands for a Python type takes no hook of kombu's at every object."""
+        body = self.body
+        plain = isinstance(body, str) and self.content_type == _JSON and "__type__" not in body
+        if plain and (self.accept is None or _JSON in self.accept) and registry._decoders.get(_JSON) is kombu_loads:  # noqa: SLF001
+            with suppress(ValueError):  # kombu's own says what is wrong
+                return _loads(body)
+        return super()._decode()
 
 
 def to_message(delivery: Delivery, channel: Any) -> Message:

@@ -48,6 +48,8 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         Raises:
             WorkerTerminate: the pool runs its tasks in this process.
         """
+        if isinstance(self.pool, TaskPool):
+            self.pool.tell_what_began()  # Celery ends what it was told of
         if not self.app.has_store or isinstance(self.pool, PreforkPool):
             super().cancel_active_requests()
             return

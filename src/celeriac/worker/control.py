@@ -1,15 +1,36 @@
-"""Remote control whose revokes are kept."""
+"""Remote control whose revokes are kept, and that knows what runs."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from celery.app.control import Control as CeleryControl
+from kombu.pidbox import Mailbox as KombuMailbox
+from kombu.pidbox import Node as KombuNode
 from kombu.utils.functional import maybe_list
+
+
+class Node(KombuNode):  # type: ignore[misc]  # kombu's class is untyped at runtime
+    """A worker that is asked, or told, something about its tasks."""
+
+    def handle(self, method: str, arguments: dict[str, Any] | None = None) -> Any:
+        pool = getattr(getattr(self.state, "consumer", None), "pool", None)
+        tell = getattr(pool, "tell_what_began", None)  # ours; its module is no client's to load
+        if tell is not None:
+            tell()
+        return super().handle(method, arguments)
+
+
+class Mailbox(KombuMailbox):  # type: ignore[misc]  # kombu's class is untyped at runtime
+    """kombu's mailbox with nodes of ours."""
+
+    node_cls = Node
 
 
 class Control(CeleryControl):  # type: ignore[misc]  # Celery has no types
     """Celery's control; a revoke holds also when no worker hears it."""
+
+    Mailbox = Mailbox
 
     def broadcast(self, command: str, arguments: dict[str, Any] | None = None, **options: Any) -> Any:
         if self.app.has_store and command in ("revoke", "terminate") and arguments:

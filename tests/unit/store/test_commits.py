@@ -176,11 +176,11 @@ def test_a_fork_while_somebody_waits_leaves_it_waiting(store: SQLiteStore, other
 
 
 def test_what_is_closed_leaves_nothing_open(path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for number in range(5):
         store = SQLiteStore(path)
         mark = store.mark()
         publish(store, f"{number}")
         assert store.wait(1.0, mark) != mark
         store.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

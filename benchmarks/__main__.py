@@ -71,13 +71,21 @@ def table(figures: list[Figure]) -> str:
     return "\n".join(head + [row for figure in figures for row in shown(figure)])
 
 
-def record(figures: list[Figure], given: argparse.Namespace) -> dict[str, Any]:
-    """All that was measured."""
-    return {
-        "machine": machine(),
-        "command": f"python -m benchmarks --runs {given.runs} --tasks {given.tasks}",
-        "figures": [vars(figure) for figure in figures],
+def command(given: argparse.Namespace) -> str:
+    """What a figure is taken with, whichever questions are asked beside its own."""
+    return f"python -m benchmarks --runs {given.runs} --tasks {given.tasks}"
+
+
+def kept_with(kept: Path, asked: dict[str, list[Figure]], how: str) -> dict[str, Any]:
+    """All that was measured: of the questions asked now, and what stands there of others, each with its run."""
+    now = machine()
+    found = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {"answers": {}}
+    new = {
+        name: {"command": how, "date": now["date"], "figures": [vars(figure) for figure in figures]}
+        for name, figures in asked.items()
     }
+    answers = {**found["answers"], **new}
+    return {"machine": now, "answers": {name: answers[name] for name in QUESTIONS if name in answers}}
 
 
 def main() -> None:
@@ -90,13 +98,12 @@ def main() -> None:
     given = parser.parse_args()
     if given.quick:
         given.runs, given.tasks = 1, 2000
-    figures: list[Figure] = []
-    for name in given.questions or QUESTIONS:
-        figures += QUESTIONS[name].measure(given.runs, given.tasks, say)
-    print("\n" + table(figures))
+    asked = {name: QUESTIONS[name].measure(given.runs, given.tasks, say) for name in given.questions or QUESTIONS}
+    print("\n" + table([figure for figures in asked.values() for figure in figures]))
     RESULTS.mkdir(exist_ok=True)
-    kept = RESULTS / ("quick.json" if given.quick or given.questions else "latest.json")
-    kept.write_text(json.dumps(record(figures, given), indent=2) + "\n", encoding="utf-8")
+    kept = RESULTS / ("quick.json" if given.quick else "latest.json")
+    text = json.dumps(kept_with(kept, asked, command(given)), indent=2)
+    kept.write_text(text + "\n", encoding="utf-8")
     print(f"\nkept in {kept}")
 
 

@@ -38,15 +38,17 @@ def demo() -> str:
 
 
 def bench() -> str:
-    """The table of the newest full run."""
+    """The table of the newest run of each question."""
     if not BENCH.exists():
         return ""
     found = json.loads(BENCH.read_text(encoding="utf-8"))
+    answers = found["answers"].values()
     lines = ["| what | stock | celeriac | unit | bar |", "|---|---:|---:|---|---|"]
-    lines += [_row(figure) for figure in found["figures"]]
+    lines += [_row(figure) for answer in answers for figure in answer["figures"]]
+    commands = ", ".join(dict.fromkeys(f"`{answer['command']}`" for answer in answers))
     machine = ", ".join(f"{name} {value}" for name, value in found["machine"].items())
     ratios = "Medians; a ratio is the median of the rounds' ratios, ours over stock Celery's in the same round."
-    return "\n".join([*lines, "", f"{ratios} `{found['command']}` on {machine}."])
+    return "\n".join([*lines, "", f"{ratios} {commands} on {machine}."])
 
 
 def _row(figure: dict[str, Any]) -> str:

@@ -95,11 +95,12 @@ def _die(point: Point, broken: str) -> None:
 def _linger() -> None:
     put = _Outbox.put
 
+    @functools.wraps(put)
     def call(outbox: _Outbox, message: Any) -> None:
         put(outbox, message)
         time.sleep(LINGERS)
 
-    _Outbox.put = call  # type: ignore[method-assign]  # a breakage
+    setattr(_Outbox, "put", call)  # noqa: B010  # a breakage
 
 
 def _refuse(name: str, broken: str) -> None:

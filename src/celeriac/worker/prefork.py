@@ -266,6 +266,10 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
             self._tell_begun(item, process)
         return True
 
+    def _worker_active(self, worker: Any) -> bool:
+        """Whether a process has something to do, and is not the one to end when the pool shrinks."""
+        return worker.inqW_fd in self._busy_workers or bool(super()._worker_active(worker))
+
     # -- when a process, or the broker, is gone
 
     def process_flush_queues(self, process: Any) -> None:

@@ -63,7 +63,12 @@ def test_an_event_wakes_without_any_look(
 def test_looks_are_few_while_events_come(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[float] = []
     mark = store._commits.mark
-    monkeypatch.setattr(store._commits, "mark", lambda: looks.append(0) or mark())
+
+    def looked() -> int:
+        looks.append(time.monotonic())
+        return mark()
+
+    monkeypatch.setattr(store._commits, "mark", looked)
     store.wait(1.0, mark())
     assert len(looks) <= 1.0 / commits.BACKSTOP + 3
 
@@ -98,7 +103,7 @@ class _Deaf(FileEvents):
 def test_where_no_events_come_it_looks(
     path: Path, other: SQLiteStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(commits.FileEvents, "of", lambda _: _Deaf(-1))
+    monkeypatch.setattr(FileEvents, "of", lambda _: _Deaf(-1))
     store = SQLiteStore(path)
     with caplog.at_level("INFO"):
         for number in range(commits.UNTOLD):

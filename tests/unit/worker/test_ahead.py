@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from billiard.pool import READY
 from billiard.queues import _SimpleQueue
 
 from celeriac.worker import begun
@@ -174,7 +175,7 @@ def test_what_plain_pickle_cannot_do_is_left_to_billiards(queue: Any) -> None:
 
     outbox = begun._Outbox(queue, begun.Begun())
     os.set_blocking(queue._writer.fileno(), True)
-    outbox.put((begun.READY, (1, None, (True, "fine"), 3)))
-    assert queue.get() == (begun.READY, (1, None, (True, "fine"), 3))
+    outbox.put((READY, (1, None, (True, "fine"), 3)))
+    assert queue.get() == (READY, (1, None, (True, "fine"), 3))
     with pytest.raises((AttributeError, pickle.PicklingError)):
-        outbox.put((begun.READY, (1, None, (True, Nowhere()), 3)))
+        outbox.put((READY, (1, None, (True, Nowhere()), 3)))

@@ -109,6 +109,15 @@ def hold(journal: str, gate: str, line: str) -> str:
     return line
 
 
+@task()
+def take(journal: str, line: str, seconds: float) -> str:
+    """Take some time."""
+    note(journal, f"begin {line}")
+    time.sleep(seconds)
+    note(journal, f"end {line}")
+    return line
+
+
 @task(acks_late=False)
 def hold_acked_early(journal: str, gate: str, line: str) -> str:
     held: str = hold(journal, gate, line)

@@ -11,6 +11,7 @@ import pytest
 from celery import chain, states
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
+from celeriac.errors import PoisonTask
 from tests.integration.breaking import LINGERING
 from tests.integration.sites import Site, counts, lines, open_gate, wait_line
 from tests.support import wait_for
@@ -223,3 +224,79 @@ def test_a_running_task_is_seen_and_its_start_is_told(own_site: Site) -> None:
     assert all(task["worker_pid"] in worker.children() for task in active[worker.nodename])
     open_gate(gate)
     site.wait_ended(list(ids))
+
+
+def test_a_task_that_is_ended_takes_no_other_with_it(own_site: Site) -> None:
+    """The order to end one arrives when it has ended, and its process runs the one that lay ready."""
+    site = own_site
+    journal = site.file()
+    results = [site.take.delay(journal, f"{number}", 0.003) for number in range(800)]
+    site.worker("prefork", concurrency=2)
+    chosen: set[int] = set()
+
+    def all_but_over() -> bool:
+        begun = [int(line.split()[1]) for line in lines(journal) if line.startswith("begin")]
+        if begun and begun[-1] not in chosen:
+            chosen.add(begun[-1])
+            results[begun[-1]].revoke(terminate=True)
+        return len(begun) > 780
+
+    wait_for(all_but_over, 60, interval=0.005)
+    records = site.wait_ended([result.id for result in results])
+    others = {records[result.id].state for number, result in enumerate(results) if number not in chosen}
+    assert others == {states.SUCCESS}
+    assert chosen
+
+
+@pytest.mark.parametrize("seconds", [0.004, 0.02])
+def test_a_warm_shutdown_waits_for_what_runs_and_no_longer(own_site: Site, seconds: float) -> None:
+    """Billiard's processes wait half a minute for whoever reads what they said last."""
+    site = own_site
+    for _ in range(3):
+        journal = site.file()
+        for number in range(100):
+            site.take.delay(journal, f"{number}", seconds)
+        worker = site.worker("prefork", concurrency=2)
+        wait_for(lambda: len(lines(journal)) > 10)  # noqa: B023
+        assert worker.terminate(timeout=15) == 0
+        noted = counts(journal)
+        assert {line.split()[1] for line in noted if line.startswith("begin")} == {
+            line.split()[1] for line in noted if line.startswith("end")
+        }
+
+
+def test_a_process_that_dies_is_noticed_at_once(own_site: Site) -> None:
+    """Celery looks when the process is about to end, which may be too early, and then every five seconds."""
+    site = own_site
+    worker = site.worker("prefork", concurrency=2)
+    for deaths in range(1, 9):
+        worker.kill_child()
+        wait_for(lambda: worker.log().count("exited with 'signal 9") == deaths, 3, worker.tail)  # noqa: B023
+        wait_for(lambda: len(worker.children()) == 2)
+
+
+def test_forks_do_not_make_it_deaf(own_site: Site) -> None:
+    """Each closes what the kernel tells of the store, and opens it again."""
+    site = own_site
+    worker = site.worker("prefork", concurrency=2, arguments=["--max-tasks-per-child=2"])
+    site.wait_ended([site.add.delay(number, 1).id for number in range(30)])
+    for number in range(10):
+        assert site.add.delay(number, 1).get(timeout=30) == number + 1
+    assert "no events come" not in worker.log()
+
+
+def test_processes_may_be_spawned(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """They share no memory with their parent, so Celery's own pool runs them.
+
+    Those of this app know none of its tasks, and so cannot even bury one: its parent does.
+    """
+    site = Site(tmp_path, worker_pool_start_method="spawn")
+    request.node.stash[PROGRAMS] = site.workers
+    worker = site.worker("prefork", concurrency=2)
+    stats = site.app.control.inspect([worker.nodename], timeout=10).stats()
+    assert stats[worker.nodename]["pool"]["implementation"] == "celery.concurrency.prefork:TaskPool"
+    result = site.add.delay(1, 1)
+    with pytest.raises(PoisonTask, match="3 times"):
+        result.get(timeout=60)
+    assert site.letter(result.id).reason == "poison"
+    site.close()

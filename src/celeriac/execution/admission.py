@@ -44,8 +44,13 @@ def _still_ours(room: Room, attempt: Attempt) -> bool:
 def _bury(room: Room, attempt: Attempt) -> Outcome:
     if not attempt.task.runs_again_after_a_crash():
         return fail(attempt, lost(attempt.name, attempt.task_id), "worker-lost")
-    crashed_at = [item.finished_at for item in room.store.attempts(attempt.task_id) if item.outcome == "crashed"]
-    return fail(attempt, PoisonTask(attempt.name, attempt.task_id, crashed_at), "poison")
+    return fail(attempt, poison(room, attempt.name, attempt.task_id, attempt.delivery.generation), "poison")
+
+
+def poison(room: Room, name: str, task_id: str, generation: int) -> PoisonTask:
+    """The error of a task that has taken too many processes down since it was sent, or redriven."""
+    crashes = [item for item in room.store.attempts(task_id) if item.outcome == "crashed"]
+    return PoisonTask(name, task_id, [item.finished_at for item in crashes if item.generation == generation])
 
 
 def lost(name: str, task_id: str) -> WorkerLostError:

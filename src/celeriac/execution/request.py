@@ -19,7 +19,7 @@ from celeriac.core.attempt import Attempt, Failure, Outcome
 from celeriac.core.current import attempting
 from celeriac.core.message import DELIVERY_HEADER, DeliveryFacts
 from celeriac.core.text import writable
-from celeriac.execution.admission import fail, lost
+from celeriac.execution.admission import fail, lost, poison
 from celeriac.execution.limits import Limits, of_request
 from celeriac.execution.pipeline import begin, complete_record
 from celeriac.execution.room import room_of
@@ -132,10 +132,13 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         """Its process died under it: counted against this task alone, which runs again by itself."""
         assert self._facts is not None
         task_ready(self)
-        if not self._runs_again():
-            self._end_lost(error)
-            return
         room, lease = room_of(self.app), self._facts.lease
+        if not self._runs_again():
+            self._end(lost(self.name, self.id), "worker-lost", error)
+            return
+        if self._facts.crashes >= room.own.max_crashes:  # its process fails before it could bury it
+            self._end(poison(room, self.name, self.id, self._facts.generation), "poison", error)
+            return
         ended = _ended_from_outside(error)
         room.settler.insist(lambda: room.store.release([lease], crashed=not ended, error=writable(error)))
         count = "no crash" if ended else f"crash {self._facts.crashes + 1} of {room.own.max_crashes}"
@@ -148,13 +151,12 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         again = bool(task.reject_on_worker_lost or task.retry_on_worker_lost)
         return again and bool(task.runs_again_after_a_crash())
 
-    def _end_lost(self, cause: BaseException) -> None:
+    def _end(self, error: Exception, reason: str, cause: BaseException) -> None:
         """Not to be repeated: a dead letter, for people to decide on."""
-        error = lost(self.name, self.id)
         error.__cause__ = cause
         room, attempt = room_of(self.app), self._attempt()
         attempt.request = lambda: self._context
-        attempt.outcome = fail(attempt, error, "worker-lost")
+        attempt.outcome = fail(attempt, error, reason)
         complete_record(room, attempt, self._request_dict)
         room.settler.settle(attempt, at_once=True)
         logger.error("%s: %s", error, writable(cause))

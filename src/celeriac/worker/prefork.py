@@ -5,13 +5,14 @@ from __future__ import annotations
 import select
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any
 
 from billiard.pool import ACK, READY
 from celery.concurrency.asynpool import AsynPool
 from celery.concurrency.prefork import TaskPool as CeleryTaskPool
+from kombu.utils.compat import fileno
 
 from celeriac.execution.request import Request
 from celeriac.worker.ahead import Ahead, keep_apart
@@ -21,6 +22,8 @@ from celeriac.worker.begun import Worker
 _WHOLE = select.PIPE_BUF - 4
 #: Seconds between looks at what has begun and not ended; seconds that a short job takes at most.
 LOOK, BRISK = 0.05, 0.005
+#: Seconds until a process that is about to end is looked at again: at first, and at most.
+EXIT_LOOK, LONGEST_EXIT_LOOK = 0.002, 5.0
 _NOTHING = memoryview(b"")
 
 
@@ -36,8 +39,8 @@ class _Hub:
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._hub, name, value)
 
-    def remove_writer(self, fd: int) -> None:
-        if fd in self._hub.writers:
+    def remove_writer(self, fd: Any) -> None:
+        if fileno(fd) in self._hub.writers:
             self._hub.remove_writer(fd)
 
     def add_reader(self, fd: int, callback: Any, *args: Any) -> None:
@@ -107,7 +110,7 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
             self._putlock = slots
 
     def register_with_event_loop(self, hub: Any) -> None:
-        self._call_later = hub.call_later
+        self._hub, self._call_later = hub, hub.call_later
         super().register_with_event_loop(_Hub(hub))
         handlers = self._result_handler.state_handlers
         if handlers[READY] != self.on_ended:  # the loop of after a lost connection is another
@@ -208,6 +211,7 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
         item = self._cache.get(job)
         if item is not None and item._write_to is not None:  # noqa: SLF001  # set by Celery's writer
             if item._time_accepted is None:  # noqa: SLF001  # set by billiard when it is told
+                _let_be(item)
                 self._tell_begun(item, item._write_to)  # noqa: SLF001
             self._brisk = time.monotonic() - item._time_accepted < BRISK  # noqa: SLF001
         self._ending = job
@@ -243,6 +247,46 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
         """Have the worker know of every job whether it has begun; what lies ready waits here again."""
         self._note_all(list(self._busy_workers))
         self._take_back_from(lambda _process: True)
+        for fd in list(self._ahead.jobs):  # its process has it already, so the end of the one before has been told
+            self._hear(self._fileno_to_inq.get(fd))
+        self._note_all(list(self._busy_workers))
+
+    def _hear(self, process: Any) -> None:
+        """Read what a process has said, without waiting for the loop's turn."""
+        if process is None:
+            return
+        fd = process.outqR_fd
+        reading = self._hub.readers.get(fd, (None,))[0]
+        with suppress(StopIteration, OSError, EOFError):  # the loop sees to what is closed
+            if isinstance(reading, Generator):  # a message of which a part was there
+                next(reading)
+            else:
+                self._result_handler.handle_event(fd)
+
+    def _on_soft_timeout(self, job: int, *args: Any) -> None:
+        self._hear_of(job)
+        super()._on_soft_timeout(job, *args)
+
+    def _on_hard_timeout(self, job: int) -> None:
+        self._hear_of(job)
+        super()._on_hard_timeout(job)
+
+    def _hear_of(self, job: int) -> None:
+        """Before its process is signalled: it may have ended, and another run there."""
+        item = self._cache.get(job)
+        if item is not None:
+            self._hear(item._write_to)  # noqa: SLF001
+
+    def terminate_job(self, pid: int, sig: Any = None) -> None:
+        process, _ = self._process_by_pid(pid)
+        fd = None if process is None else process.inqW_fd
+        if fd in self._ahead.jobs and not self._take_back(fd):
+            return  # what was to be ended has ended, and the process runs the one that lay behind it
+        super().terminate_job(pid, sig)
+
+    def shrink(self, n: int = 1) -> None:
+        self.tell_what_began()
+        super().shrink(n)
 
     def _take_back_from(self, chosen: Callable[[Any], bool]) -> None:
         for fd in list(self._ahead.jobs):
@@ -272,11 +316,30 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
 
     # -- when a process, or the broker, is gone
 
+    def _event_process_exit(self, hub: Any, process: Any) -> None:
+        super()._event_process_exit(hub, process)
+        self._await_exit(process, EXIT_LOOK)
+
+    def _await_exit(self, process: Any, pause: float) -> None:
+        """Celery looks once, and then every five seconds; what tells of an end closes before it can be waited for."""
+        if process in self._pool:
+            self._call_later(pause, self._look_for_exit, process, pause)
+
+    def _look_for_exit(self, process: Any, pause: float) -> None:
+        if process in self._pool:
+            self.maintain_pool()
+        # A task that closes files of others' lives on: it is not asked for ever so often.
+        self._await_exit(process, min(2 * pause, LONGEST_EXIT_LOOK))
+
     def process_flush_queues(self, process: Any) -> None:
         """Called when a process is gone: what it says last, and what it had begun."""
         super().process_flush_queues(process)
         self._note_begun(process)
         self._ahead.forget(process.inqW_fd)
+        for item in self._cache.values():
+            never_began = item._time_accepted is None and item._job != process.begun.job  # noqa: SLF001
+            if item._write_to is process and never_began:  # noqa: SLF001  # counted as begun when the broker was lost
+                item._accepted, item._worker_pid = False, None  # noqa: SLF001
 
     def keep_what_began(self) -> None:
         """Count what was written to a process as begun, even if it has not said so yet.
@@ -289,11 +352,13 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
                 _count_as_begun(job)
 
     def flush(self) -> None:
-        """Called when the broker is gone, to drop what has not begun.
+        """Called when the broker is gone, or the worker ends, to drop what has not begun.
 
-        Celery forgets who is busy as well, and writes the next job behind a
-        running one.
+        Celery drops what a process was given and has not confirmed as well, and
+        then waits for nobody who reads its end; and it forgets who is busy, and
+        writes the next job behind a running one.
         """
+        self.keep_what_began()
         working = {fd: self._fileno_to_inq.get(fd) for fd in self._busy_workers}
         super().flush()
         self._extra = 0
@@ -321,6 +386,13 @@ def _count_as_begun(job: Any) -> None:
         request.on_handed_over()
 
 
+def _let_be(job: Any) -> None:
+    """Whoever wanted it ended when it begins is late: it has ended, and its process may run another."""
+    request = getattr(job._accept_callback, "__self__", None)  # noqa: SLF001
+    if isinstance(request, Request):
+        request._terminate_on_ack = None  # noqa: SLF001  # Celery's
+
+
 def _join_parts(job: Any) -> None:
     """Have a short job written as one part, which cannot be interrupted half way."""
     length, body, size = job._payload  # noqa: SLF001  # Celery's writer takes it from there
@@ -337,4 +409,5 @@ class TaskPool(CeleryTaskPool):  # type: ignore[misc]  # Celery has no types
         self._pool.keep_what_began()
 
     def tell_what_began(self) -> None:
-        self._pool.tell_what_began()
+        if self._pool is not None:  # it may have ended
+            self._pool.tell_what_began()

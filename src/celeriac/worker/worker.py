@@ -32,7 +32,8 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
 
     def on_init_blueprint(self) -> None:
         super().on_init_blueprint()
-        if self.app.has_store and self.pool_cls is PreforkPool:
+        # Ours shares memory with processes that are forked; one that is spawned has none of it.
+        if self.app.has_store and self.pool_cls is PreforkPool and self.pool_start_method == "fork":
             self.pool_cls = TaskPool
 
     def on_after_init(self, **kwargs: Any) -> None:

@@ -102,10 +102,9 @@ class Commits:
 
     def _judge(self, events: FileEvents | None, told: bool) -> None:
         """Some file systems know of no events, or of those of one machine only."""
-        if events is None or told:
-            self._untold = 0
-            return
-        self._untold += 1
+        if events is not self._connection.events:
+            return  # opened anew since, as at a fork: what came in between was told to nobody
+        self._untold = 0 if events is None or told else self._untold + 1
         if self._untold >= UNTOLD:
             self._deaf = True
             logger.info("no events come of %s: it is looked at every %.1f ms", self._path, IDLE_LOOK * 1000)

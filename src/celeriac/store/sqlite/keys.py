@@ -18,8 +18,8 @@ def full_key(key: IdempotencyKey) -> str:
 
 
 def holder(raw: sqlite3.Connection, key: IdempotencyKey, now: float) -> KeyHolder | None:
-    """Who holds the key now; a success whose time is over holds nothing."""
-    row = raw.execute(SQL["holder"], (full_key(key),)).fetchone()
+    """Who holds the key now; neither a success whose time is over holds it, nor what will be refused when it is claimed."""
+    row = raw.execute(SQL["holder"], (full_key(key), now)).fetchone()
     if row is None or (row[2] and row[3] is not None and row[3] <= now):
         return None
     return KeyHolder(row[0], row[1], bool(row[2]))

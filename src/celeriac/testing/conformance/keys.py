@@ -133,6 +133,30 @@ class KeyConformance(Conformance):
         store.purge(QUEUE)
         assert _publish(store, "b") is None
 
+    def test_a_revoked_holder_that_waits_holds_nothing(self, harness: StoreHarness, store: Store) -> None:
+        """It never runs, also when no worker is up to say so: a second publish must not vanish behind it."""
+        later = store.now() + 1000
+        publish(store, task("a", key=key(), run_at=later))
+        store.revoke(["a"], keep=60)
+        assert _publish(store, "b", key(digest="d2")) is None
+        assert _publish(store, "c", key(digest="d2")) == "b"
+        revoked, other = claim(store)
+        assert (revoked.task_id, revoked.revoked, other.task_id, other.revoked) == ("a", True, "b", False)
+        settle(store, revoked, Outcome.REVOKED)
+        assert _publish(harness.open(), "d", key(digest="d2")) == "b"
+
+    def test_a_revoked_holder_that_may_run_keeps_it(self, store: Store) -> None:
+        publish(store, task("a", key=key()))
+        claim_one(store)
+        store.revoke(["a"], keep=60)
+        assert _publish(store, "b") == "a"
+
+    def test_an_expired_holder_that_waits_holds_nothing(self, harness: StoreHarness, store: Store) -> None:
+        publish(store, task("a", key=key(), expires_at=store.now() + 5))
+        assert _publish(store, "b") == "a"
+        harness.pass_time(6)
+        assert _publish(store, "c") is None
+
     def test_refusing_the_message_frees_it(self, store: Store) -> None:
         publish(store, task("a", key=key()))
         store.reject(claim_one(store).lease, "unknown-task", "NotRegistered", "shop.charge")

@@ -192,7 +192,11 @@ class QueueModel:
     def holder(self, key: IdempotencyKey | None) -> Holder | None:
         """Who has the key now."""
         found = self.keys.get(key.value) if key is not None else None
-        return None if found is None or (found.done and found.until <= self.now) else found
+        if found is None or (found.done and found.until <= self.now):
+            return None
+        waiting = self.live.get(found.task_id)
+        refused = waiting is not None and waiting.status != CLAIMED and waiting.task_id in self.revoked
+        return None if refused and not found.done else found
 
     def take_key(self, key: IdempotencyKey, task_id: str) -> KeyHolder:
         """Take it if it is free."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import threading
+import warnings
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -14,11 +16,11 @@ from celery.app import backends
 from celery.utils.time import make_aware, maybe_iso8601
 from kombu.utils.imports import symbol_by_name
 
-from celeriac.errors import OptionError, SettingsError
+from celeriac.errors import CeleriacWarning, OptionError, SettingsError
 from celeriac.execution.pipeline import unrecordable
 from celeriac.execution.room import Room
 from celeriac.execution.settler import Settler
-from celeriac.execution.task import mixed
+from celeriac.execution.task import awaited, mixed
 from celeriac.publish import outgoing
 from celeriac.publish.amqp import Outgoing, publishing
 from celeriac.publish.arguments import check_arguments
@@ -79,6 +81,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
 
     def __init__(self, main: str | None = None, *, defaults: Policy = "safe", **options: Any) -> None:
         self.defaults: Policy = defaults
+        self._warned_of: set[str] = set()
         super().__init__(main, **options)
         self.steps["worker"].add("celeriac.worker.maintenance:Maintenance")
 
@@ -175,6 +178,8 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         chosen = mixed(base) if base else self.Task
         full_name = name or self.gen_task_name(fun.__name__, fun.__module__)
         check_option_names(full_name, options, known_options(chosen), self.defaults)
+        if options.get("pydantic") and inspect.iscoroutinefunction(fun):
+            fun = awaited(fun)  # what Celery wraps it in to read and write models calls it like any other
         new = full_name not in self._tasks
         try:
             return super()._task_from_fun(fun, name=name, base=chosen, **options)
@@ -272,8 +277,22 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         """
         with publishing():
             if not self.has_store or options.get("connection") or self._leads_elsewhere(options.get("producer")):
+                self._warn_of_a_key_nobody_keeps(name, options)
                 return super().send_task(name, args, kwargs, **options)
             return self._send(name, args, kwargs, options)
+
+    def _warn_of_a_key_nobody_keeps(self, name: str, options: dict[str, Any]) -> None:
+        task = options.get("task_type") or self._tasks.get(name)
+        if self.has_store or name in self._warned_of or getattr(task, "key_template", None) is None:
+            return
+        self._warned_of.add(name)
+        scheme = capabilities_of(self.conf.broker_url).scheme
+        warnings.warn(
+            f"task {name}, option idempotency_key: a {scheme} broker keeps no keys, so what is published twice runs twice. "
+            "Use a broker of celeriac's own (sqlite:///…), or leave the option out",
+            CeleriacWarning,
+            stacklevel=3,
+        )
 
     def _send(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         self._normalise(options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 from celery import Task as CeleryTask
 from celery import chord, group, shared_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from pydantic import BaseModel
 
 from celeriac import Celery, Retries
 
@@ -191,6 +193,33 @@ def write_pid(journal: str) -> int:
 
 @task()
 async def echo_later(value: Any) -> Any:
+    await asyncio.sleep(0.001)
+    return value
+
+
+class Point(BaseModel):
+    """A model of pydantic's, as services pass them."""
+
+    x: int
+
+
+@task(pydantic=True)
+async def move_later(point: Point, by: int) -> Point:
+    await asyncio.sleep(0.001)
+    return Point(x=point.x + by)
+
+
+def _plainly(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return call
+
+
+@task()
+@_plainly
+async def echo_within(value: Any) -> Any:
     await asyncio.sleep(0.001)
     return value
 

@@ -15,7 +15,7 @@ from celery import chain, chord, group, shared_task, states
 from celery.exceptions import NotRegistered
 
 from celeriac import Celery
-from celeriac.errors import SettingsError, Unroutable
+from celeriac.errors import CeleriacWarning, SettingsError, Unroutable
 from tests.integration.sites import APP, Site, counts, lines
 from tests.integration.tasks import make_app
 from tests.support import Program, wait_for
@@ -237,3 +237,16 @@ def test_extended_results_carry_stamps(tmp_path: Path) -> None:
     assert sorted(meta["stamped_headers"]) == ["order", "tenants"]
     assert (meta["order"], meta["tenants"]) == ("7", ["a", "b"])
     site.close()
+
+
+def test_a_key_that_the_broker_does_not_keep_is_told_of_once() -> None:
+    app = Celery("elsewhere", broker="memory://", task_ignore_result=True)
+    app.task(name="charge", idempotency_key="{order}")(_charge)
+    with pytest.warns(CeleriacWarning, match=r"task charge, option idempotency_key: a memory broker keeps no keys"):
+        app.tasks["charge"].delay(7)
+    app.tasks["charge"].delay(7)  # a second warning would be an error
+    app.close()
+
+
+def _charge(order: int) -> int:
+    return order

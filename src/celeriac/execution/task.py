@@ -7,6 +7,7 @@ import inspect
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from types import CoroutineType
 from typing import Any
 
 from billiard.process import current_process
@@ -173,7 +174,7 @@ def _wrapped(run: Any) -> Any:
 def _wrap(body: Callable[..., Any]) -> Callable[..., Any]:
     if hasattr(body, "__celeriac_body__"):
         return body
-    call = _call_async(body) if inspect.iscoroutinefunction(body) else body
+    call = awaited(body) if inspect.iscoroutinefunction(body) else body
 
     @functools.wraps(body)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -186,7 +187,9 @@ def _wrap(body: Callable[..., Any]) -> Callable[..., Any]:
             attempt.buffering = True
             return attempt.copied
         try:
-            return call(*args, **kwargs)
+            returned = call(*args, **kwargs)
+            # Of an async body inside somebody's plain wrapper.
+            return returned if type(returned) is not CoroutineType else _run_to_its_end(returned)
         except (Ignore, Retry, Reject):
             raise
         except Exception as error:
@@ -216,13 +219,24 @@ def _of_the_body(error: BaseException) -> bool:
     return type(error) in (SystemExit, KeyboardInterrupt) and current_process().name == "MainProcess"
 
 
-def _call_async(body: Callable[..., Any]) -> Callable[..., Any]:
+def awaited(body: Callable[..., Any]) -> Callable[..., Any]:
+    """An ``async def`` body as a function that returns its result; the same one each time."""
+    known: Callable[..., Any] | None = getattr(body, "__celeriac_awaited__", None)
+    if known is not None:
+        return known
+
     @functools.wraps(body)
     def call(*args: Any, **kwargs: Any) -> Any:
-        task = get_current_task()
-        return coroutines.run(body(*args, **kwargs), coroutines.Running(task, task.request, current()))
+        return _run_to_its_end(body(*args, **kwargs))
 
+    body.__celeriac_awaited__ = call  # type: ignore[attr-defined]
     return call
+
+
+def _run_to_its_end(coroutine: Any) -> Any:
+    task = get_current_task()
+    request = task.request if task is not None else None
+    return coroutines.run(coroutine, coroutines.Running(task, request, current()))
 
 
 def _traced() -> bool:

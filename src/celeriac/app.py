@@ -14,6 +14,7 @@ import celery
 from celery import signals
 from celery.app import backends
 from celery.utils.time import make_aware, maybe_iso8601
+from kombu.utils.functional import maybe_list
 from kombu.utils.imports import symbol_by_name
 
 from celeriac.errors import CeleriacWarning, OptionError, SettingsError
@@ -56,6 +57,8 @@ StoreTransport.send = staticmethod(outgoing.send)  # type: ignore[method-assign]
 
 #: Rooms that Celery takes by name, on a broker of ours.
 _ROOMS = {"worker_consumer": "celeriac.worker.consumer:Consumer"}
+#: Options in which signatures travel.
+_FOLLOWING = ("chain", "link", "link_error", "chord")
 #: No broker was configured yet, not even none.
 _NEVER = object()
 #: What belongs to the broker that is configured.
@@ -332,13 +335,25 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         return not (isinstance(transport, StoreTransport) and transport.store.location == self.store.location)
 
     def _check_arguments(self, name: str, task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> None:
+        """Those of the task, and those of what follows it, which travel in its message."""
+        serializer = options.get("serializer") or getattr(task, "serializer", None) or self.conf.task_serializer
+        self._check_call(name, task, args, kwargs, serializer)
+        for option in _FOLLOWING:
+            for step in maybe_list(options.get(option)) or ():
+                if isinstance(step, dict):  # a link may be an id, of what is sent by somebody else
+                    following = step["task"]
+                    self._check_call(
+                        following, self._tasks.get(following), step.get("args"), step.get("kwargs"), serializer
+                    )
+
+    def _check_call(self, name: str, task: Any, args: Any, kwargs: Any, serializer: str) -> None:
         switch = self.own_settings.refuse_unsafe_pickle
         check_arguments(
             name,
             args,
             kwargs,
             parameters=getattr(task, "parameter_names", ()),
-            serializer=options.get("serializer") or getattr(task, "serializer", None) or self.conf.task_serializer,
+            serializer=serializer,
             refuse=self.defaults == "safe" if switch is None else switch,
         )
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from celery import chord, states
+from celery import chain, chord, group, states
 from celery.exceptions import NotRegistered
 from kombu import Connection
 
 from celeriac.core.message import TaskMessage
+from celeriac.publish.arguments import UnsendableArgument
 from celeriac.transport.envelope import pack
 from tests.integration.sites import Site, lines
 from tests.support import wait_for
@@ -163,3 +164,17 @@ def test_a_worker_with_other_serializers_reads_what_it_accepts(tmp_path_factory:
         assert site.collect.delay({1, 2}).get(timeout=PATIENCE) == {1, 2}
     finally:
         site.close()
+
+
+def test_what_cannot_travel_is_refused_wherever_in_a_workflow_it_stands(site: Site) -> None:
+    bad, good = site.add.s(object(), 1), site.add.s(1, 1)
+    for workflow in (
+        chain(good, site.add.s(object())),
+        chain(good, site.collect.s(), site.add.s(object())),
+        chord([good], bad),
+        good.set(link=bad),
+        group([bad]),
+    ):
+        with pytest.raises(UnsendableArgument, match=r"task add, argument x|task add, argument y"):
+            workflow.delay()
+    assert site.queues() == {}

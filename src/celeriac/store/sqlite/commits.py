@@ -19,8 +19,9 @@ QUICK_LOOK, IDLE_LOOK = 0.001, 0.0065
 QUICK_FOR = 0.1
 #: Seconds between looks where events come, in case they do not.
 BACKSTOP = 0.25
-#: Commits in a row that no event told of, after which none is expected any more.
-UNTOLD = 3
+#: Commits in a row that no event told of, after which none is expected any more; seconds that a commit may show later
+#: than it is written.
+UNTOLD, SLOW = 3, 1.0
 
 
 class _Watching(Connection):
@@ -50,6 +51,7 @@ class Commits:
         self._connection = _Watching(database)
         self._deaf = False
         self._untold = 0
+        self._told_at = float("-inf")
 
     def mark(self) -> int:
         """A number that changes with every commit."""
@@ -59,7 +61,7 @@ class Commits:
         """Sleep until the mark is no longer ``seen``, or ``timeout`` seconds have passed; returns the mark."""
         with self._listening() as events:
             now = time.monotonic()
-            until, told = now + timeout, False
+            until = now + timeout
             # Sleeping comes first: a caller in a loop always lets others run.
             quick_until = now + (QUICK_FOR if events is None else QUICK_LOOK)
             while True:
@@ -68,9 +70,10 @@ class Commits:
                 version = self.mark()
                 if events is not None and self._took(events):
                     # The log is written before the commit shows.
-                    told, quick_until = True, time.monotonic() + QUICK_FOR
+                    self._told_at = time.monotonic()
+                    self._untold, quick_until = 0, self._told_at + QUICK_FOR
                 if version != seen:
-                    self._judge(events, told)
+                    self._judge(events)
                     return version
                 if not left:
                     return version
@@ -100,11 +103,13 @@ class Commits:
         with self._connection.lock:  # a fork closes them, and the number may be another file's by now
             return events is self._connection.events and events.take()
 
-    def _judge(self, events: FileEvents | None, told: bool) -> None:
+    def _judge(self, events: FileEvents | None) -> None:
         """Some file systems know of no events, or of those of one machine only."""
         if events is not self._connection.events:
             return  # opened anew since, as at a fork: what came in between was told to nobody
-        self._untold = 0 if events is None or told else self._untold + 1
+        if time.monotonic() - self._told_at < SLOW:
+            return  # its event may have come with that of the commit before
+        self._untold = 0 if events is None else self._untold + 1
         if self._untold >= UNTOLD:
             self._deaf = True
             logger.info("no events come of %s: it is looked at every %.1f ms", self._path, IDLE_LOOK * 1000)

@@ -311,6 +311,8 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
 
     def producer_or_acquire(self, producer: Any = None) -> Any:
         """As Celery's, for groups and events."""
+        if isinstance(producer, Outgoing):
+            return producer
         if producer is None and self.has_store:
             with publishing():
                 _ = self.store  # opened here, where what it says can be told as a broker's error

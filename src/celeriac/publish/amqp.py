@@ -42,6 +42,12 @@ class Outgoing:
         self.published: Published | None = None
         self.serializer: str | None = None
 
+    def __enter__(self) -> Outgoing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was acquired."""
+
     @property
     def connection(self) -> Outgoing:
         """Celery asks the producer's connection to translate errors."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
+from celeriac.execution.task import awaited
 from tests.integration.sites import Site
 from tests.integration.tasks import Point
 from tests.support.worker import Pool
@@ -21,3 +24,17 @@ def test_models_arrive_as_models_and_are_checked(site: Site) -> None:
         failed = site.move_later.delay({"x": "no number"}, 4)
         failed.get(timeout=30, propagate=False)
         assert "ValidationError" in site.letter(failed.id).error_type
+
+
+def test_a_decorated_body_is_another_than_the_one_it_decorates() -> None:
+    async def body() -> str:
+        return "body"
+
+    first = awaited(body)
+
+    @functools.wraps(body)
+    async def decorated() -> str:
+        return f"decorated {await body()}"
+
+    assert (first(), awaited(decorated)()) == ("body", "decorated body")
+    assert awaited(body) is first

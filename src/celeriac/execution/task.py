@@ -6,6 +6,7 @@ import functools
 import inspect
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from types import CoroutineType
 from typing import Any
@@ -221,15 +222,16 @@ def _of_the_body(error: BaseException) -> bool:
 
 def awaited(body: Callable[..., Any]) -> Callable[..., Any]:
     """An ``async def`` body as a function that returns its result; the same one each time."""
-    known: Callable[..., Any] | None = getattr(body, "__celeriac_awaited__", None)
-    if known is not None:
-        return known
+    known: Any = getattr(body, "__celeriac_awaited__", None)
+    if known is not None and known.__wrapped__ is body:  # a decorator's wrapper has taken over what its body was given
+        return known  # type: ignore[no-any-return]
 
     @functools.wraps(body)
     def call(*args: Any, **kwargs: Any) -> Any:
         return _run_to_its_end(body(*args, **kwargs))
 
-    body.__celeriac_awaited__ = call  # type: ignore[attr-defined]
+    with suppress(AttributeError):  # a bound method keeps nothing
+        body.__celeriac_awaited__ = call  # type: ignore[attr-defined]
     return call
 
 

@@ -162,20 +162,22 @@ def test_what_lies_behind_a_long_task_can_still_be_revoked(own_site: Site) -> No
     assert not [line for line in lines(journal) if line.startswith("behind")]
 
 
-def test_what_lies_behind_a_long_task_still_expires(own_site: Site) -> None:
-    site = own_site
-    journal, gate = site.file(), site.file("gate")
-    _short_ones(site, journal, "short")
-    site.hold.delay(journal, gate, "long")
-    behind = [site.effect.apply_async((journal, f"behind-{number}"), expires=3) for number in range(3)]
-    site.worker("prefork", concurrency=1)
-    wait_line(journal, "begin long")
-    gone = time.time() + 3.1
-    wait_for(lambda: time.time() > gone)
-    open_gate(gate)
-    records = site.wait_ended([result.id for result in behind])
-    assert {record.state for record in records.values()} == {states.REVOKED}
-    assert not [line for line in lines(journal) if line.startswith("behind")]
+def test_what_lies_behind_a_long_task_still_expires(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    # With a short lease it would be handed back before it expires.
+    with contextlib.closing(Site(tmp_path, celeriac_lease_seconds=30, celeriac_renew_seconds=10)) as site:
+        request.node.stash[PROGRAMS] = site.workers
+        journal, gate = site.file(), site.file("gate")
+        _short_ones(site, journal, "short")
+        site.hold.delay(journal, gate, "long")
+        behind = [site.effect.apply_async((journal, f"behind-{number}"), expires=3) for number in range(3)]
+        site.worker("prefork", concurrency=1)
+        wait_line(journal, "begin long")
+        gone = time.time() + 3.1
+        wait_for(lambda: time.time() > gone)
+        open_gate(gate)
+        records = site.wait_ended([result.id for result in behind])
+        assert {record.state for record in records.values()} == {states.REVOKED}
+        assert not [line for line in lines(journal) if line.startswith("behind")]
 
 
 def test_what_lies_behind_a_task_that_kills_its_process_is_not_to_blame(own_site: Site) -> None:

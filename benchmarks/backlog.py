@@ -5,12 +5,12 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-import uuid
 from pathlib import Path
 
 from benchmarks import harness
 from benchmarks.harness import Figure
 from celeriac.core.attempt import Outcome, Record, Settlement
+from celeriac.publish.ids import new_id
 from celeriac.core.message import TaskMessage
 from celeriac.store.sqlite import SQLiteStore
 
@@ -28,7 +28,7 @@ def fill(store: SQLiteStore, waiting: int, delayed: int) -> None:
                     "q",
                     ENVELOPE,
                     "[[],{},{}]",
-                    task_id=str(uuid.uuid4()),
+                    task_id=new_id(),
                     name="bench.noop",
                     run_at=due if start + place >= waiting else None,
                 )

@@ -25,6 +25,7 @@ from celeriac.execution.task import awaited, mixed
 from celeriac.publish import outgoing
 from celeriac.publish.amqp import Outgoing, publishing
 from celeriac.publish.arguments import check_arguments
+from celeriac.publish.ids import new_id
 from celeriac.publish.keys import with_key
 from celeriac.results import chords
 from celeriac.settings import (
@@ -34,7 +35,9 @@ from celeriac.settings import (
     capabilities_of,
     check_option_names,
     check_result_backend,
+    default_broker,
     defaults_for,
+    names_a_broker,
     read_own,
     sqlite_url,
 )
@@ -148,16 +151,17 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             check_names(list(source), self.defaults, namespace=self.namespace)
 
     def _policy_defaults(self, conf: Any) -> PolicyDefaults:
-        broker = capabilities_of(conf.broker_url, quorum=conf.task_default_queue_type == "quorum")
-        chosen = defaults_for(self.defaults, broker, queues_declared=bool(conf.task_queues))
+        named = self.defaults != "safe" or names_a_broker(lambda name: _sets(conf, name))
+        url = conf.broker_url if named else default_broker(self.main)
+        broker = capabilities_of(url, quorum=conf.task_default_queue_type == "quorum")
+        chosen = defaults_for(self.defaults, broker, queues_declared=bool(conf.task_queues), broker_named=named)
         if broker.ours:
             chosen.update(_ROOMS)
         return chosen
 
     def user_sets(self, setting: str) -> bool:
         """Whether somebody other than celeriac and Celery gave this setting."""
-        names = self.conf._to_keys(setting)  # noqa: SLF001  # old names and namespaces are known there alone
-        return any(name in mapping for mapping in self.conf.maps[:-2] for name in names)
+        return _sets(self.conf, setting)
 
     @cached_property
     def own_settings(self) -> OwnSettings:
@@ -303,6 +307,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         self._check_arguments(name, task, args, kwargs, options)
         options = with_key(task, args, kwargs, options, self.own_settings.idempotency_ttl)
         sent = Outgoing(self.store)
+        options["task_id"] = options.get("task_id") or new_id()
         result = super().send_task(name, args, kwargs, **{**options, "producer": sent})
         published = sent.published
         if published is not None and published.duplicate_of:
@@ -358,6 +363,12 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             serializer=serializer,
             refuse=self.defaults == "safe" if switch is None else switch,
         )
+
+
+def _sets(conf: Any, setting: str) -> bool:
+    """Whether one of the mappings above celeriac's and Celery's defaults has the setting."""
+    names = conf._to_keys(setting)  # noqa: SLF001  # old names and namespaces are known there alone
+    return any(name in mapping for mapping in conf.maps[:-2] for name in names)
 
 
 def _seconds(expires: Any) -> float | None:

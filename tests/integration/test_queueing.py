@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+import uuid
 from datetime import datetime, timezone
 
 import pytest
@@ -30,6 +31,16 @@ def test_equal_priorities_keep_their_order(site: Site) -> None:
     site.worker("solo")
     site.wait_ended(ids)
     assert lines(journal) == [str(number) for number in range(30)]
+
+
+def test_a_tasks_id_tells_its_place_in_the_store(site: Site) -> None:
+    """Ids in the order of time keep a long queue as fast as a short one."""
+    before = time.time_ns() // 1_000_000
+    made = [site.add.delay(1, 2).id, site.app.send_task("add", (1, 2)).id, site.keyed.delay("k", site.file()).id]
+    for text in made:
+        assert uuid.UUID(text).version == 7
+        assert before <= uuid.UUID(text).int >> 80 <= time.time_ns() // 1_000_000
+    assert site.add.apply_async((1, 2), task_id="mine").id == "mine"
 
 
 def test_a_delayed_task_waits_in_the_store_and_outlives_the_worker(site: Site) -> None:

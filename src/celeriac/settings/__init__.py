@@ -12,7 +12,7 @@ from celeriac.settings.policy import (
     defaults_for,
 )
 from celeriac.settings.reference import defaults_reference
-from celeriac.settings.sources import PRECEDENCE, explain
+from celeriac.settings.sources import PRECEDENCE, default_broker, explain, names_a_broker
 from celeriac.settings.urls import SQLiteURL, absolute_url, sqlite_url, sqlite_url_path
 
 __all__ = [
@@ -29,9 +29,11 @@ __all__ = [
     "check_names",
     "check_option_names",
     "check_result_backend",
+    "default_broker",
     "defaults_for",
     "defaults_reference",
     "explain",
+    "names_a_broker",
     "read_own",
     "sqlite_url",
     "sqlite_url_path",

@@ -98,6 +98,7 @@ class Facts(NamedTuple):
 
     broker: BrokerCapabilities
     queues_declared: bool
+    broker_named: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,7 @@ class When:
 
 
 ALWAYS = When("always", lambda _: True)
+NO_BROKER = When("no broker is set", lambda facts: not facts.broker_named)
 OURS = When("sqlite, postgresql, redis+streams", lambda facts: facts.broker.ours)
 SQLITE = When("sqlite", lambda facts: is_sqlite(facts.broker.url))
 LATE_ACKS = When("sqlite, postgresql, redis+streams, quorum queues", lambda facts: facts.broker.late_acks)
@@ -121,7 +123,7 @@ QUEUES_DECLARED = When("task_queues is set", lambda facts: facts.queues_declared
 class Default:
     """One setting's value, why, on which brokers, and under which policies.
 
-    A callable value is made from the broker.
+    A callable value is made from the broker; `shown` is what the reference says of it.
     """
 
     setting: str
@@ -129,9 +131,14 @@ class Default:
     reason: str
     when: When = ALWAYS
     policies: frozenset[Policy] = SAFE
+    shown: str = ""
 
     def value_for(self, broker: BrokerCapabilities) -> Any:
         return self.value(broker) if callable(self.value) else deepcopy(self.value)
+
+
+def _its_url(broker: BrokerCapabilities) -> str:
+    return broker.url
 
 
 def _same_file(broker: BrokerCapabilities) -> str:
@@ -140,11 +147,19 @@ def _same_file(broker: BrokerCapabilities) -> str:
 
 DEFAULTS: tuple[Default, ...] = (
     Default(
+        "broker_url",
+        _its_url,
+        "The first task needs no server: one file in the working directory, named after the app.",
+        NO_BROKER,
+        shown="sqlite:///<app's name>.db",
+    ),
+    Default(
         "result_backend",
         _same_file,
         "Results, history and dead letters belong in the broker's file: one transaction settles them with the ack.",
         SQLITE,
         BOTH,
+        shown="the broker's URL",
     ),
     Default(
         "broker_pool_acquire_timeout",
@@ -232,9 +247,14 @@ class PolicyDefaults(dict[str, Any]):
         self.reasons = other.reasons
 
 
-def defaults_for(policy: Policy, broker: BrokerCapabilities, *, queues_declared: bool = False) -> PolicyDefaults:
-    """What the policy sets for this broker. `queues_declared`: whether the user sets `task_queues`."""
-    facts = Facts(broker, queues_declared)
+def defaults_for(
+    policy: Policy, broker: BrokerCapabilities, *, queues_declared: bool = False, broker_named: bool = True
+) -> PolicyDefaults:
+    """What the policy sets for this broker.
+
+    `queues_declared`: whether the user sets `task_queues`; `broker_named`: whether he names a broker.
+    """
+    facts = Facts(broker, queues_declared, broker_named)
     chosen = [row for row in DEFAULTS if policy in row.policies and row.when.holds(facts)]
     values = {row.setting: row.value_for(broker) for row in chosen}
     return PolicyDefaults(values, {row.setting: row.reason for row in chosen})

@@ -32,7 +32,7 @@ def defaults_reference() -> list[Row]:
 def _policy() -> Iterator[Row]:
     for row in DEFAULTS:
         group = "both policies" if row.policies == BOTH else "safe"
-        value = "the broker's URL" if callable(row.value) else repr(row.value)
+        value = row.shown or repr(row.value)
         yield Row(group, row.setting, value, repr(CELERYS[row.setting]), row.when.text, row.reason)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from kombu.utils.url import maybe_sanitize_url
@@ -55,6 +56,8 @@ _VARIABLES = {
     "broker_write_url": "CELERY_BROKER_WRITE_URL",
     "result_backend": "CELERY_RESULT_BACKEND",
 }
+#: Any of them says where messages go.
+_BROKERS = ("broker_url", "broker_read_url", "broker_write_url", "broker_host", "broker_transport")
 _SECRET = ("password", "secret", "access_key", "security_key", "credential", "auth_kwargs")
 
 
@@ -65,6 +68,18 @@ class Explained(NamedTuple):
     value: Any
     source: str
     reason: str
+
+
+def names_a_broker(user_sets: Callable[[str], bool], environ: Mapping[str, str] | None = None) -> bool:
+    """Whether the user says where messages go; `user_sets` tells of a setting whether he gives it."""
+    environ = os.environ if environ is None else environ
+    return any(environ.get(_VARIABLES.get(name, "")) or user_sets(name) for name in _BROKERS)
+
+
+def default_broker(main: str | None) -> str:
+    """The URL of the file that an app without a broker uses: in the working directory, named after the app."""
+    name = "" if main == "__main__" else re.sub(r"[^\w.-]+", "-", main or "").strip("-.")
+    return f"sqlite:///{name or 'celeriac'}.db"
 
 
 def explain(app: Any, environ: Mapping[str, str] | None = None) -> list[Explained]:

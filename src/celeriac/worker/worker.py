@@ -7,14 +7,21 @@ import gc
 import logging
 import os
 import sys
+import time
 from typing import Any
 
+import click
 from celery.apps.worker import Worker as CeleryWorker
 from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.platforms import EX_FAILURE
+from kombu.utils.compat import detect_environment
+from kombu.utils.functional import fxrange
 
+from celeriac.errors import CeleriacError, StoreUnavailable
 from celeriac.worker.prefork import TaskPool
+
+logger = logging.getLogger(__name__)
 
 
 class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
@@ -26,12 +33,23 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
 
     pool_cls: Any
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().__init__(*args, **kwargs)
+        except CeleriacError as error:
+            if click.get_current_context(silent=True) is None:
+                raise
+            # On a command line the text says what to do, and a traceback nothing more.
+            raise click.ClickException(str(error)) from error
+
     def on_before_init(self, **kwargs: Any) -> None:
         self.app.check_settings()  # also what was assigned since they were read
         super().on_before_init(**kwargs)
 
     def on_init_blueprint(self) -> None:
         super().on_init_blueprint()
+        if self.app.has_store:
+            self._await_store()
         # Ours shares memory with processes that are forked; one that is spawned has none of it.
         if self.app.has_store and self.pool_cls is PreforkPool and self.pool_start_method == "fork":
             self.pool_cls = TaskPool
@@ -44,9 +62,29 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
         gc.freeze()
 
     def should_use_eventloop(self) -> bool:
-        if not super().should_use_eventloop():
-            return False
-        return not self.app.has_store or issubclass(get_implementation(self.pool_cls), PreforkPool)
+        if not self.app.has_store:
+            return bool(super().should_use_eventloop())
+        # Celery asks the transport, and so would open the store before there is a log to say that it cannot.
+        prefork = issubclass(get_implementation(self.pool_cls), PreforkPool)
+        return prefork and detect_environment() == "default" and not self.app.IS_WINDOWS
+
+    def _await_store(self) -> None:
+        """Open it; one that may come later, as a folder not yet mounted, is waited for as Celery waits for a broker.
+
+        Raises:
+            StoreError: it will not come by waiting, or `broker_connection_retry_on_startup` is off.
+        """
+        conf = self.app.conf
+        for pause in fxrange(2.0, 32.0, 2.0, repeatlast=True):
+            try:
+                self.app.store  # noqa: B018  the first access opens it
+            except StoreUnavailable as error:
+                if not conf.broker_connection_retry_on_startup:
+                    raise
+                logger.error("%s. Trying again in %.0f seconds", error, pause)  # noqa: TRY400  the text says it all
+                time.sleep(pause)
+            else:
+                return
 
     def _shutdown(self, warm: bool = True) -> None:
         super()._shutdown(warm)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,10 +18,12 @@ from kombu.exceptions import OperationalError
 from celeriac import BrokerUnavailable
 from celeriac.errors import StoreUnavailable
 from tests.integration.breaking import REFUSALS
-from tests.integration.sites import Site, counts, lines, open_gate, wait_line
+from tests.integration.sites import APP, Site, counts, lines, open_gate, wait_line
+from tests.integration.tasks import make_app
 from tests.support import wait_for
 from tests.support.plugin import PROGRAMS
-from tests.support.worker import Pool
+from tests.support.program import ROOT
+from tests.support.worker import Pool, Worker
 
 POOLS: list[Pool] = ["prefork", "threads", "solo", "gevent"]
 #: Only a parent that lost a process hands back what runs.
@@ -176,3 +180,59 @@ def _fill(path: Path) -> None:
                 pass
     except OSError:
         return
+
+
+# -- the store at the start of a worker
+
+
+def _worker_on(path: Path, folder: Path, pool: Pool = "solo", **settings: object) -> Worker:
+    env = {"SITE_BROKER": f"sqlite:///{path}", "SITE_SETTINGS": json.dumps(settings)}
+    return Worker(APP, folder, pool=pool, env=env)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_worker_waits_for_a_folder_that_is_not_there_yet(tmp_path: Path, pool: Pool) -> None:
+    path = tmp_path / "volume" / "shop.db"
+    with closing(_worker_on(path, tmp_path, pool)) as worker:
+        worker.spawn()
+        wait_for(lambda: "Trying again in 2 seconds" in worker.log(), 60, worker.tail)
+        assert f"the folder {path.parent} does not exist; create it" in worker.log()
+        assert "Traceback" not in worker.log()
+        path.parent.mkdir()
+        worker.wait_ready()
+        app = make_app(f"sqlite:///{path}")
+        assert app.tasks["add"].delay(1, 2).get(timeout=30) == 3
+        app.close()
+        app.store.close()
+
+
+def test_a_worker_told_not_to_wait_ends_with_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "volume" / "shop.db"
+    with closing(_worker_on(path, tmp_path, broker_connection_retry_on_startup=False)) as worker:
+        worker.spawn()
+        assert worker.wait() == 1
+        _ended_with(worker, f"Error: store {path}: not available for now (the folder {path.parent} does not exist")
+
+
+def test_a_worker_on_a_file_that_is_no_store_ends_with_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "shop.db"
+    path.write_bytes(b"something else entirely " * 100)
+    with closing(_worker_on(path, tmp_path)) as worker:
+        worker.spawn()
+        assert worker.wait() == 1
+        _ended_with(worker, f"Error: store {path}: corrupt, or not a celeriac store")
+    assert path.read_bytes() == b"something else entirely " * 100
+
+
+def _ended_with(worker: Worker, text: str) -> None:
+    assert worker.log().splitlines()[-1].startswith(text)
+    assert "Traceback" not in worker.log()
+
+
+def test_a_worker_made_by_a_program_raises(tmp_path: Path) -> None:
+    path = tmp_path / "shop.db"
+    path.write_bytes(b"something else entirely " * 100)
+    program = f"from tests.integration.tasks import make_app; make_app('sqlite:///{path}').Worker(pool='solo')"
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith(f"celeriac.errors.StoreCorrupt: store {path}: corrupt")

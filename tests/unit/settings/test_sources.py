@@ -8,6 +8,7 @@ from typing import Any
 import celery
 import pytest
 
+from celeriac import Celery
 from celeriac.settings import PRECEDENCE, capabilities_of, defaults_for, explain, read_own
 from celeriac.settings.sources import ADD_DEFAULTS, ATTRIBUTE, CELERYS, ENVIRONMENT, GIVEN, OBJECT, OURS, Explained
 
@@ -153,3 +154,51 @@ def test_no_password_is_shown(tmp_path: Path) -> None:
     assert shown
     assert not any("hush" in value for value in shown)
     assert any("host/0" in value for value in shown)
+
+
+@pytest.mark.parametrize(
+    ("main", "file"),
+    [
+        ("shop", "shop"),
+        ("shop.celery", "shop.celery"),
+        (None, "celeriac"),
+        ("__main__", "celeriac"),
+        ("a b/../c", "a-b-..-c"),
+    ],
+)
+def test_an_app_that_names_no_broker_has_a_file(main: str | None, file: str) -> None:
+    app = Celery(main, set_as_current=False)
+    assert app.conf.broker_url == f"sqlite:///{file}.db"
+    assert app.has_store
+    assert app.conf.result_backend == f"sqlite:///{Path.cwd()}/{file}.db"
+    line = next(line for line in explain(app) if line.setting == "broker_url")
+    assert (line.source, line.reason[:14]) == (OURS, "The first task")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"broker_transport": "memory"},
+        {"broker_host": "queue.example"},
+        {"BROKER_URL": "redis://queue.example"},
+        {"broker_read_url": "redis://queue.example"},
+        # A variable that should have been set; a file of one's own would hide it.
+        {"broker_url": None},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_an_app_that_names_one_in_any_form_has_none(settings: dict[str, Any]) -> None:
+    app = Celery("shop", set_as_current=False)
+    app.config_from_object(settings)
+    assert not app.has_store
+
+
+def test_a_broker_of_the_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://queue.example")
+    assert not Celery("shop", set_as_current=False).has_store
+
+
+def test_celerys_own_policy_keeps_celerys_own_broker() -> None:
+    app = Celery("shop", defaults="celery", set_as_current=False)
+    assert app.conf.broker_url is None
+    assert app.connection().transport_cls == "amqp"

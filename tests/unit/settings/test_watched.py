@@ -63,7 +63,7 @@ def test_another_broker_is_followed_everywhere(
 
 
 def test_a_broker_that_comes_late_brings_its_defaults(tmp_path: Path) -> None:
-    app = Celery("shop", set_as_current=False)
+    app = Celery("shop", broker="amqp://", set_as_current=False)
     assert (app.conf.task_acks_late, app.has_store) == (False, False)
     app.conf.broker_url = f"sqlite:///{tmp_path}/late.db"
     assert (app.conf.task_acks_late, app.has_store) == (True, True)
@@ -109,8 +109,9 @@ def test_a_copy_changes_nothing(app: Celery) -> None:
 
 
 def test_cleared_settings(app: Celery) -> None:
+    before = app.conf.broker_url
     app.conf.clear()
-    assert not app.has_store
+    assert before != app.conf.broker_url == "sqlite:///shop.db"
 
 
 def test_an_app_travels_with_what_was_changed(app: Celery, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from benchmarks import harness
 from benchmarks.harness import Figure
 from celeriac.core.attempt import Outcome, Record, Settlement
-from celeriac.publish.ids import new_id
 from celeriac.core.message import TaskMessage
+from celeriac.publish.ids import new_id
 from celeriac.store.sqlite import SQLiteStore
 
 BAR = 0.8

@@ -256,10 +256,11 @@ class PoisonTask(CeleriacError):
         self.crashed_at = tuple(crashed_at)
 
     def __str__(self) -> str:
-        when = ", ".join(_utc(moment) for moment in self.crashed_at)
         times = "once" if len(self.crashed_at) == 1 else f"{len(self.crashed_at)} times"
+        first_and_last = dict.fromkeys((*self.crashed_at[:1], *self.crashed_at[-1:]))
+        when = " to ".join(_utc(moment) for moment in first_and_last)
         return (
-            f"task {self.task} (id {self.task_id}) was buried: its worker process died under it {times} ({when}). "
+            f"its worker process died under it {times} ({when}): task {self.task}, id {self.task_id}. "
             "Look for memory exhaustion, a crash in native code or a call of sys.exit() or os._exit(), then redrive it"
         )
 

@@ -42,7 +42,9 @@ def test_a_soft_time_limit_cancels_a_coroutine(site: Site) -> None:
     with pytest.raises(SoftTimeLimitExceeded):
         result.get(timeout=30)
     wait_line(journal, "cancelled")
-    assert site.letter(result.id).error_type.endswith("SoftTimeLimitExceeded")
+    letter = site.letter(result.id)
+    assert letter.error_type.endswith("SoftTimeLimitExceeded")
+    assert (letter.reason, letter.error) == ("time-limit", "the soft time limit of 0.5 s was exceeded")
 
 
 def test_a_hard_time_limit_is_a_dead_letter_after_one_run(site: Site) -> None:

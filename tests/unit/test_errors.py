@@ -37,9 +37,10 @@ EXAMPLES: list[tuple[errors.CeleriacError, list[str]]] = [
     (errors.RedriveRefused("shop.charge", "id-2", "charge:7", "id-1"), ["shop.charge", "id-2", "charge:7", "id-1"]),
     (
         errors.PoisonTask("shop.resize", "id-3", CRASHED),
-        ["shop.resize", "id-3", "3 times", "2026-02-03T04:05:00+00:00", "2026-02-03T04:07:00+00:00"],
+        ["shop.resize", "id-3", "3 times (2026-02-03T04:05:00+00:00 to 2026-02-03T04:07:00+00:00)"],
     ),
     (errors.PoisonTask("shop.resize", "id-3", CRASHED[:1]), ["once (2026-02-03T04:05:00+00:00)"]),
+    (errors.PoisonTask("shop.resize", "id-3", []), ["0 times (): task shop.resize"]),
     (UnsendableArgument("shop.charge", "order", "it is a lock"), ["shop.charge", "order", "it is a lock"]),
 ]
 

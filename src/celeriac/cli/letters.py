@@ -158,8 +158,11 @@ def _rest(said: Contents) -> list[tuple[str, str]]:
 
 
 def _attempt(attempt: AttemptRecord, now: float) -> Iterator[str]:
-    took = "" if attempt.started_at is None else f" after {max(attempt.finished_at - attempt.started_at, 0.0):.3f} s"
     worker = one_line(attempt.worker or "an unknown worker")
+    if attempt.error_type == _BURIAL:
+        yield f"  {_moment(attempt.finished_at, now)}  buried by {worker}"
+        return
+    took = "" if attempt.started_at is None else f" after {max(attempt.finished_at - attempt.started_at, 0.0):.3f} s"
     yield f"  {_moment(attempt.finished_at, now)}  {attempt.outcome}{took}"
     yield f"    on {worker}, generation {attempt.generation}"
     yield f"    {_red(one_line(f'{attempt.error_type}: {attempt.error}'))}"

@@ -11,6 +11,7 @@ from billiard.einfo import ExceptionInfo
 from celery import states
 from celery.app.task import Context
 from celery.app.trace import TraceInfo, trace_ok_t
+from celery.exceptions import SoftTimeLimitExceeded
 
 from celeriac.core import current
 from celeriac.core.attempt import Attempt, Failure, Outcome, Record
@@ -18,6 +19,7 @@ from celeriac.core.message import DELIVERY_HEADER, KEY_HEADER, DeliveryFacts, Id
 from celeriac.core.text import writable
 from celeriac.errors import StoreError
 from celeriac.execution.admission import admit, fail
+from celeriac.execution.limits import of_request
 from celeriac.execution.room import Room, room_of
 from celeriac.execution.settler import STORE_WIDE
 
@@ -152,6 +154,12 @@ def _rejected(task: Any, attempt: Attempt, error: Any) -> None:
 def _failed(task: Any, attempt: Attempt, error: Any, traceback: Any, request: dict[str, Any]) -> None:
     declared = bool(task.throws) and isinstance(error, tuple(task.throws))
     attempt.outcome = Outcome.FAILED if declared else Outcome.DEAD_LETTERED
+    _, soft = of_request(task, request.get("timelimit"))
+    if soft and isinstance(error, SoftTimeLimitExceeded) and not declared:
+        # Its own text is its name.
+        said = f"the soft time limit of {soft:g} s was exceeded"
+        attempt.failure = _failure("time-limit", error, traceback, said)
+        return
     reason = "declared" if declared else "exhausted" if request.get("retries") else "permanent"
     attempt.failure = _failure(reason, error, traceback)
 
@@ -174,10 +182,10 @@ def _ended_beside(task: Any, attempt: Attempt, error: Exception, request: dict[s
     return trace_ok_t(info, TraceInfo(states.FAILURE, shown), 0.0, None)
 
 
-def _failure(reason: str, error: Any, traceback: Any) -> Failure:
+def _failure(reason: str, error: Any, traceback: Any, said: object = None) -> Failure:
     cls = type(error)
     name = f"{cls.__module__}.{cls.__qualname__}"
-    return Failure(reason, name, writable(error), writable(traceback) if traceback else None)
+    return Failure(reason, name, writable(said or error), writable(traceback) if traceback else None)
 
 
 def complete_record(room: Room, attempt: Attempt, request: dict[str, Any]) -> None:

@@ -36,6 +36,13 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
 
         return on_task_received
 
+    def connect(self) -> Any:
+        connection = super().connect()
+        if self.app.has_store:
+            # What is claimed, and what crashes, is said to be this node's, as everything else of its.
+            connection.transport.owner = self.hostname
+        return connection
+
     #: A cold shutdown left tasks running in this process.
     abandoned = False
 

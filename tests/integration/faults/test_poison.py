@@ -20,6 +20,7 @@ def _check_buried(site: Site, poison: str, journal: str, crashes: int) -> None:
     letter = site.letter(poison)
     assert (letter.reason, letter.error_type) == ("poison", "celeriac.errors.PoisonTask")
     assert counts(journal)["die"] == crashes
+    assert {attempt.worker for attempt in letter.attempts} <= {worker.nodename for worker in site.workers}
     assert [attempt.outcome for attempt in letter.attempts if attempt.outcome == "crashed"] == ["crashed"] * 3
     with pytest.raises(PoisonTask, match="3 times"):
         site.app.AsyncResult(poison).get(timeout=10)

@@ -156,6 +156,8 @@ def test_a_burial_after_crashes_is_no_attempt(shop: Shop, cli: Invoke) -> None:
     assert re.split(r"\s{2,}", cli("list").stdout.splitlines()[1].strip())[4:6] == ["poison", "3"]
     (item,) = json.loads(cli("list", "--json").stdout)
     assert [attempt["outcome"] for attempt in item["attempts"]] == ["crashed", "crashed", "crashed", "dead-lettered"]
+    told = cli("show", "1").stdout.partition("Attempts: 3\n")[2]
+    assert [told.count(word) for word in ("  crashed", "  buried by ", "dead-lettered")] == [3, 1, 0]
 
 
 def test_what_succeeded_is_never_listed(shop: Shop, cli: Invoke) -> None:

@@ -15,7 +15,7 @@ from celeriac.errors import StoreUnavailable
 from celeriac.store.protocols import Store
 from celeriac.transport.channel import Channel
 from celeriac.transport.leases import LEASE, RENEW, LeaseKeeper, keeper_of
-from celeriac.transport.wake import Watcher
+from celeriac.transport.wake import Restraint, Watcher
 
 #: Seconds of deliveries before a loop gets its turn.
 SLICE = 0.02
@@ -51,6 +51,7 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
             self.store, lease=options.get("lease", LEASE), renew=options.get("renew", RENEW)
         )
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._restraint = Restraint()
         self._loop: Any = None
         self._watcher: Watcher | None = None
         self._rung = False
@@ -103,13 +104,18 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             mark = self.store.mark()
-            if self.poll():
+            found = self.poll()
+            pause = self._restraint.pause(found=bool(found))
+            if found:
                 return
             self.idle()
             left = LONGEST_WAIT if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            self.store.wait(min(left, self._timeout()), mark)
+            timeout = min(left, self._timeout())
+            if pause:
+                time.sleep(min(pause, timeout))
+            self.store.wait(max(0.0, timeout - pause), mark)
 
     # -- event loop (prefork)
 
@@ -138,12 +144,13 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
         self._rung = False
         mark = self.store.mark()
         delivered = self.poll()
+        pause = self._restraint.pause(found=bool(delivered))
         if self._more() or (delivered and self._wants_more()):
             self._again()
             return
         self.idle()
         # With no slot free only remote control can come, which may wait a little.
-        self._watcher.arm(mark, self._timeout(), pause=0.0 if self._wants_more() else BUSY_PAUSE)
+        self._watcher.arm(mark, self._timeout(), pause=pause if self._wants_more() else BUSY_PAUSE)
 
     def close_connection(self, connection: Any) -> None:
         if self._watcher is not None:

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 
 from celeriac.errors import StoreError
 from celeriac.store.native import NativeEvent, native, start_thread
 from celeriac.store.protocols import Store
+
+#: Looks in vain, each within so many seconds of the one before, until the next is put off; and by how many seconds.
+IN_VAIN, CLOSE, PUT_OFF = 20, 0.05, 0.006
+
+
+class Restraint:
+    """Spares a worker without work the looks at a file in which others are busy: each of their commits would wake it."""
+
+    def __init__(self) -> None:
+        self._in_vain = 0
+        self._looked_at = 0.0
+
+    def pause(self, *, found: bool) -> float:
+        """Seconds to let pass before commits are waited for again, after a look that found something or nothing."""
+        now = time.monotonic()
+        again = not found and now - self._looked_at < CLOSE
+        self._in_vain = self._in_vain + 1 if again else 0
+        self._looked_at = now
+        return PUT_OFF if self._in_vain >= IN_VAIN else 0.0
 
 
 class Watcher:
@@ -60,5 +80,5 @@ class Watcher:
             with suppress(StoreError):  # the poll that follows reports it
                 if self._pause:
                     sleep(self._pause)
-                self._store.wait(self._timeout, self._mark)
+                self._store.wait(max(0.0, self._timeout - self._pause), self._mark)
             self.ring()

@@ -17,8 +17,8 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from celeriac.core.attempt import Outcome, Settled
 from celeriac.errors import CeleriacError
-from celeriac.store.sql import queries
-from celeriac.store.sqlite import keys, ledger
+from celeriac.store.relational import keys, ledger
+from celeriac.store.sql import statements
 from celeriac.testing.conformance import StoreConformance, run_check
 from celeriac.testing.conformance.machine import queue_machine
 from tests.conformance.sqlite import ClockedStore, SQLiteHarness
@@ -32,9 +32,9 @@ def sql(room: str, name: str, guard: str, instead: str) -> Break:
     """One statement without its guard."""
 
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        statements = queries("sqlite", room)
-        assert guard in statements[name], f"{room}.{name} has no {guard!r} any more; say what guards it now"
-        patch.setitem(statements, name, statements[name].replace(guard, instead))
+        known, full = statements("sqlite"), f"{room}.{name}"
+        assert guard in known[full], f"{full} has no {guard!r} any more; say what guards it now"
+        patch.setitem(known, full, known[full].replace(guard, instead))
 
     return take_out
 

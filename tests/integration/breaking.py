@@ -30,7 +30,7 @@ POINTS = {
     # Bodies and their effects are over, nothing of them is written.
     "settling": Point("celeriac.store.sqlite:SQLiteStore", "settle", after=False),
     # Half of the transaction is written and not committed.
-    "in-transaction": Point("celeriac.store.sqlite.ledger", "write_record", after=True),
+    "in-transaction": Point("celeriac.store.relational.ledger", "write_record", after=True),
     # It is committed, and the parent does not know.
     "settled": Point("celeriac.store.sqlite:SQLiteStore", "settle", after=True),
     # The parent knows, and has not freed the slot.

@@ -303,7 +303,7 @@ def _interrupt(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     if where == "begun":
         monkeypatch.setattr(database.Connection, "_begin", begin_and_stop)
     else:
-        monkeypatch.setattr("celeriac.store.sqlite.queue.publish", stop)
+        monkeypatch.setattr("celeriac.store.relational.queue.publish", stop)
 
 
 def test_a_long_wait_for_another_writer_ends_with_a_reason(path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from celeriac.core.attempt import DeadLetterFilter, Outcome, Record
-from celeriac.store.sqlite import SQLiteStore, ledger
+from celeriac.store.relational import ledger
+from celeriac.store.sqlite import SQLiteStore
 from celeriac.testing.conformance.harness import claim, part, publish, record, settlement
 
 MANY, AT_ONCE = 50, 10

@@ -16,6 +16,12 @@ def queries(dialect: str, room: str) -> dict[str, str]:
     return {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
+@cache
+def statements(dialect: str, rooms: tuple[str, ...] = ("queue", "keys", "ledger", "dead_letters")) -> dict[str, str]:
+    """The statements of all files, by room and name: ``queue.publish``."""
+    return {f"{room}.{name}": text for room in rooms for name, text in queries(dialect, room).items()}
+
+
 def script(dialect: str, room: str) -> str:
     """The whole text of one SQL file."""
     return files(__name__).joinpath(dialect).joinpath(f"{room}.sql").read_text(encoding="utf-8")

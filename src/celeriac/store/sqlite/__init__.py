@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from celeriac.store.relational.chords import ChordsPart
+from celeriac.store.relational.deadletters import DeadLettersPart
+from celeriac.store.relational.fanout import FanoutPart
+from celeriac.store.relational.keys import KeysPart
+from celeriac.store.relational.ledger import LedgerPart
+from celeriac.store.relational.queue import QueuePart
 from celeriac.store.sqlite import log
-from celeriac.store.sqlite.chords import ChordsPart
 from celeriac.store.sqlite.commits import Commits
 from celeriac.store.sqlite.database import BUSY_TIMEOUT, Database
-from celeriac.store.sqlite.deadletters import DeadLettersPart
-from celeriac.store.sqlite.fanout import FanoutPart
-from celeriac.store.sqlite.keys import KeysPart
-from celeriac.store.sqlite.ledger import LedgerPart
 from celeriac.store.sqlite.migrate import migrate
-from celeriac.store.sqlite.queue import QueuePart
 
 
 class SQLiteStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart):
@@ -30,7 +30,7 @@ class SQLiteStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadL
     """
 
     def __init__(self, path: Path | str, *, synchronous: str = "normal", busy_timeout: float = BUSY_TIMEOUT) -> None:
-        super().__init__(Database(Path(path).absolute(), synchronous=synchronous, busy_timeout=busy_timeout))
+        self.database = Database(Path(path).absolute(), synchronous=synchronous, busy_timeout=busy_timeout)
         try:
             migrate(self.database)
         except BaseException:
@@ -38,6 +38,8 @@ class SQLiteStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadL
             raise
         self._commits = Commits(self.database)
         self._uuid: str | None = None
+
+    database: Database
 
     @property
     def location(self) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from celeriac.store.events import FileEvents
-from celeriac.store.sqlite.database import Connection, Database
+from celeriac.store.sqlite.database import Connection, Database, Session
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ class _Watching(Connection):
 
     events: FileEvents | None = None
 
-    def raw(self) -> sqlite3.Connection:
+    def raw(self) -> Session:
         opened = self._raw is None
         raw = super().raw()
         if opened:

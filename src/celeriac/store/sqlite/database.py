@@ -7,11 +7,14 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from celeriac.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreReplaced, StoreUnavailable
+from celeriac.store.clock import lease_now
+from celeriac.store.sql import statements
 from celeriac.store.sqlite import log
 from celeriac.store.sqlite.log import FileId, file_id
 
@@ -33,6 +36,20 @@ FROM pragma_user_version, pragma_application_id
 _SYNCHRONOUS = {"normal": "NORMAL", "full": "FULL"}
 
 
+_STATEMENTS = statements("sqlite")
+
+
+class Session(sqlite3.Connection):
+    """SQLite's connection, with the dialect's statements."""
+
+    def run(self, name: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Run a statement of the files by its name."""
+        return self.execute(_STATEMENTS[name], parameters)
+
+    def lock(self, key: str) -> None:
+        """Whoever writes has the whole file for himself."""
+
+
 class Connection:
     """One lazily opened connection behind one lock.
 
@@ -43,7 +60,7 @@ class Connection:
     def __init__(self, database: Database, *, patient: bool = True) -> None:
         self._database = database
         self._patient = patient
-        self._raw: sqlite3.Connection | None = None
+        self._raw: Session | None = None
         self._log_file: FileId | None = None
         self._openings = 0
         self._commits = 0
@@ -51,7 +68,7 @@ class Connection:
         with _REGISTRY:
             _ALL.add(self)
 
-    def raw(self) -> sqlite3.Connection:
+    def raw(self) -> Session:
         """The open connection; the caller holds ``lock``.
 
         Raises:
@@ -96,13 +113,13 @@ class Connection:
             raw.close()
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[Session]:
         """Run single statements; errors come out as store errors."""
         with self.lock, self._database.translated():
             yield self.raw()
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Iterator[Session]:
         """One transaction, begun with the write lock in hand."""
         with self.lock, self._database.translated():
             raw = self.raw()
@@ -143,7 +160,7 @@ class Database:
         self.writer = Connection(self, patient=False)
         self.reader = Connection(self)
 
-    def connect(self) -> sqlite3.Connection:
+    def connect(self) -> Session:
         """A new connection with celeriac's settings.
 
         Raises:
@@ -152,7 +169,12 @@ class Database:
         with self.translated():
             self._check_path()
             raw = sqlite3.connect(
-                self.path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
+                self.path,
+                timeout=0,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=256,
+                factory=Session,
             )
             try:
                 self._check_owner(raw)
@@ -162,6 +184,22 @@ class Database:
                 raw.close()
                 raise
             return raw
+
+    def reading(self) -> AbstractContextManager[Session]:
+        """Run single statements."""
+        return self.reader.reading()
+
+    def writing(self) -> AbstractContextManager[Session]:
+        """One transaction, begun with the write lock in hand."""
+        return self.writer.writing()
+
+    def now(self) -> float:
+        """Wall clock, seconds since the epoch."""
+        return time.time()
+
+    def lease_now(self) -> float:
+        """Lease clock, seconds since boot."""
+        return lease_now()
 
     def _check_file(self) -> None:
         """A connection that is opened again, as after a fork, must lead to the same file."""

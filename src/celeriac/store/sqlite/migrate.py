@@ -7,8 +7,8 @@ import uuid
 
 from celeriac.errors import StoreTooNew
 from celeriac.store.clock import boot_id, same_boot
-from celeriac.store.sql import queries, script
-from celeriac.store.sqlite.database import APPLICATION_ID, Database, identity
+from celeriac.store.sql import script
+from celeriac.store.sqlite.database import APPLICATION_ID, Database, Session, identity
 
 #: One script a version, in order; ``PRAGMA user_version`` says how many ran.
 MIGRATIONS = ("001_initial",)
@@ -30,14 +30,14 @@ def migrate(database: Database) -> None:
         _begin_boot(raw)
 
 
-def _version(raw: sqlite3.Connection, database: Database) -> int:
+def _version(raw: Session, database: Database) -> int:
     version = identity(raw)[0]
     if version > len(MIGRATIONS):
         raise StoreTooNew(str(database.path), version, len(MIGRATIONS))
     return version
 
 
-def _run(raw: sqlite3.Connection, name: str) -> None:
+def _run(raw: Session, name: str) -> None:
     # executescript() would commit; the migration must be whole or absent.
     for statement in _statements(script("sqlite", name)):
         raw.execute(statement)
@@ -56,15 +56,15 @@ def _statements(text: str) -> list[str]:
     return found
 
 
-def _same_boot(raw: sqlite3.Connection) -> bool:
+def _same_boot(raw: Session) -> bool:
     row = raw.execute("SELECT value FROM fact WHERE name = 'boot'").fetchone()
     return row is not None and same_boot(row[0])
 
 
-def _begin_boot(raw: sqlite3.Connection) -> None:
+def _begin_boot(raw: Session) -> None:
     """Leases of an earlier boot are dead, and their clock began anew."""
     if not _same_boot(raw):
-        raw.execute(queries("sqlite", "queue")["forget_boot"])
+        raw.run("queue.forget_boot")
         raw.execute(
             "INSERT INTO fact VALUES ('boot', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (boot_id(),)
         )

@@ -2,24 +2,24 @@
 SELECT id, task_id, generation, name, queue, reason, error_type, error, traceback, worker, failed_at, envelope, body,
        priority
 FROM dead_letter
-WHERE (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
-  AND (:task IS NULL OR name GLOB :task)
-  AND (:queue IS NULL OR queue GLOB :queue)
-  AND (:error IS NULL OR instr(lower(error_type || ': ' || error), lower(:error)) > 0)
-  AND (:failed_before IS NULL OR failed_at <= :failed_before)
-  AND (:failed_after IS NULL OR failed_at >= :failed_after)
-  AND id > :after
-ORDER BY id LIMIT :limit
+WHERE (?1 IS NULL OR id IN (SELECT value FROM json_each(?1)))
+  AND (?2 IS NULL OR name GLOB ?2)
+  AND (?3 IS NULL OR queue GLOB ?3)
+  AND (?4 IS NULL OR instr(lower(error_type || ': ' || error), lower(?4)) > 0)
+  AND (?5 IS NULL OR failed_at <= ?5)
+  AND (?6 IS NULL OR failed_at >= ?6)
+  AND id > ?7
+ORDER BY id LIMIT ?8
 
 -- name: count
 SELECT count(*)
 FROM dead_letter
-WHERE (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
-  AND (:task IS NULL OR name GLOB :task)
-  AND (:queue IS NULL OR queue GLOB :queue)
-  AND (:error IS NULL OR instr(lower(error_type || ': ' || error), lower(:error)) > 0)
-  AND (:failed_before IS NULL OR failed_at <= :failed_before)
-  AND (:failed_after IS NULL OR failed_at >= :failed_after)
+WHERE (?1 IS NULL OR id IN (SELECT value FROM json_each(?1)))
+  AND (?2 IS NULL OR name GLOB ?2)
+  AND (?3 IS NULL OR queue GLOB ?3)
+  AND (?4 IS NULL OR instr(lower(error_type || ': ' || error), lower(?4)) > 0)
+  AND (?5 IS NULL OR failed_at <= ?5)
+  AND (?6 IS NULL OR failed_at >= ?6)
 
 -- name: delete
 DELETE FROM dead_letter WHERE id = ?

@@ -75,6 +75,9 @@ DELETE FROM message WHERE id = ? AND deliveries = ? AND status = 2
 DELETE FROM message WHERE id = ? AND deliveries = ? AND status = 2
 RETURNING task_id, key IS NOT NULL
 
+-- name: key_of
+SELECT key FROM message WHERE id = ? AND deliveries = ? AND status = 2 AND key IS NOT NULL
+
 -- name: parked_key_holder
 SELECT 1 FROM message JOIN idempotency_key USING (key)
 WHERE message.id = ? AND deliveries = ? AND message.status = 2 AND idempotency_key.task_id <> message.task_id

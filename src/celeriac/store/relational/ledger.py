@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -17,20 +16,17 @@ from celeriac.core.attempt import (
     Settlement,
 )
 from celeriac.core.message import TaskMessage
-from celeriac.store.sql import queries
-from celeriac.store.sqlite import keys, queue
-from celeriac.store.sqlite.base import CLAIMED, DELAYED, READY, Part
-
-SQL = queries("sqlite", "ledger")
-QUEUE = queries("sqlite", "queue")
+from celeriac.store.relational import keys, queue
+from celeriac.store.relational.part import CLAIMED, DELAYED, READY, Part
+from celeriac.store.relational.session import Session
 
 #: Rows of one kind deleted in one transaction, so that no publish waits long for it.
 PRUNED_AT_ONCE = 1000
 #: Seconds a broadcast is kept for listeners that are slow.
 BROADCAST_KEPT = 60.0
 #: What is deleted when its own time is over, and what when it is old; parts before their chords.
-_EXPIRING = ("prune_tasks", "prune_groups", "prune_revoked", "prune_keys")
-_AGEING = ("prune_attempts", "prune_chord_parts", "prune_chords", "prune_bindings")
+_EXPIRING = ("ledger.prune_tasks", "ledger.prune_groups", "ledger.prune_revoked", "ledger.prune_keys")
+_AGEING = ("ledger.prune_attempts", "ledger.prune_chord_parts", "ledger.prune_chords", "ledger.prune_bindings")
 
 LOST = Settled(held=False)
 _FAILED = frozenset({Outcome.FAILED, Outcome.DEAD_LETTERED, Outcome.REVOKED, Outcome.IGNORED})
@@ -38,10 +34,10 @@ _UNSETTLED = frozenset({Outcome.UNSETTLED, Outcome.LEASE_LOST})
 _HISTORY = frozenset({Outcome.FAILED, Outcome.DEAD_LETTERED, Outcome.RETRY})
 
 
-def write_record(raw: sqlite3.Connection, record: Record) -> None:
+def write_record(raw: Session, record: Record) -> None:
     """Insert or advance a task's row; a closed generation is never touched again."""
-    raw.execute(
-        SQL["record"],
+    raw.run(
+        "ledger.record",
         (
             record.task_id,
             record.generation,
@@ -61,17 +57,17 @@ def write_record(raw: sqlite3.Connection, record: Record) -> None:
     )
 
 
-def write_loose(raw: sqlite3.Connection, record: Record) -> None:
+def write_loose(raw: Session, record: Record) -> None:
     """Write a record whose author does not know the generation.
 
     What has ended stays as it is, except that a failure may be put right.
     """
     replaces = record.closed and record.state != "REVOKED"
-    current = raw.execute(SQL["current_generation"], (record.task_id, replaces)).fetchone()[0]
+    current = raw.run("ledger.current_generation", (record.task_id, replaces)).fetchone()[0]
     write_record(raw, replace(record, generation=max(record.generation, current or 0)))
 
 
-def settle(raw: sqlite3.Connection, item: Settlement, now: float) -> Settled:
+def settle(raw: Session, item: Settlement, now: float) -> Settled:
     """Write one settlement, or nothing when its lease is lost."""
     if not _leave_queue(raw, item, now):
         return LOST
@@ -89,7 +85,7 @@ def settle(raw: sqlite3.Connection, item: Settlement, now: float) -> Settled:
 _HELD = Settled(held=True)
 
 
-def _settle_consequences(raw: sqlite3.Connection, item: Settlement, now: float) -> Settled:
+def _settle_consequences(raw: Session, item: Settlement, now: float) -> Settled:
     for record in item.others:
         write_loose(raw, record)
     for message in item.follow_ups:
@@ -98,26 +94,26 @@ def _settle_consequences(raw: sqlite3.Connection, item: Settlement, now: float) 
     return Settled(True, complete)
 
 
-def _leave_queue(raw: sqlite3.Connection, item: Settlement, now: float) -> bool:
+def _leave_queue(raw: Session, item: Settlement, now: float) -> bool:
     """Remove, change or hand back the message row; false when it is no longer ours."""
     row, token = item.lease.message_id, item.lease.token
     if item.outcome is Outcome.COMPLETED:  # by far the most frequent
-        return raw.execute(QUEUE["finish"], (row, token)).rowcount == 1
+        return raw.run("queue.finish", (row, token)).rowcount == 1
     if item.retry is not None:
         return _retry(raw, item, item.retry, now)
     if item.outcome in HANDED_BACK:
-        return raw.execute(QUEUE["release"], (item.snooze_until, 0, row, token)).rowcount == 1
+        return raw.run("queue.release", (item.snooze_until, 0, row, token)).rowcount == 1
     if item.outcome in _UNSETTLED:
         raise ValueError(f"{item.outcome.value} is no way to settle task {item.task_id}: its message would be lost")
     if item.outcome is Outcome.DEAD_LETTERED and not _bury(raw, item, now):
         return False
-    return raw.execute(QUEUE["finish"], (row, token)).rowcount == 1
+    return raw.run("queue.finish", (row, token)).rowcount == 1
 
 
-def _retry(raw: sqlite3.Connection, item: Settlement, retry: TaskMessage, now: float) -> bool:
+def _retry(raw: Session, item: Settlement, retry: TaskMessage, now: float) -> bool:
     delayed = retry.run_at is not None and retry.run_at > now
-    done = raw.execute(
-        QUEUE["retry"],
+    done = raw.run(
+        "queue.retry",
         (
             retry.queue,
             retry.priority,
@@ -133,11 +129,11 @@ def _retry(raw: sqlite3.Connection, item: Settlement, retry: TaskMessage, now: f
     return done.rowcount == 1
 
 
-def _bury(raw: sqlite3.Connection, item: Settlement, now: float) -> bool:
+def _bury(raw: Session, item: Settlement, now: float) -> bool:
     failure = item.failure
     assert failure is not None  # the pipeline never buries without a reason
-    done = raw.execute(
-        QUEUE["dead_letter_from_message"],
+    done = raw.run(
+        "queue.dead_letter_from_message",
         (
             failure.reason,
             failure.error_type,
@@ -152,11 +148,11 @@ def _bury(raw: sqlite3.Connection, item: Settlement, now: float) -> bool:
     return done.rowcount == 1
 
 
-def _write_attempt(raw: sqlite3.Connection, item: Settlement, now: float) -> None:
+def _write_attempt(raw: Session, item: Settlement, now: float) -> None:
     failure = item.failure
     assert failure is not None
-    raw.execute(
-        SQL["attempt"],
+    raw.run(
+        "ledger.attempt",
         (
             item.task_id,
             item.generation,
@@ -171,7 +167,7 @@ def _write_attempt(raw: sqlite3.Connection, item: Settlement, now: float) -> Non
     )
 
 
-def _settle_keys(raw: sqlite3.Connection, item: Settlement, now: float) -> None:
+def _settle_keys(raw: Session, item: Settlement, now: float) -> None:
     # By the task id: a task that replaced the one under the key has none itself.
     if item.outcome is Outcome.COMPLETED:
         keys.keep(raw, item.task_id, now)
@@ -179,13 +175,13 @@ def _settle_keys(raw: sqlite3.Connection, item: Settlement, now: float) -> None:
         keys.free(raw, item.task_id, now)
 
 
-def add_part(raw: sqlite3.Connection, part: ChordPart, now: float) -> bool:
+def add_part(raw: Session, part: ChordPart, now: float) -> bool:
     """Count a chord member; true when the chord is now complete."""
-    raw.execute(SQL["chord_body"], (part.group_id, part.body, now))
+    raw.run("ledger.chord_body", (part.group_id, part.body, now))
     row = (part.group_id, part.task_id, part.position, int(part.succeeded), part.result)
-    if raw.execute(SQL["chord_part"], row).rowcount != 1:
+    if raw.run("ledger.chord_part", row).rowcount != 1:
         return False  # it had succeeded before
-    return raw.execute(SQL["chord_complete"], (part.group_id, now)).rowcount == 1
+    return raw.run("ledger.chord_complete", (part.group_id, now)).rowcount == 1
 
 
 def record_from(row: Sequence[object]) -> Record:
@@ -200,26 +196,26 @@ class LedgerPart(Part):
 
     def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         now = self.now()
-        with self.database.writer.writing() as raw:
+        with self.database.writing() as raw:
             return [settle(raw, item, now) for item in settlements]
 
     def store(self, record: Record) -> None:
-        with self.database.writer.writing() as raw:
+        with self.database.writing() as raw:
             write_loose(raw, record)
 
     def records(self, task_ids: Sequence[str], *, live: bool = True) -> dict[str, Record]:
         wanted = json.dumps(list(task_ids))
-        with self.database.reader.reading() as raw:
-            rows = raw.execute(SQL["get"], (wanted,)).fetchall()
+        with self.database.reading() as raw:
+            rows = raw.run("ledger.get", (wanted,)).fetchall()
             found = {row[0]: record_from(row) for row in rows}
             if live:
                 self._add_live(raw, wanted, found)
         return found
 
-    def _add_live(self, raw: sqlite3.Connection, wanted: str, found: dict[str, Record]) -> None:
+    def _add_live(self, raw: Session, wanted: str, found: dict[str, Record]) -> None:
         """Tasks in the queue have no row yet, or one of an earlier generation."""
-        for task_id, generation, name, queue_name, owner, status, started_at, revoked in raw.execute(
-            SQL["live"], (wanted,)
+        for task_id, generation, name, queue_name, owner, status, started_at, revoked in raw.run(
+            "ledger.live", (wanted,)
         ):
             if task_id in found and found[task_id].generation >= generation:
                 continue
@@ -232,52 +228,52 @@ class LedgerPart(Part):
             )
 
     def forget(self, task_id: str) -> None:
-        with self.database.writer.writing() as raw:
-            raw.execute(SQL["forget"], (task_id,))
+        with self.database.writing() as raw:
+            raw.run("ledger.forget", (task_id,))
 
     def attempts(self, task_id: str) -> list[AttemptRecord]:
-        with self.database.reader.reading() as raw:
+        with self.database.reading() as raw:
             return read_attempts(raw, task_id)
 
     def revoke(self, task_ids: Iterable[str], keep: float) -> list[str]:
         now = self.now()
         hastened: list[str] = []
-        with self.database.writer.writing() as raw:
+        with self.database.writing() as raw:
             for task_id in task_ids:
-                raw.execute(SQL["revoke"], (task_id, now + keep))
+                raw.run("ledger.revoke", (task_id, now + keep))
                 # A worker ends it now rather than when it would be due.
-                hastened += [row[0] for row in raw.execute(SQL["hasten"], (task_id,)).fetchall()]
+                hastened += [row[0] for row in raw.run("ledger.hasten", (task_id,)).fetchall()]
         return hastened
 
     def save_group(self, group_id: str, result: str | bytes, expires_at: float | None) -> None:
-        with self.database.writer.writing() as raw:
-            raw.execute(SQL["save_group"], (group_id, result, expires_at))
+        with self.database.writing() as raw:
+            raw.run("ledger.save_group", (group_id, result, expires_at))
 
     def get_group(self, group_id: str) -> str | bytes | None:
-        with self.database.reader.reading() as raw:
-            row = raw.execute(SQL["get_group"], (group_id,)).fetchone()
+        with self.database.reading() as raw:
+            row = raw.run("ledger.get_group", (group_id,)).fetchone()
             return row[0] if row else None
 
     def delete_group(self, group_id: str) -> None:
-        with self.database.writer.writing() as raw:
-            raw.execute(SQL["delete_group"], (group_id,))
+        with self.database.writing() as raw:
+            raw.run("ledger.delete_group", (group_id,))
 
     def prune(self, now: float, *, attempts_before: float, dead_letters_before: float | None) -> int:
         bounds = [
-            *((SQL[name], now) for name in _EXPIRING),
-            *((SQL[name], attempts_before) for name in _AGEING),
-            (QUEUE["prune_broadcast"], now - BROADCAST_KEPT),
+            *((name, now) for name in _EXPIRING),
+            *((name, attempts_before) for name in _AGEING),
+            ("queue.prune_broadcast", now - BROADCAST_KEPT),
         ]
         if dead_letters_before is not None:
-            bounds.append((queue.LETTERS["prune"], dead_letters_before))
+            bounds.append(("dead_letters.prune", dead_letters_before))
         total = 0
         while deleted := self._prune_some(bounds):
             total += deleted
         return total
 
     def _prune_some(self, bounds: Sequence[tuple[str, float]]) -> int:
-        with self.database.writer.writing() as raw:
-            return sum(raw.execute(statement, (before, PRUNED_AT_ONCE)).rowcount for statement, before in bounds)
+        with self.database.writing() as raw:
+            return sum(raw.run(name, (before, PRUNED_AT_ONCE)).rowcount for name, before in bounds)
 
 
 def _live_state(status: int, started_at: float | None, revoked: bool) -> str:
@@ -286,6 +282,6 @@ def _live_state(status: int, started_at: float | None, revoked: bool) -> str:
     return "REVOKED" if revoked else "PENDING"
 
 
-def read_attempts(raw: sqlite3.Connection, task_id: str) -> list[AttemptRecord]:
+def read_attempts(raw: Session, task_id: str) -> list[AttemptRecord]:
     """A task's history, oldest first."""
-    return [AttemptRecord(*row) for row in raw.execute(SQL["attempts"], (task_id,))]
+    return [AttemptRecord(*row) for row in raw.run("ledger.attempts", (task_id,))]

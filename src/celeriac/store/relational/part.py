@@ -1,11 +1,8 @@
-"""What every part of the SQLite store stands on."""
+"""What every part of a SQL store stands on."""
 
 from __future__ import annotations
 
-import time
-
-from celeriac.store.clock import lease_now
-from celeriac.store.sqlite.database import Database
+from celeriac.store.relational.session import Database
 
 #: Seconds the end of a task is remembered that no worker settled: purged, refused.
 REMEMBERED = 86_400.0
@@ -15,13 +12,12 @@ READY, DELAYED, CLAIMED, PARKED, SUSPECT = range(5)
 class Part:
     """A part of the store: the database and its clocks."""
 
-    def __init__(self, database: Database) -> None:
-        self.database = database
+    database: Database
 
     def now(self) -> float:
         """Wall clock, seconds since the epoch."""
-        return time.time()
+        return self.database.now()
 
     def lease_now(self) -> float:
-        """Lease clock, seconds since boot."""
-        return lease_now()
+        """Lease clock, seconds."""
+        return self.database.lease_now()

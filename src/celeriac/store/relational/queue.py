@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Sequence
 
 from celeriac.core.message import (
@@ -17,21 +16,17 @@ from celeriac.core.message import (
     TaskMessage,
 )
 from celeriac.errors import IdempotencyConflict
-from celeriac.store.sql import queries
-from celeriac.store.sqlite import keys
-from celeriac.store.sqlite.base import DELAYED, PARKED, READY, REMEMBERED, Part
-
-SQL = queries("sqlite", "queue")
-LEDGER = queries("sqlite", "ledger")
-LETTERS = queries("sqlite", "dead_letters")
+from celeriac.store.relational import keys
+from celeriac.store.relational.part import DELAYED, PARKED, READY, REMEMBERED, Part
+from celeriac.store.relational.session import Session
 
 
-def insert(raw: sqlite3.Connection, message: TaskMessage, status: int, now: float) -> bool:
+def insert(raw: Session, message: TaskMessage, status: int, now: float) -> bool:
     """Put one message into its queue; false when its task is there already."""
     if status == READY and message.run_at is not None and message.run_at > now:
         status = DELAYED
-    done = raw.execute(
-        SQL["publish"],
+    done = raw.run(
+        "queue.publish",
         (
             message.queue,
             message.priority,
@@ -50,7 +45,7 @@ def insert(raw: sqlite3.Connection, message: TaskMessage, status: int, now: floa
     return done.rowcount == 1
 
 
-def publish(raw: sqlite3.Connection, message: TaskMessage, now: float) -> Published:
+def publish(raw: Session, message: TaskMessage, now: float) -> Published:
     """Insert one message, its idempotency key taken in the same transaction."""
     if message.key is None:
         insert(raw, message, READY, now)
@@ -58,7 +53,7 @@ def publish(raw: sqlite3.Connection, message: TaskMessage, now: float) -> Publis
     return _publish_keyed(raw, message, message.key, now)
 
 
-def _publish_keyed(raw: sqlite3.Connection, message: TaskMessage, key: IdempotencyKey, now: float) -> Published:
+def _publish_keyed(raw: Session, message: TaskMessage, key: IdempotencyKey, now: float) -> Published:
     assert message.task_id is not None  # only tasks have keys
     found = keys.holder(raw, key, now)
     if found is None or _goes_on(found, message):
@@ -79,9 +74,7 @@ def _goes_on(found: KeyHolder, message: TaskMessage) -> bool:
     return found.task_id == message.task_id and (message.follow_up or not found.done)
 
 
-def _conflict(
-    raw: sqlite3.Connection, message: TaskMessage, key: IdempotencyKey, holder_id: str, now: float
-) -> Published:
+def _conflict(raw: Session, message: TaskMessage, key: IdempotencyKey, holder_id: str, now: float) -> Published:
     error = IdempotencyConflict(key.task, key.value, holder_id)
     if not message.follow_up:
         raise error
@@ -115,7 +108,7 @@ class QueuePart(Part):
 
     def publish(self, messages: Sequence[TaskMessage]) -> list[Published]:
         now = self.now()
-        with self.database.writer.writing() as raw:
+        with self.database.writing() as raw:
             return [publish(raw, message, now) for message in messages]
 
     def claim(
@@ -124,40 +117,40 @@ class QueuePart(Part):
         if not self._any_work(queues):
             return []
         clock = self.lease_now()
-        with self.database.writer.writing() as raw:
-            raw.execute(SQL["promote"], (self.now(),))
+        with self.database.writing() as raw:
+            raw.run("queue.promote", (self.now(),))
             suspect = self._suspect(raw, queues)
             if suspect is not None:
                 message_id, crashes = suspect
                 # Its last chance before burial is a run nobody shares, so that
                 # no bystander is ever buried.
                 if idle or crashes < LAST_CHANCE:
-                    rows = raw.execute(SQL["claim_suspect"], (clock + lease, owner, message_id)).fetchall()
+                    rows = raw.run("queue.claim_suspect", (clock + lease, owner, message_id)).fetchall()
                     return [delivery(row, clock) for row in rows]
                 return []
             return self._claim_ready(raw, queues, limit, clock, lease, owner)
 
     def _any_work(self, queues: Sequence[str]) -> bool:
         # Only a look: an idle worker never takes the write lock.
-        with self.database.reader.reading() as raw:
-            found: int = raw.execute(SQL["work"], (self.now(), json.dumps(list(queues)))).fetchone()[0]
+        with self.database.reading() as raw:
+            found: int = raw.run("queue.work", (self.now(), json.dumps(list(queues)))).fetchone()[0]
             return bool(found)
 
-    def _suspect(self, raw: sqlite3.Connection, queues: Sequence[str]) -> tuple[int, int] | None:
+    def _suspect(self, raw: Session, queues: Sequence[str]) -> tuple[int, int] | None:
         for queue in queues:
-            row: tuple[int, int] | None = raw.execute(SQL["suspect"], (queue,)).fetchone()
+            row: tuple[int, int] | None = raw.run("queue.suspect", (queue,)).fetchone()
             if row is not None:
                 return row
         return None
 
     def _claim_ready(
-        self, raw: sqlite3.Connection, queues: Sequence[str], limit: int, clock: float, lease: float, owner: str
+        self, raw: Session, queues: Sequence[str], limit: int, clock: float, lease: float, owner: str
     ) -> list[Delivery]:
         found: list[Delivery] = []
         for queue in queues:
             if len(found) >= limit:
                 break
-            rows = raw.execute(SQL["claim"], (clock + lease, owner, queue, limit - len(found))).fetchall()
+            rows = raw.run("queue.claim", (clock + lease, owner, queue, limit - len(found))).fetchall()
             # RETURNING promises no order.
             rows.sort(key=lambda row: (-row[11], row[0]))
             found.extend(delivery(row, clock) for row in rows)
@@ -169,50 +162,54 @@ class QueuePart(Part):
         if not leases:
             return []
         held_now = json.dumps([(held.message_id, held.token) for held in leases])
-        with self.database.writer.writing() as raw:
-            rows = raw.execute(SQL["extend"], (self.lease_now() + lease, held_now)).fetchall()
+        with self.database.writing() as raw:
+            rows = raw.run("queue.extend", (self.lease_now() + lease, held_now)).fetchall()
         alive = set(rows)
         return [held for held in leases if (held.message_id, held.token) not in alive]
 
     def reject(self, lease: Lease, reason: str, error_type: str, error: str) -> None:
         now = self.now()
         row = (lease.message_id, lease.token)
-        with self.database.writer.writing() as raw:
-            raw.execute(SQL["dead_letter_from_message"], (reason, error_type, error, None, None, now, *row))
-            raw.execute(LEDGER["rejected"], (now, now + REMEMBERED, *row))
-            for (task_id,) in raw.execute(SQL["task_of"], row).fetchall():
+        with self.database.writing() as raw:
+            raw.run("queue.dead_letter_from_message", (reason, error_type, error, None, None, now, *row))
+            raw.run("ledger.rejected", (now, now + REMEMBERED, *row))
+            for (task_id,) in raw.run("queue.task_of", row).fetchall():
                 keys.free(raw, task_id, now)
-            raw.execute(SQL["finish"], row)
+            raw.run("queue.finish", row)
 
     def start(self, lease: Lease) -> bool:
-        with self.database.writer.writing() as raw:
-            done = raw.execute(SQL["start"], (self.now(), lease.message_id, lease.token))
+        with self.database.writing() as raw:
+            done = raw.run("queue.start", (self.now(), lease.message_id, lease.token))
             return done.rowcount == 1
 
     def release(self, leases: Sequence[Lease], *, crashed: bool = False, error: str = "") -> None:
-        with self.database.writer.writing() as raw:
+        with self.database.writing() as raw:
             for lease in leases:
                 if crashed:
                     self._note_crash(raw, lease.message_id, lease.token, error)
-                raw.execute(SQL["release"], (None, int(crashed), lease.message_id, lease.token))
+                raw.run("queue.release", (None, int(crashed), lease.message_id, lease.token))
 
-    def _note_crash(self, raw: sqlite3.Connection, message_id: int, token: int, error: str) -> None:
-        raw.execute(LEDGER["attempt_crashed"], (self.now(), error, message_id, token))
+    def _note_crash(self, raw: Session, message_id: int, token: int, error: str) -> None:
+        raw.run("ledger.attempt_crashed", (self.now(), error, message_id, token))
 
     def park(self, lease: Lease) -> bool:
-        with self.database.writer.writing() as raw:
-            row = raw.execute(SQL["parked_key_holder"], (lease.message_id, lease.token, self.now())).fetchone()
+        with self.database.writing() as raw:
+            found = raw.run("queue.key_of", (lease.message_id, lease.token)).fetchone()
+            if found is None:
+                return False
+            raw.lock(found[0])
+            row = raw.run("queue.parked_key_holder", (lease.message_id, lease.token, self.now())).fetchone()
             if row is None:
                 return False
-            raw.execute(SQL["park"], (lease.message_id, lease.token))
+            raw.run("queue.park", (lease.message_id, lease.token))
             return True
 
     def ack(self, leases: Sequence[Lease]) -> None:
         now = self.now()
-        with self.database.writer.writing() as raw:
+        with self.database.writing() as raw:
             for lease in leases:
                 row = (lease.message_id, lease.token)
-                for task_id, keyed in raw.execute(SQL["finish_unsettled"], row).fetchall():
+                for task_id, keyed in raw.run("queue.finish_unsettled", row).fetchall():
                     if keyed:
                         keys.free(raw, task_id, now)
 
@@ -223,33 +220,33 @@ class QueuePart(Part):
         return total
 
     def _reclaim_some(self) -> int:
-        with self.database.reader.reading() as raw:
-            if raw.execute(SQL["expired_leases"], (self.lease_now(),)).fetchone() is None:
+        with self.database.reading() as raw:
+            if raw.run("queue.expired_leases", (self.lease_now(),)).fetchone() is None:
                 return 0
-        with self.database.writer.writing() as raw:
-            rows = raw.execute(SQL["expired_leases"], (self.lease_now(),)).fetchall()
+        with self.database.writing() as raw:
+            rows = raw.run("queue.expired_leases", (self.lease_now(),)).fetchall()
             for message_id, token, started_at in rows:
                 # Only a task that was marked as started can have done it.
                 counted = int(started_at is not None)
                 if counted:
                     self._note_crash(raw, message_id, token, "its worker vanished while it ran")
-                raw.execute(SQL["reclaim"], (counted, message_id, token))
+                raw.run("queue.reclaim", (counted, message_id, token))
         return len(rows)
 
     def next_due(self) -> float | None:
-        with self.database.reader.reading() as raw:
-            due: float | None = raw.execute(SQL["next_due"]).fetchone()[0]
+        with self.database.reading() as raw:
+            due: float | None = raw.run("queue.next_due").fetchone()[0]
             return due
 
     def size(self, queue: str) -> int:
-        with self.database.reader.reading() as raw:
-            count: int = raw.execute(SQL["ready_count"], (queue,)).fetchone()[0]
+        with self.database.reading() as raw:
+            count: int = raw.run("queue.ready_count", (queue,)).fetchone()[0]
             return count
 
     def sizes(self) -> list[QueueSize]:
         now = self.now()
-        with self.database.reader.reading() as raw:
-            rows = raw.execute(SQL["depths"]).fetchall()
+        with self.database.reading() as raw:
+            rows = raw.run("queue.depths").fetchall()
         return [
             QueueSize(queue, ready, delayed, claimed, None if oldest is None else max(0.0, now - oldest))
             for queue, ready, delayed, claimed, oldest in rows
@@ -263,11 +260,11 @@ class QueuePart(Part):
 
     def _purge_some(self, queue: str) -> int:
         now = self.now()
-        with self.database.writer.writing() as raw:
-            rows = raw.execute(SQL["purge_ids"], (queue,)).fetchall()
+        with self.database.writing() as raw:
+            rows = raw.run("queue.purge_ids", (queue,)).fetchall()
             for message_id, task_id, generation, name in rows:
-                raw.execute(SQL["delete_message"], (message_id,))
+                raw.run("queue.delete_message", (message_id,))
                 if task_id is not None:
                     keys.free(raw, task_id, now)
-                    raw.execute(LEDGER["purged"], (task_id, generation, name, queue, now, now + REMEMBERED))
+                    raw.run("ledger.purged", (task_id, generation, name, queue, now, now + REMEMBERED))
         return len(rows)

@@ -6,11 +6,8 @@ from collections.abc import Sequence
 
 from celeriac.core.attempt import ChordPart, Record
 from celeriac.core.message import TaskMessage
-from celeriac.store.sql import queries
-from celeriac.store.sqlite import ledger, queue
-from celeriac.store.sqlite.base import Part
-
-SQL = queries("sqlite", "ledger")
+from celeriac.store.relational import ledger, queue
+from celeriac.store.relational.part import Part
 
 
 class ChordsPart(Part):
@@ -18,25 +15,25 @@ class ChordsPart(Part):
 
     def set_chord_size(self, group_id: str, size: int) -> bool:
         now = self.now()
-        with self.database.writer.writing() as raw:
-            raw.execute(SQL["chord_size"], (group_id, size, now))
-            return raw.execute(SQL["chord_complete"], (group_id, now)).rowcount == 1
+        with self.database.writing() as raw:
+            raw.run("ledger.chord_size", (group_id, size, now))
+            return raw.run("ledger.chord_complete", (group_id, now)).rowcount == 1
 
     def grow_chord(self, group_id: str, by: int) -> None:
-        with self.database.writer.writing() as raw:
-            raw.execute(SQL["chord_grow"], (group_id, by, self.now()))
+        with self.database.writing() as raw:
+            raw.run("ledger.chord_grow", (group_id, by, self.now()))
 
     def add_chord_part(self, part: ChordPart) -> bool:
-        with self.database.writer.writing() as raw:
+        with self.database.writing() as raw:
             return ledger.add_part(raw, part, self.now())
 
     def chord_parts(self, group_id: str) -> tuple[str | None, list[ChordPart]]:
-        with self.database.reader.reading() as raw:
-            chord = raw.execute(SQL["chord_get"], (group_id,)).fetchone()
+        with self.database.reading() as raw:
+            chord = raw.run("ledger.chord_get", (group_id,)).fetchone()
             if chord is None or chord[1] != "open":
                 return None, []
             body = chord[2]
-            rows = raw.execute(SQL["chord_parts"], (group_id,)).fetchall()
+            rows = raw.run("ledger.chord_parts", (group_id,)).fetchall()
         return body, [
             ChordPart(group_id, task_id, position, bool(succeeded), result, body)
             for task_id, position, succeeded, result in rows
@@ -46,9 +43,9 @@ class ChordsPart(Part):
         self, group_id: str, *, succeeded: bool, messages: Sequence[TaskMessage], records: Sequence[Record]
     ) -> bool:
         now = self.now()
-        with self.database.writer.writing() as raw:
+        with self.database.writing() as raw:
             state = "sent" if succeeded else "failed"
-            if raw.execute(SQL["chord_close"], (group_id, state, now)).rowcount != 1:
+            if raw.run("ledger.chord_close", (group_id, state, now)).rowcount != 1:
                 return False
             for record in records:
                 ledger.write_loose(raw, record)
@@ -57,5 +54,5 @@ class ChordsPart(Part):
         return True
 
     def chords_waiting(self, older_than: float) -> list[str]:
-        with self.database.reader.reading() as raw:
-            return [row[0] for row in raw.execute(SQL["chords_waiting"], (self.now() - older_than,))]
+        with self.database.reading() as raw:
+            return [row[0] for row in raw.run("ledger.chords_waiting", (self.now() - older_than,))]

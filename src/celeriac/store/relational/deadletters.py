@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter
 from celeriac.core.message import TaskMessage
 from celeriac.errors import DeadLetterError, RedriveRefused, RedriveSuperseded
-from celeriac.store.sql import queries
-from celeriac.store.sqlite import keys, queue
-from celeriac.store.sqlite.base import Part
-from celeriac.store.sqlite.ledger import read_attempts
-
-SQL = queries("sqlite", "dead_letters")
-QUEUE = queries("sqlite", "queue")
+from celeriac.store.relational import keys, queue
+from celeriac.store.relational.ledger import read_attempts
+from celeriac.store.relational.part import Part
+from celeriac.store.relational.session import Session
 
 
 class DeadLettersPart(Part):
@@ -26,53 +22,58 @@ class DeadLettersPart(Part):
         conditions = self._conditions(chosen)
         after = 0
         # By pages, so that no reader holds a snapshot while a person reads.
-        while page := self._page({**conditions, "after": after, "limit": batch}):
+        while page := self._page((*conditions, after, batch)):
             yield from page
             after = page[-1].id
 
-    def _page(self, parameters: dict[str, object]) -> list[DeadLetter]:
-        with self.database.reader.reading() as raw:
-            letters = [DeadLetter(*row) for row in raw.execute(SQL["select"], parameters)]
+    def _page(self, parameters: tuple[object, ...]) -> list[DeadLetter]:
+        with self.database.reading() as raw:
+            letters = [DeadLetter(*row) for row in raw.run("dead_letters.select", parameters)]
             for letter in letters:
                 letter.attempts = read_attempts(raw, letter.task_id)
         return letters
 
-    def _conditions(self, chosen: DeadLetterFilter) -> dict[str, object]:
+    def _conditions(self, chosen: DeadLetterFilter) -> tuple[object, ...]:
         now = self.now()
-        return {
-            "ids": json.dumps(chosen.ids) if chosen.ids else None,
-            "task": chosen.task,
-            "queue": chosen.queue,
-            "error": chosen.error,
-            "failed_before": None if chosen.older_than is None else now - chosen.older_than,
-            "failed_after": None if chosen.newer_than is None else now - chosen.newer_than,
-        }
+        return (
+            json.dumps(chosen.ids) if chosen.ids else None,
+            self._pattern(chosen.task),
+            self._pattern(chosen.queue),
+            chosen.error,
+            None if chosen.older_than is None else now - chosen.older_than,
+            None if chosen.newer_than is None else now - chosen.newer_than,
+        )
+
+    @staticmethod
+    def _pattern(glob: str | None) -> str | None:
+        """A shell pattern in the form that the dialect's statements take."""
+        return glob
 
     def count_dead_letters(self, chosen: DeadLetterFilter) -> int:
-        with self.database.reader.reading() as raw:
-            count: int = raw.execute(SQL["count"], self._conditions(chosen)).fetchone()[0]
+        with self.database.reading() as raw:
+            count: int = raw.run("dead_letters.count", self._conditions(chosen)).fetchone()[0]
             return count
 
     def redrive(self, letter: DeadLetter, message: TaskMessage) -> None:
         now = self.now()
-        with self.database.writer.writing() as raw:
-            if raw.execute(SQL["delete"], (letter.id,)).rowcount != 1:
+        with self.database.writing() as raw:
+            if raw.run("dead_letters.delete", (letter.id,)).rowcount != 1:
                 raise DeadLetterError(f"dead letter {letter.id} is gone; somebody redrove or purged it")
             if message.key is not None:
                 found = keys.holder(raw, message.key, now)
                 if found is not None and (found.done or found.task_id != letter.task_id):
                     raise RedriveRefused(letter.name or "?", letter.task_id, message.key.value, found.task_id)
-            if raw.execute(QUEUE["waiting_message"], (letter.task_id,)).fetchone() is not None:
+            if raw.run("queue.waiting_message", (letter.task_id,)).fetchone() is not None:
                 raise RedriveSuperseded(
                     letter.name or "?", letter.id, letter.task_id, letter.generation + 1, "waiting or running"
                 )
             higher = max(letter.generation + 1, self._next_generation(raw, letter.task_id))
             queue.publish(raw, replace(message, awaited=True, generation=higher), now)
 
-    def _next_generation(self, raw: sqlite3.Connection, task_id: str) -> int:
-        row: tuple[int] | None = raw.execute(QUEUE["next_generation"], (task_id,)).fetchone()
+    def _next_generation(self, raw: Session, task_id: str) -> int:
+        row: tuple[int] | None = raw.run("queue.next_generation", (task_id,)).fetchone()
         return row[0] if row else 0
 
     def purge_dead_letters(self, ids: Sequence[int]) -> int:
-        with self.database.writer.writing() as raw:
-            return sum(raw.execute(SQL["delete"], (letter_id,)).rowcount for letter_id in ids)
+        with self.database.writing() as raw:
+            return sum(raw.run("dead_letters.delete", (letter_id,)).rowcount for letter_id in ids)

@@ -1,0 +1,1 @@
+"""What SQL stores have in common: the transactions, statement by statement; the statements themselves are each dialect's."""

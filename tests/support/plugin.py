@@ -76,8 +76,18 @@ def worker_factory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[W
 @pytest.fixture
 def redis_url() -> str:
     """The URL of a real Redis, which others may use too: name queues and keys uniquely. Without one the test is skipped."""
+    return _server("CELERIAC_REDIS_URL")
+
+
+@pytest.fixture
+def postgres_url() -> str:
+    """The URL of a real PostgreSQL, which others may use too: make a schema. Without one the test is skipped."""
+    return _server("CELERIAC_POSTGRES_URL")
+
+
+def _server(variable: str) -> str:
     try:
-        return server_url("CELERIAC_REDIS_URL")
+        return server_url(variable)
     except ServerMissing as missing:
         if os.environ.get("CI"):
             raise

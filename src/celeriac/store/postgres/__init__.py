@@ -1,0 +1,87 @@
+"""One PostgreSQL schema as broker, ledger, key registry and dead-letter office."""
+
+from __future__ import annotations
+
+import fnmatch
+
+from celeriac.store.postgres.database import CONNECT_TIMEOUT, Database
+from celeriac.store.postgres.migrate import migrate
+from celeriac.store.postgres.notices import Notices
+from celeriac.store.relational.chords import ChordsPart
+from celeriac.store.relational.deadletters import DeadLettersPart
+from celeriac.store.relational.fanout import FanoutPart
+from celeriac.store.relational.keys import KeysPart
+from celeriac.store.relational.ledger import LedgerPart
+from celeriac.store.relational.queue import QueuePart
+
+#: Where celeriac's tables are, unless the URL says otherwise.
+SCHEMA = "celeriac"
+
+
+class PostgresStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart):
+    """The store in one schema; see ``celeriac.store.protocols.Store``.
+
+    Args:
+        conninfo: what libpq takes: a URL, or ``host=… dbname=…``.
+        schema: holds all tables; made where it is missing.
+        timeout: seconds that connecting may take.
+
+    Raises:
+        StoreUnavailable, StoreReadOnly, StoreTooNew, StoreError: naming the server.
+    """
+
+    database: Database
+
+    def __init__(self, conninfo: str, *, schema: str = SCHEMA, timeout: float = CONNECT_TIMEOUT) -> None:
+        self.database = Database(conninfo, schema, timeout=timeout)
+        try:
+            migrate(self.database)
+        except BaseException:
+            self.database.close()
+            raise
+        self._notices = Notices(self.database)
+        self._uuid: str | None = None
+
+    @property
+    def location(self) -> str:
+        return self.database.location
+
+    @property
+    def replaced(self) -> bool:
+        """A server is never another one behind our back."""
+        return False
+
+    @property
+    def uuid(self) -> str:
+        if self._uuid is None:
+            with self.database.reading() as session:
+                row = session.raw.execute("SELECT value FROM fact WHERE name = 'uuid'").fetchone()
+                assert row is not None
+                self._uuid = str(row[0])
+        return self._uuid
+
+    def mark(self) -> int:
+        return self._notices.mark()
+
+    def wait(self, timeout: float, seen: int) -> int:
+        return self._notices.wait(timeout, seen)
+
+    def keeper(self) -> PostgresStore:
+        """A second store on the same schema with connections of its own, for a thread that must never wait."""
+        return PostgresStore(self.database.conninfo, schema=self.database.schema, timeout=self.database.timeout)
+
+    def fold_log(self) -> bool:
+        """The server sees to its log itself."""
+        return False
+
+    def close(self) -> None:
+        self._notices.close()
+        self.database.close()
+
+    @staticmethod
+    def _pattern(glob: str | None) -> str | None:
+        """A shell pattern as PostgreSQL's regular expression."""
+        if glob is None:
+            return None
+        # Python's translation ends in \Z, inside a group with flags that PostgreSQL does not know.
+        return "^" + fnmatch.translate(glob.replace("[^", "[!")).removeprefix("(?s:").removesuffix(r")\Z") + "$"

@@ -1,0 +1,244 @@
+"""The connections of one process to one schema: a few, lent and given back; none is used across a fork."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from celeriac.errors import StoreError, StoreReadOnly, StoreUnavailable
+from celeriac.store.clock import lease_now as machine_clock
+from celeriac.store.postgres.session import Session
+
+#: Connections kept open for the next who needs one; more are made where more threads ask at once.
+KEPT = 4
+#: Seconds that connecting, and a statement that waits for a lock, may take.
+CONNECT_TIMEOUT, LOCK_TIMEOUT = 5.0, 10.0
+#: Seconds after which the server is asked for its time again.
+CLOCK_KEPT = 10.0
+#: What the server may be told of a dead peer by, in seconds; otherwise a host that vanished keeps its locks for hours.
+_KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+#: Seconds of unacknowledged data after which a connection counts as lost, in milliseconds.
+_USER_TIMEOUT = {"tcp_user_timeout": 20_000}
+
+
+class Database:
+    """One schema: how to connect to it, and the process's connections.
+
+    Args:
+        conninfo: what libpq takes, as a URL or key=value.
+        schema: holds all of celeriac's tables.
+        timeout: seconds that connecting may take.
+    """
+
+    def __init__(self, conninfo: str, schema: str, *, timeout: float = CONNECT_TIMEOUT) -> None:
+        self.conninfo = conninfo
+        self.schema = schema
+        self.timeout = timeout
+        self.location = shown(conninfo)
+        self.channel = sql.Identifier(f"celeriac_{schema}").as_string(None)
+        self._idle: list[Session] = []
+        self._lock = threading.Lock()
+        self._offset: float | None = None
+        self._asked_at = 0.0
+        with _REGISTRY:
+            _ALL.add(self)
+
+    # -- connections
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """A new connection with celeriac's settings.
+
+        Raises:
+            StoreUnavailable: the server does not answer, or refuses.
+        """
+        with self.translated():
+            info = make_conninfo(
+                self.conninfo,
+                **{**_KEEPALIVE, **_USER_TIMEOUT, "application_name": "celeriac", **conninfo_to_dict(self.conninfo)},
+                connect_timeout=max(2, round(self.timeout)),
+            )
+            raw: psycopg.Connection[Any] = psycopg.Connection.connect(info, autocommit=True)
+            raw.prepare_threshold = 0
+            with suppress_close(raw):
+                raw.execute("SELECT set_config('search_path', %s, false)", (_quoted(self.schema),))
+                raw.execute(f"SET lock_timeout = {int(LOCK_TIMEOUT * 1000)}")
+            return raw
+
+    @contextmanager
+    def _lent(self) -> Iterator[Session]:
+        session = self._take()
+        try:
+            yield session
+        finally:
+            self._give_back(session)
+
+    def _take(self) -> Session:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return Session(self.connect())
+
+    def _give_back(self, session: Session) -> None:
+        if session.broken:
+            # The server went away under it, and so under those that are idle.
+            with self._lock:
+                dead, self._idle = self._idle, []
+            for other in dead:
+                other.close()
+            return
+        with self._lock:
+            if len(self._idle) < KEPT:
+                self._idle.append(session)
+                return
+        session.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Run single statements; each sees what is committed when it begins."""
+        with self.translated(), self._lent() as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """One transaction; who listens is told of it."""
+        with self.translated(), self._begun() as session:
+            try:
+                yield session
+                session.commit(self.channel)
+            except BaseException:
+                with suppress(psycopg.Error):
+                    session.rollback()
+                raise
+
+    @contextmanager
+    def _begun(self) -> Iterator[Session]:
+        session = self._take()
+        try:
+            try:
+                session.begin()
+            except psycopg.OperationalError:
+                # It may have been idle while the server was restarted; nothing was sent on it yet.
+                self._give_back(session)
+                session = Session(self.connect())
+                session.begin()
+            yield session
+        finally:
+            self._give_back(session)
+
+    # -- clocks
+
+    def now(self) -> float:
+        """The server's clock, seconds since the epoch: measured now and then, and counted on from there.
+
+        Raises:
+            StoreUnavailable: it could never be asked.
+        """
+        here = machine_clock()
+        if self._offset is None or here - self._asked_at > CLOCK_KEPT:
+            try:
+                self._ask_for_the_time()
+            except StoreUnavailable:
+                if self._offset is None:
+                    raise
+        assert self._offset is not None
+        return machine_clock() + self._offset
+
+    lease_now = now
+
+    def _ask_for_the_time(self) -> None:
+        with self.reading() as session:
+            before = machine_clock()
+            row = session.raw.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
+            after = machine_clock()
+        assert row is not None
+        self._asked_at = after
+        self._offset = row[0] - (before + after) / 2
+
+    # -- errors
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Raise the driver's errors as store errors that name the server."""
+        try:
+            yield
+        except psycopg.Error as error:
+            raise self.translate(error) from error
+
+    def translate(self, error: psycopg.Error) -> StoreError:
+        """The store error for one of the driver's."""
+        text = str(error).strip().partition("\n")[0] or type(error).__name__
+        if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+            return StoreReadOnly(self.location, text)
+        if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+            return StoreUnavailable(self.location, text)
+        return StoreError(self.location, text)
+
+    def close(self) -> None:
+        """Close what is idle; the next use connects again."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for session in idle:
+            session.close()
+
+    def forget(self) -> None:
+        """In a child: the connections are the parent's, who goes on using them."""
+        self._lock = threading.Lock()
+        idle, self._idle = self._idle, []
+        for session in idle:
+            leave_to_the_parent(session.raw)
+
+
+@contextmanager
+def suppress_close(raw: psycopg.Connection[Any]) -> Iterator[None]:
+    """Close the connection when the block raises."""
+    try:
+        yield
+    except BaseException:
+        raw.close()
+        raise
+
+
+def shown(conninfo: str) -> str:
+    """The address for people, without its password."""
+    known = conninfo_to_dict(conninfo)
+    user = f"{known['user']}@" if known.get("user") else ""
+    port = f":{known['port']}" if known.get("port") else ""
+    return f"postgresql://{user}{known.get('host') or ''}{port}/{known.get('dbname') or ''}"
+
+
+def _quoted(name: str) -> str:
+    return sql.Identifier(name).as_string(None)
+
+
+_LEFT: list[psycopg.Connection[Any]] = []
+
+
+def leave_to_the_parent(raw: psycopg.Connection[Any]) -> None:
+    """Close the child's end without a word to the server, and keep the object, whose end would send one."""
+    with suppress(OSError, psycopg.Error):
+        os.close(raw.fileno())
+    _LEFT.append(raw)
+
+
+_ALL: weakref.WeakSet[Database] = weakref.WeakSet()
+_REGISTRY = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _REGISTRY  # noqa: PLW0603  # whoever held it is not in this process
+    _REGISTRY = threading.Lock()
+    for database in list(_ALL):
+        database.forget()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,60 @@
+"""The schema's version, and how a database gets there."""
+
+from __future__ import annotations
+
+import uuid
+
+from psycopg import sql
+
+from celeriac.errors import StoreError, StoreTooNew
+from celeriac.store.postgres.database import Database
+from celeriac.store.postgres.session import Session
+from celeriac.store.sql import script
+
+#: One script a version, in order; the row ``version`` of ``fact`` says how many ran.
+MIGRATIONS = ("001_initial",)
+#: ``MATERIALIZED`` is of 12; 13 is the oldest that is tried.
+OLDEST = 130_000
+
+
+def migrate(database: Database) -> None:
+    """Bring the schema to this version's tables; one process does, others wait.
+
+    Raises:
+        StoreTooNew: a newer celeriac wrote it.
+        StoreError: the server is too old, or the schema may not be made.
+    """
+    with database.reading() as session:
+        version = session.raw.info.server_version
+        if version < OLDEST:
+            raise StoreError(database.location, f"PostgreSQL {version // 10_000} answers; 13 or newer is needed")
+        if _version(session, database) == len(MIGRATIONS):
+            return
+    with database.writing() as session:
+        session.raw.execute("SELECT pg_advisory_xact_lock(hashtextextended('celeriac schema', 0))")
+        # Another process may have been faster.
+        for name in MIGRATIONS[_version(session, database) :]:
+            _run(session, database, name)
+
+
+def _version(session: Session, database: Database) -> int:
+    known = session.raw.execute(
+        "SELECT to_regclass(%s)", (sql.SQL("{}.fact").format(sql.Identifier(database.schema)).as_string(None),)
+    ).fetchone()
+    if known is None or known[0] is None:
+        return 0
+    row = session.raw.execute("SELECT value FROM fact WHERE name = 'version'").fetchone()
+    version = int(row[0]) if row else 0
+    if version > len(MIGRATIONS):
+        raise StoreTooNew(database.location, version, len(MIGRATIONS))
+    return version
+
+
+def _run(session: Session, database: Database, name: str) -> None:
+    session.raw.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(database.schema)))
+    session.raw.execute(script("postgres", name).encode(), prepare=False)
+    number = MIGRATIONS.index(name) + 1
+    session.raw.execute(
+        "INSERT INTO fact VALUES ('version', %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (str(number),)
+    )
+    session.raw.execute("INSERT INTO fact VALUES ('uuid', %s) ON CONFLICT DO NOTHING", (str(uuid.uuid4()),))

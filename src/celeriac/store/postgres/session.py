@@ -1,0 +1,112 @@
+"""One connection to PostgreSQL: named statements, and values that are text or bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import RawCursor
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.pq import Format, TransactionStatus
+
+from celeriac.store.sql import statements
+
+#: A parameter of the domain ``packed``: text or bytes, whichever it was, with a letter in front that says so.
+_PACKED = re.compile(r"\$(\d+)::packed")
+_TEXT, _BYTES = b"t", b"b"
+_NUL, _SHOWN_NUL = "\x00", "\\x00"
+
+Statement = tuple[str, tuple[int, ...]]
+#: The statements of the files, and which of their parameters are packed.
+STATEMENTS: dict[str, Statement] = {
+    name: (text, tuple(int(number) - 1 for number in _PACKED.findall(text)))
+    for name, text in statements("postgres").items()
+}
+
+
+def pack(value: str | bytes | None) -> bytes | None:
+    """Text or bytes as the domain ``packed`` holds them.
+
+    Raises:
+        psycopg.DataError: it is neither.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return _TEXT + value.encode("utf-8", "surrogatepass")
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return _BYTES + bytes(value)
+    raise psycopg.DataError(f"{type(value).__name__} is neither text nor bytes")
+
+
+class _PackedLoader(Loader):
+    """Every ``bytea`` in the schema is packed."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> str | bytes:
+        value = bytes(data)
+        return value[1:].decode("utf-8", "surrogatepass") if value[:1] == _TEXT else value[1:]
+
+
+class Session:
+    """A connection of its own server process, with the dialect's statements."""
+
+    def __init__(self, raw: psycopg.Connection[Any]) -> None:
+        self.raw = raw
+        raw.adapters.register_loader("bytea", _PackedLoader)
+
+    def run(self, name: str, parameters: Sequence[Any] = ()) -> RawCursor[Any]:
+        """Run a statement of the files by its name; the server prepares it once."""
+        text, packed = STATEMENTS[name]
+        if packed:
+            parameters = list(parameters)
+            for place in packed:
+                parameters[place] = pack(parameters[place])
+        cursor = RawCursor(self.raw)
+        cursor.format = Format.BINARY
+        try:
+            cursor.execute(text, parameters, prepare=True)
+        except psycopg.DataError:
+            # Nothing was sent: the client itself refuses text that the server cannot hold.
+            if not any(isinstance(value, str) and _NUL in value for value in parameters):
+                raise
+            cursor.execute(text, [_without_nul(value) for value in parameters], prepare=True)
+        return cursor
+
+    def lock(self, key: str) -> None:
+        """Let nobody else use this idempotency key until the transaction ends."""
+        self.run("keys.lock", (key,))
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self._simply(b"BEGIN")
+
+    def commit(self, channel: str) -> None:
+        """Commit, and tell who listens."""
+        self._simply(f"NOTIFY {channel}; COMMIT".encode())
+
+    def rollback(self) -> None:
+        """Undo, where the connection still can."""
+        if not self.broken and self.raw.info.transaction_status is not TransactionStatus.IDLE:
+            self._simply(b"ROLLBACK")
+
+    def _simply(self, command: bytes) -> None:
+        # The simple protocol takes several commands in one round trip.
+        self.raw.execute(command, prepare=False)
+
+    @property
+    def broken(self) -> bool:
+        """Whether the server can no longer be reached on it."""
+        return self.raw.closed or self.raw.broken
+
+    def close(self) -> None:
+        """Tell the server, and forget it."""
+        self.raw.close()
+
+
+def _without_nul(value: Any) -> Any:
+    return value.replace(_NUL, _SHOWN_NUL) if isinstance(value, str) else value

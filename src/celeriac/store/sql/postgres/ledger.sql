@@ -1,0 +1,150 @@
+-- name: record
+INSERT INTO task (task_id, generation, closed, state, name, queue, worker, retries, started_at, finished_at, result,
+                  traceback, meta, expires_at)
+VALUES ($1, $2, $3::int::boolean, $4, $5, $6, $7, $8, $9, $10, $11::packed, $12, $13, $14)
+ON CONFLICT (task_id) DO UPDATE SET
+    generation = excluded.generation, closed = excluded.closed, state = excluded.state,
+    name = coalesce(excluded.name, task.name), queue = coalesce(excluded.queue, task.queue), worker = excluded.worker,
+    retries = excluded.retries, started_at = coalesce(excluded.started_at, task.started_at),
+    finished_at = excluded.finished_at, result = excluded.result, traceback = excluded.traceback,
+    meta = excluded.meta, expires_at = excluded.expires_at
+WHERE excluded.generation > task.generation
+   OR (excluded.generation = task.generation AND NOT task.closed)
+
+-- name: current_generation
+SELECT max(g) FROM (SELECT generation + ($2 AND closed AND state <> 'SUCCESS')::int AS g FROM task WHERE task_id = $1
+                    UNION ALL SELECT generation FROM message WHERE task_id = $1) AS known
+
+-- name: get
+SELECT task_id, generation, state, closed, name, queue, worker, retries, started_at, finished_at, result, traceback,
+       meta, expires_at
+FROM task WHERE task_id IN (SELECT jsonb_array_elements_text($1::jsonb))
+
+-- name: live
+SELECT task_id, generation, name, queue, owner, status, started_at,
+       EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id)
+FROM message
+WHERE task_id IN (SELECT jsonb_array_elements_text($1::jsonb))
+
+-- name: forget
+DELETE FROM task WHERE task_id = $1 AND closed
+
+-- name: attempt
+INSERT INTO attempt (task_id, generation, started_at, finished_at, worker, outcome, error_type, error, traceback)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+
+-- name: attempt_crashed
+WITH held AS MATERIALIZED (
+    SELECT * FROM message WHERE id = $3 AND deliveries = $4 AND status = 2 AND task_id IS NOT NULL FOR UPDATE)
+INSERT INTO attempt (task_id, generation, started_at, finished_at, worker, outcome, error_type, error)
+SELECT task_id, generation, started_at, $1::float8, owner, 'crashed', 'WorkerLostError', $2
+FROM held
+
+-- name: rejected
+WITH held AS MATERIALIZED (
+    SELECT * FROM message WHERE id = $3 AND deliveries = $4 AND status = 2 AND task_id IS NOT NULL FOR UPDATE)
+INSERT INTO task (task_id, generation, closed, state, name, queue, finished_at, meta, expires_at)
+SELECT task_id, generation, true, 'FAILURE', name, queue, $1::float8, '{"why": "rejected"}', $2::float8
+FROM held
+ON CONFLICT (task_id) DO UPDATE SET generation = excluded.generation, closed = true, state = excluded.state,
+    finished_at = excluded.finished_at, result = NULL, traceback = NULL, meta = excluded.meta,
+    expires_at = excluded.expires_at
+WHERE excluded.generation > task.generation OR NOT task.closed
+
+-- name: purged
+INSERT INTO task (task_id, generation, closed, state, name, queue, finished_at, meta, expires_at)
+VALUES ($1, $2, true, 'REVOKED', $3, $4, $5, '{"why": "purged"}', $6)
+ON CONFLICT (task_id) DO UPDATE SET generation = excluded.generation, closed = true, state = excluded.state,
+    finished_at = excluded.finished_at, result = NULL, traceback = NULL, meta = excluded.meta,
+    expires_at = excluded.expires_at
+WHERE excluded.generation >= task.generation AND (NOT task.closed OR excluded.generation > task.generation)
+
+-- name: attempts
+SELECT task_id, generation, started_at, finished_at, worker, outcome, error_type, error, traceback
+FROM attempt WHERE task_id = $1 ORDER BY id
+
+-- name: save_group
+INSERT INTO group_result (group_id, result, expires_at) VALUES ($1, $2::packed, $3)
+ON CONFLICT (group_id) DO UPDATE SET result = excluded.result, expires_at = excluded.expires_at
+
+-- name: get_group
+SELECT result FROM group_result WHERE group_id = $1
+
+-- name: delete_group
+DELETE FROM group_result WHERE group_id = $1
+
+-- name: chord_size
+INSERT INTO chord (group_id, size, updated_at) VALUES ($1, $2, $3)
+ON CONFLICT (group_id) DO UPDATE SET size = excluded.size, updated_at = excluded.updated_at
+
+-- name: chord_grow
+INSERT INTO chord (group_id, grown, updated_at) VALUES ($1, $2, $3)
+ON CONFLICT (group_id) DO UPDATE SET grown = chord.grown + $2, updated_at = $3
+
+-- It locks the chord: of two last members the second counts after the first has committed.
+-- name: chord_body
+INSERT INTO chord (group_id, body, updated_at) VALUES ($1, $2, $3)
+ON CONFLICT (group_id) DO UPDATE SET body = coalesce(chord.body, excluded.body), updated_at = $3
+
+-- name: chord_part
+INSERT INTO chord_part (group_id, task_id, position, succeeded, result) VALUES ($1, $2, $3, $4, $5::packed)
+ON CONFLICT (group_id, task_id) DO UPDATE SET succeeded = excluded.succeeded, result = excluded.result
+WHERE chord_part.succeeded = 0
+
+-- name: chord_complete
+UPDATE chord SET completed_at = $2, state = 'open'
+WHERE group_id = $1 AND size IS NOT NULL
+  AND (state = 'open' OR (state = 'failed' AND NOT EXISTS (
+      SELECT 1 FROM chord_part WHERE group_id = $1 AND succeeded = 0)))
+  AND size + grown <= (SELECT count(*) FROM chord_part WHERE group_id = $1)
+
+-- name: chord_parts
+SELECT task_id, position, succeeded, result FROM chord_part WHERE group_id = $1 ORDER BY position, task_id
+
+-- name: chord_get
+SELECT size, state, body FROM chord WHERE group_id = $1
+
+-- name: chord_close
+UPDATE chord SET state = $2, updated_at = $3 WHERE group_id = $1 AND state = 'open' AND completed_at IS NOT NULL
+
+-- name: chords_waiting
+SELECT group_id FROM chord WHERE state = 'open' AND completed_at IS NOT NULL AND completed_at < $1 LIMIT 100
+
+-- name: hasten
+UPDATE message SET status = 0 WHERE task_id = $1 AND status IN (1, 3) RETURNING task_id
+
+-- name: revoke
+INSERT INTO revoked (task_id, expires_at) VALUES ($1, $2)
+ON CONFLICT (task_id) DO UPDATE SET expires_at = excluded.expires_at
+
+-- name: prune_tasks
+DELETE FROM task WHERE task_id IN (SELECT task_id FROM task WHERE expires_at < $1 LIMIT $2)
+
+-- name: prune_attempts
+DELETE FROM attempt WHERE id IN (
+    SELECT id FROM attempt WHERE finished_at < $1
+    AND NOT EXISTS (SELECT 1 FROM dead_letter WHERE dead_letter.task_id = attempt.task_id) LIMIT $2)
+
+-- name: prune_groups
+DELETE FROM group_result WHERE group_id IN (SELECT group_id FROM group_result WHERE expires_at < $1 LIMIT $2)
+
+-- name: prune_revoked
+DELETE FROM revoked WHERE task_id IN (SELECT task_id FROM revoked WHERE expires_at < $1 LIMIT $2)
+
+-- name: prune_keys
+DELETE FROM idempotency_key WHERE key IN (SELECT key FROM idempotency_key WHERE done = 1 AND expires_at < $1 LIMIT $2)
+
+-- name: prune_chord_parts
+DELETE FROM chord_part WHERE (group_id, task_id) IN (
+    SELECT chord_part.group_id, chord_part.task_id FROM chord JOIN chord_part USING (group_id)
+    WHERE chord.state <> 'open' AND chord.updated_at < $1 LIMIT $2)
+
+-- name: prune_chords
+DELETE FROM chord WHERE group_id IN (
+    SELECT group_id FROM chord WHERE state <> 'open' AND updated_at < $1
+    AND NOT EXISTS (SELECT 1 FROM chord_part WHERE chord_part.group_id = chord.group_id) LIMIT $2)
+
+-- name: prune_bindings
+DELETE FROM binding WHERE (exchange, routing_key, pattern, queue) IN (
+    SELECT exchange, routing_key, pattern, queue FROM binding
+    WHERE bound_at < $1 AND queue LIKE '%.reply.celery.pidbox' LIMIT $2)

@@ -1,0 +1,160 @@
+-- name: next_generation
+SELECT generation + closed::int FROM task WHERE task_id = $1
+
+-- name: publish
+INSERT INTO message (queue, priority, status, run_at, expires_at, task_id, name, generation, key, sent_at, envelope, body)
+VALUES ($1, $2, $3, $4, $5, $6, $7,
+        coalesce($8::int, (SELECT generation + closed::int FROM task WHERE task_id = $6), 0),
+        $9, $10, $11, $12::packed)
+ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
+
+-- name: promote
+UPDATE message SET status = CASE WHEN crashes > 0 THEN 4 ELSE 0 END
+WHERE id IN (SELECT id FROM message WHERE status = 1 AND run_at <= $1 ORDER BY run_at LIMIT 2000
+             FOR UPDATE SKIP LOCKED)
+
+-- name: next_due
+SELECT min(run_at) FROM message WHERE status = 1
+
+-- name: claim
+WITH chosen AS MATERIALIZED (
+    SELECT id FROM message WHERE status = 0 AND queue = $3 ORDER BY priority DESC, id LIMIT $4 FOR UPDATE SKIP LOCKED)
+UPDATE message
+SET status = 2, deliveries = deliveries + 1, started_at = NULL, lease_until = $1, owner = $2
+FROM chosen WHERE message.id = chosen.id
+RETURNING message.id, deliveries, queue, envelope, body, task_id, generation, crashes, 0,
+          EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id),
+          EXISTS (SELECT 1 FROM task WHERE task.task_id = message.task_id
+                  AND task.generation >= message.generation AND task.closed),
+          priority
+
+-- name: work
+SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= $1)
+    OR EXISTS (SELECT 1 FROM message WHERE status = 0 AND queue IN (SELECT jsonb_array_elements_text($2::jsonb)))
+    OR EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue IN (SELECT jsonb_array_elements_text($2::jsonb)))
+
+-- name: suspect
+SELECT id, crashes FROM message WHERE status = 4 AND queue = $1 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+
+-- name: claim_suspect
+UPDATE message
+SET status = 2, deliveries = deliveries + 1, started_at = NULL, lease_until = $1, owner = $2
+WHERE id = $3 AND status = 4
+RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 1,
+          EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id),
+          EXISTS (SELECT 1 FROM task WHERE task.task_id = message.task_id
+                  AND task.generation >= message.generation AND task.closed),
+          priority
+
+-- name: extend
+UPDATE message SET lease_until = $1
+FROM (SELECT (value->>0)::bigint AS row, (value->>1)::int AS token FROM jsonb_array_elements($2::jsonb) AS value) AS held
+WHERE id = held.row AND deliveries = held.token AND status = 2
+RETURNING id, deliveries
+
+-- name: start
+UPDATE message SET started_at = $1 WHERE id = $2 AND deliveries = $3 AND status = 2
+
+-- name: release
+UPDATE message
+SET status = CASE WHEN $1::float8 IS NOT NULL THEN 1 WHEN $2 = 1 OR crashes > 0 THEN 4 ELSE 0 END,
+    run_at = coalesce($1, run_at), lease_until = NULL, started_at = NULL, owner = NULL, crashes = crashes + $2
+WHERE id = $3 AND deliveries = $4 AND status = 2
+
+-- name: park
+UPDATE message
+SET status = 3, lease_until = NULL, started_at = NULL, owner = NULL
+WHERE id = $1 AND deliveries = $2 AND status = 2
+
+-- name: task_of
+SELECT task_id FROM message WHERE id = $1 AND deliveries = $2 AND status = 2 AND task_id IS NOT NULL FOR UPDATE
+
+-- name: finish
+DELETE FROM message WHERE id = $1 AND deliveries = $2 AND status = 2
+
+-- name: finish_unsettled
+DELETE FROM message WHERE id = $1 AND deliveries = $2 AND status = 2
+RETURNING task_id, key IS NOT NULL
+
+-- name: key_of
+SELECT key FROM message WHERE id = $1 AND deliveries = $2 AND status = 2 AND key IS NOT NULL
+
+-- name: parked_key_holder
+SELECT 1 FROM message JOIN idempotency_key USING (key)
+WHERE message.id = $1 AND deliveries = $2 AND message.status = 2 AND idempotency_key.task_id <> message.task_id
+  AND idempotency_key.done = 0 AND coalesce(idempotency_key.expires_at, $3 + 1) > $3
+
+-- Locked, so that of two who reclaim only one counts the crash.
+-- name: expired_leases
+SELECT id, deliveries, started_at FROM message
+WHERE status = 2 AND lease_until <= $1
+LIMIT 500 FOR UPDATE SKIP LOCKED
+
+-- name: reclaim
+UPDATE message
+SET status = 4, lease_until = NULL, started_at = NULL, owner = NULL, crashes = crashes + $1
+WHERE id = $2 AND deliveries = $3 AND status = 2
+
+-- Here and in what follows the row is locked before it is copied: reclaimed in between, it would be copied and kept.
+-- name: dead_letter_from_message
+WITH held AS MATERIALIZED (SELECT * FROM message WHERE id = $7 AND deliveries = $8 AND status = 2 FOR UPDATE)
+INSERT INTO dead_letter (task_id, generation, name, queue, priority, reason, error_type, error, traceback, worker,
+                         failed_at, envelope, body)
+SELECT task_id, generation, name, queue, priority, $1, $2, $3, $4, $5, $6::float8, envelope, body
+FROM held
+
+-- name: retry
+UPDATE message
+SET queue = $1, priority = $2, status = $3, run_at = $4, expires_at = $5, generation = generation + 1, crashes = 0,
+    started_at = NULL, lease_until = NULL, owner = NULL, envelope = $6, body = $7::packed
+WHERE id = $8 AND deliveries = $9 AND status = 2
+
+-- name: ready_count
+SELECT count(*) FROM message WHERE queue = $1 AND status <> 2
+
+-- name: depths
+SELECT queue,
+       count(*) FILTER (WHERE status IN (0, 4)), count(*) FILTER (WHERE status IN (1, 3)),
+       count(*) FILTER (WHERE status = 2),
+       min(greatest(sent_at, coalesce(run_at, 0))) FILTER (WHERE status IN (0, 4))
+FROM message GROUP BY queue ORDER BY queue
+
+-- name: purge_ids
+SELECT id, task_id, generation, name FROM message WHERE queue = $1 AND status <> 2 LIMIT 1000 FOR UPDATE SKIP LOCKED
+
+-- name: delete_message
+DELETE FROM message WHERE id = $1
+
+-- name: unpark
+UPDATE message SET status = CASE WHEN run_at > $1 THEN 1 WHEN crashes > 0 THEN 4 ELSE 0 END
+WHERE status = 3 AND key = $2
+
+-- name: waiting_message
+SELECT id, status, generation, name, queue, started_at FROM message WHERE task_id = $1
+
+-- One after the other: a listener that has seen a number would miss a lower one that commits later.
+-- name: broadcast
+WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(hashtextextended('celeriac broadcast', 0)))
+INSERT INTO broadcast (exchange, routing_key, sent_at, envelope, body)
+SELECT $1, $2, $3::float8, $4, $5::packed FROM turn
+
+-- name: last_broadcast
+SELECT coalesce(max(id), 0) FROM broadcast
+
+-- name: listen
+SELECT id, exchange, routing_key, envelope, body FROM broadcast
+WHERE id > $1 AND exchange IN (SELECT jsonb_array_elements_text($2::jsonb)) ORDER BY id LIMIT 500
+
+-- name: prune_broadcast
+DELETE FROM broadcast WHERE id IN (SELECT id FROM (SELECT id, sent_at FROM broadcast ORDER BY id LIMIT $2) AS oldest
+                                   WHERE sent_at < $1)
+
+-- name: bind
+INSERT INTO binding (exchange, routing_key, pattern, queue, bound_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (exchange, routing_key, pattern, queue) DO UPDATE SET bound_at = excluded.bound_at
+
+-- name: unbind
+DELETE FROM binding WHERE queue = $1
+
+-- name: bindings
+SELECT routing_key, pattern, queue FROM binding WHERE exchange = $1

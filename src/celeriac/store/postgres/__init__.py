@@ -5,20 +5,20 @@ from __future__ import annotations
 import fnmatch
 
 from celeriac.store.postgres.database import CONNECT_TIMEOUT, Database
+from celeriac.store.postgres.ledger import PostgresLedger
 from celeriac.store.postgres.migrate import migrate
 from celeriac.store.postgres.notices import Notices
+from celeriac.store.postgres.queue import PostgresQueue
 from celeriac.store.relational.chords import ChordsPart
 from celeriac.store.relational.deadletters import DeadLettersPart
 from celeriac.store.relational.fanout import FanoutPart
 from celeriac.store.relational.keys import KeysPart
-from celeriac.store.relational.ledger import LedgerPart
-from celeriac.store.relational.queue import QueuePart
 
 #: Where celeriac's tables are, unless the URL says otherwise.
 SCHEMA = "celeriac"
 
 
-class PostgresStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart):
+class PostgresStore(PostgresQueue, FanoutPart, PostgresLedger, ChordsPart, KeysPart, DeadLettersPart):
     """The store in one schema; see ``celeriac.store.protocols.Store``.
 
     Args:

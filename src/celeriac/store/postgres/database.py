@@ -44,7 +44,8 @@ class Database:
         self.schema = schema
         self.timeout = timeout
         self.location = shown(conninfo)
-        self.channel = sql.Identifier(f"celeriac_{schema}").as_string(None)
+        self.channel_name = f"celeriac_{schema}"
+        self.channel = sql.Identifier(self.channel_name).as_string(None)
         self._idle: list[Session] = []
         self._lock = threading.Lock()
         self._offset: float | None = None

@@ -28,7 +28,7 @@ BROADCAST_KEPT = 60.0
 _EXPIRING = ("ledger.prune_tasks", "ledger.prune_groups", "ledger.prune_revoked", "ledger.prune_keys")
 _AGEING = ("ledger.prune_attempts", "ledger.prune_chord_parts", "ledger.prune_chords", "ledger.prune_bindings")
 
-LOST = Settled(held=False)
+LOST, HELD = Settled(held=False), Settled(held=True)
 _FAILED = frozenset({Outcome.FAILED, Outcome.DEAD_LETTERED, Outcome.REVOKED, Outcome.IGNORED})
 _UNSETTLED = frozenset({Outcome.UNSETTLED, Outcome.LEASE_LOST})
 _HISTORY = frozenset({Outcome.FAILED, Outcome.DEAD_LETTERED, Outcome.RETRY})
@@ -78,11 +78,8 @@ def settle(raw: Session, item: Settlement, now: float) -> Settled:
     if item.key is not None or item.generation:
         _settle_keys(raw, item, now)
     if not (item.others or item.follow_ups or item.chord):
-        return _HELD
+        return HELD
     return _settle_consequences(raw, item, now)
-
-
-_HELD = Settled(held=True)
 
 
 def _settle_consequences(raw: Session, item: Settlement, now: float) -> Settled:

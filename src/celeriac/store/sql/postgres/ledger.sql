@@ -11,6 +11,36 @@ ON CONFLICT (task_id) DO UPDATE SET
 WHERE excluded.generation > task.generation
    OR (excluded.generation = task.generation AND NOT task.closed)
 
+-- Ends that have no consequences, as nearly all have: whose lease is still held is deleted, and of those the end is written.
+-- name: settle_plain
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::int[], $5::int[], $6::text[], $7::text[], $8::text[],
+                         $9::text[], $10::int[], $11::float8[], $12::float8[], $13::bytea[], $14::text[], $15::text[],
+                         $16::float8[])
+         AS given (row, token, task_id, generation, closed, state, name, queue, worker, retries, started_at, finished_at,
+                   result, traceback, meta, expires_at)),
+gone AS (
+    DELETE FROM message USING given
+    WHERE message.id = given.row AND message.deliveries = given.token AND message.status = 2
+    RETURNING message.id),
+written AS (
+    INSERT INTO task (task_id, generation, closed, state, name, queue, worker, retries, started_at, finished_at, result,
+                      traceback, meta, expires_at)
+    SELECT task_id, generation, closed = 1, state, name, queue, worker, retries, started_at, finished_at, result,
+           traceback, meta, expires_at
+    FROM given JOIN gone ON gone.id = given.row
+    WHERE state IS NOT NULL
+    ON CONFLICT (task_id) DO UPDATE SET
+        generation = excluded.generation, closed = excluded.closed, state = excluded.state,
+        name = coalesce(excluded.name, task.name), queue = coalesce(excluded.queue, task.queue),
+        worker = excluded.worker, retries = excluded.retries,
+        started_at = coalesce(excluded.started_at, task.started_at), finished_at = excluded.finished_at,
+        result = excluded.result, traceback = excluded.traceback, meta = excluded.meta,
+        expires_at = excluded.expires_at
+    WHERE excluded.generation > task.generation
+       OR (excluded.generation = task.generation AND NOT task.closed))
+SELECT coalesce(array_agg(id), '{}'), pg_notify($17, '') FROM gone
+
 -- name: current_generation
 SELECT max(g) FROM (SELECT generation + ($2 AND closed AND state <> 'SUCCESS')::int AS g FROM task WHERE task_id = $1
                     UNION ALL SELECT generation FROM message WHERE task_id = $1) AS known

@@ -8,6 +8,22 @@ VALUES ($1, $2, $3, $4, $5, $6, $7,
         $9, $10, $11, $12::packed)
 ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
 
+-- All of them, and the word to who listens, in one round trip.
+-- name: publish_many
+WITH sent AS (
+    INSERT INTO message (queue, priority, status, run_at, expires_at, task_id, name, generation, sent_at, envelope, body)
+    SELECT queue, priority, status, run_at, expires_at, task_id, name,
+           coalesce(given.generation, (SELECT task.generation + closed::int FROM task WHERE task.task_id = given.task_id), 0),
+           $9::float8, envelope, body
+    FROM unnest($1::text[], $2::int[], $3::int[], $4::float8[], $5::float8[], $6::text[], $7::text[], $8::int[],
+                $10::text[], $11::bytea[])
+         WITH ORDINALITY
+         AS given (queue, priority, status, run_at, expires_at, task_id, name, generation, envelope, body, place)
+    ORDER BY place
+    ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
+    RETURNING 1)
+SELECT count(*), pg_notify($12, '') FROM sent
+
 -- name: promote
 UPDATE message SET status = CASE WHEN crashes > 0 THEN 4 ELSE 0 END
 WHERE id IN (SELECT id FROM message WHERE status = 1 AND run_at <= $1 ORDER BY run_at LIMIT 2000
@@ -32,6 +48,12 @@ RETURNING message.id, deliveries, queue, envelope, body, task_id, generation, cr
 SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= $1)
     OR EXISTS (SELECT 1 FROM message WHERE status = 0 AND queue IN (SELECT jsonb_array_elements_text($2::jsonb)))
     OR EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue IN (SELECT jsonb_array_elements_text($2::jsonb)))
+
+-- What there is to claim: something due, something suspect, something ready.
+-- name: look
+SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= $1),
+       EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue = ANY ($2::text[])),
+       EXISTS (SELECT 1 FROM message WHERE status = 0 AND queue = ANY ($2::text[]))
 
 -- name: suspect
 SELECT id, crashes FROM message WHERE status = 4 AND queue = $1 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED

@@ -1,0 +1,63 @@
+"""Settlements in one round trip, where nothing follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import attrgetter
+
+from celeriac.core.attempt import Outcome, Record, Settled, Settlement
+from celeriac.store.postgres.database import Database
+from celeriac.store.postgres.session import Session, pack
+from celeriac.store.relational.ledger import HELD, LOST, LedgerPart, settle
+
+_FIELDS = (
+    "state", "name", "queue", "worker", "retries", "started_at", "finished_at", "result", "traceback", "meta", "expires_at"
+)  # fmt: skip
+_COLUMNS = [(name, attrgetter(name)) for name in _FIELDS]
+_NOTHING = Record("", 0, "", False)
+
+
+class PostgresLedger(LedgerPart):
+    """The ledger's side of the store."""
+
+    database: Database
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
+        # Of several ends under one lease the first counts.
+        first = {item.lease: item for item in reversed(settlements)}
+        plain = [item for item in first.values() if _is_plain(item)]
+        if len(plain) == len(settlements):
+            with self.database.reading() as session:  # one statement is its own transaction
+                held = self._settle_plain(session, plain)
+            return [HELD if item.lease.message_id in held else LOST for item in settlements]
+        now = self.now()
+        with self.database.writing() as session:
+            held = self._settle_plain(session, plain) if plain else set()
+            mine = {id(item) for item in plain if item.lease.message_id in held}
+            return [
+                (HELD if id(item) in mine else LOST) if _is_plain(item) else settle(session, item, now)
+                for item in settlements
+            ]
+
+    def _settle_plain(self, session: Session, items: Sequence[Settlement]) -> set[int]:
+        records = [item.record or _NOTHING for item in items]
+        columns: list[object] = [
+            [item.lease.message_id for item in items],
+            [item.lease.token for item in items],
+            [item.task_id for item in items],
+            [record.generation for record in records],
+            [int(record.closed) for record in records],
+        ]
+        for name, get in _COLUMNS:
+            values = [get(record) for record in records]
+            columns.append([pack(value) for value in values] if name == "result" else values)
+        columns[5] = [item.record and item.record.state for item in items]
+        row = session.run("ledger.settle_plain", (*columns, self.database.channel_name)).fetchone()
+        assert row is not None
+        return set(row[0])
+
+
+def _is_plain(item: Settlement) -> bool:
+    return item.outcome is Outcome.COMPLETED and not (
+        item.key is not None or item.generation or item.others or item.follow_ups or item.chord
+    )

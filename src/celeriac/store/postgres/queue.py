@@ -1,0 +1,63 @@
+"""What PostgreSQL does in one round trip where other SQL stores take several statements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from celeriac.core.message import Delivery, Published, TaskMessage
+from celeriac.store.postgres.database import Database
+from celeriac.store.postgres.session import Session, pack
+from celeriac.store.relational.part import DELAYED, READY
+from celeriac.store.relational.queue import QueuePart
+
+
+class PostgresQueue(QueuePart):
+    """The queue's side of the store."""
+
+    database: Database
+
+    def publish(self, messages: Sequence[TaskMessage]) -> list[Published]:
+        if any(message.key is not None for message in messages):
+            return super().publish(messages)
+        if messages:
+            now = self.now()
+            with self.database.reading() as session:
+                session.run("queue.publish_many", (*_columns(messages, now), self.database.channel_name))
+        return [Published(message.task_id) for message in messages]
+
+    def claim(
+        self, queues: Sequence[str], limit: int, *, owner: str, lease: float, idle: bool = True
+    ) -> list[Delivery]:
+        with self.database.reading() as session:
+            due, suspect, ready = self._look(session, queues)
+            if due:
+                session.run("queue.promote", (self.now(),))
+                _, suspect, ready = self._look(session, queues)
+            if not suspect:
+                # One statement a queue, each a transaction of its own: there is nothing that must hold between them.
+                return self._claim_ready(session, queues, limit, self.lease_now(), lease, owner) if ready else []
+        return super().claim(queues, limit, owner=owner, lease=lease, idle=idle)
+
+    def _look(self, session: Session, queues: Sequence[str]) -> tuple[bool, bool, bool]:
+        row: tuple[bool, bool, bool] | None = session.run("queue.look", (self.now(), list(queues))).fetchone()
+        assert row is not None
+        return row
+
+
+def _columns(messages: Sequence[TaskMessage], now: float) -> list[object]:
+    late = [message.run_at is not None and message.run_at > now for message in messages]
+    return [
+        [message.queue for message in messages],
+        [message.priority for message in messages],
+        [DELAYED if waits else READY for waits in late],
+        [message.run_at for message in messages],
+        [message.expires_at for message in messages],
+        [message.task_id for message in messages],
+        [message.name for message in messages],
+        [message.generation for message in messages],
+        now,
+        [message.envelope for message in messages],
+        [pack(message.body) for message in messages],
+    ]
+
+

@@ -37,6 +37,7 @@ from celeriac.settings import (
     check_result_backend,
     default_broker,
     defaults_for,
+    is_sqlite,
     names_a_broker,
     read_own,
     sqlite_url,
@@ -44,8 +45,9 @@ from celeriac.settings import (
 from celeriac.settings.names import check_environment, check_names, known_options
 from celeriac.settings.watched import RefusedSettings, WatchedSettings
 from celeriac.store.protocols import Store
-from celeriac.store.registry import open_sqlite
+from celeriac.store.registry import STORES, open_store
 from celeriac.store.whereabouts import elsewhere
+from celeriac.transport import postgres as postgres_transport
 from celeriac.transport import sqlite as sqlite_transport
 from celeriac.transport.base import StoreTransport
 from celeriac.transport.leases import LeaseKeeper, keeper_of
@@ -55,7 +57,9 @@ logger = logging.getLogger(__name__)
 # kombu has no entry point for transports, and Celery's for backends is missing
 # where celeriac is run from a checkout.
 sqlite_transport.register()
-backends.BACKEND_ALIASES["sqlite"] = "celeriac.results.backend:LedgerBackend"
+postgres_transport.register()
+for _scheme in ("sqlite", "postgresql", "postgres"):
+    backends.BACKEND_ALIASES[_scheme] = "celeriac.results.backend:LedgerBackend"
 StoreTransport.send = staticmethod(outgoing.send)  # type: ignore[method-assign]  # the seam between the rooms
 
 #: Rooms that Celery takes by name, on a broker of ours.
@@ -211,7 +215,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     @cached_property
     def has_store(self) -> bool:
         """Whether the broker is one of celeriac's own stores."""
-        return capabilities_of(self.conf.broker_url).scheme == "sqlite"
+        return capabilities_of(self.conf.broker_url).scheme in STORES
 
     @cached_property
     def store(self) -> Store:
@@ -222,9 +226,9 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             StoreError: the file cannot be used; naming it.
         """
         url = str(self.conf.broker_url)
-        wanted = sqlite_url(url)
-        self._warn_of_another_file(url, wanted.path)
-        return open_sqlite(wanted, busy_timeout=self.own_settings.publish_timeout)
+        if is_sqlite(url):
+            self._warn_of_another_file(url, sqlite_url(url).path)
+        return open_store(url, timeout=self.own_settings.publish_timeout)
 
     def _warn_of_another_file(self, url: str, path: Any) -> None:
         if url.startswith("sqlite:////"):

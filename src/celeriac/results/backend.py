@@ -16,6 +16,7 @@ from celery.exceptions import TaskRevokedError, TimeoutError  # noqa: A004  # Ce
 from celery.result import AsyncResult, GroupResult, result_from_tuple
 from kombu.serialization import registry
 from kombu.utils.json import dumps as kombu_dumps
+from kombu.utils.url import maybe_sanitize_url
 
 from celeriac.core.attempt import Attempt, ChordPart, Record
 from celeriac.core.current import current
@@ -23,7 +24,7 @@ from celeriac.core.text import writable
 from celeriac.results import chords
 from celeriac.settings import absolute_url
 from celeriac.store.protocols import Store
-from celeriac.store.registry import open_sqlite
+from celeriac.store.registry import open_store
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +51,12 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
     @property
     def store(self) -> Store:
         """The ledger; opened when first needed, so that configuring an app touches no file."""
-        return open_sqlite(self.url)
+        return open_store(self.url)
 
     def as_uri(self, include_password: bool = False) -> str:
-        """The URL with the absolute path."""
-        return absolute_url(self.url)
+        """The URL with the absolute path, or without its password."""
+        url = absolute_url(self.url)
+        return url if include_password else str(maybe_sanitize_url(url))
 
     # -- writing
 

@@ -13,7 +13,16 @@ from celeriac.settings.policy import (
 )
 from celeriac.settings.reference import defaults_reference
 from celeriac.settings.sources import PRECEDENCE, default_broker, explain, names_a_broker
-from celeriac.settings.urls import SQLiteURL, absolute_url, sqlite_url, sqlite_url_path
+from celeriac.settings.urls import (
+    PostgresURL,
+    SQLiteURL,
+    absolute_url,
+    is_postgres,
+    is_sqlite,
+    postgres_url,
+    sqlite_url,
+    sqlite_url_path,
+)
 
 __all__ = [
     "PRECEDENCE",
@@ -22,6 +31,7 @@ __all__ = [
     "OwnSettings",
     "Policy",
     "PolicyDefaults",
+    "PostgresURL",
     "SQLiteURL",
     "absolute_url",
     "capabilities_of",
@@ -33,7 +43,10 @@ __all__ = [
     "defaults_for",
     "defaults_reference",
     "explain",
+    "is_postgres",
+    "is_sqlite",
     "names_a_broker",
+    "postgres_url",
     "read_own",
     "sqlite_url",
     "sqlite_url_path",

@@ -112,7 +112,7 @@ class When:
 ALWAYS = When("always", lambda _: True)
 NO_BROKER = When("no broker is set", lambda facts: not facts.broker_named)
 OURS = When("sqlite, postgresql, redis+streams", lambda facts: facts.broker.ours)
-SQLITE = When("sqlite", lambda facts: is_sqlite(facts.broker.url))
+STORES = When("sqlite, postgresql", lambda facts: facts.broker.scheme in {"sqlite", "postgresql"})
 LATE_ACKS = When("sqlite, postgresql, redis+streams, quorum queues", lambda facts: facts.broker.late_acks)
 QUORUM = When("quorum queues", lambda facts: facts.broker.quorum)
 REDIS = When("redis, rediss, sentinel", lambda facts: facts.broker.scheme in _REDIS)
@@ -156,8 +156,8 @@ DEFAULTS: tuple[Default, ...] = (
     Default(
         "result_backend",
         _same_file,
-        "Results, history and dead letters belong in the broker's file: one transaction settles them with the ack.",
-        SQLITE,
+        "Results, history and dead letters belong where the messages are: one transaction settles them with the ack.",
+        STORES,
         BOTH,
         shown="the broker's URL",
     ),

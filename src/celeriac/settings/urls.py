@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -11,6 +12,9 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from celeriac.errors import SettingsError
 
 SCHEME = "sqlite"
+_POSTGRES = frozenset({"postgresql", "postgres"})
+#: A channel is named after it, and PostgreSQL cuts names after 63 bytes.
+_SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,47}")
 SETTING = "broker_url"
 
 #: What may follow the `?`, with its values, the default first.
@@ -36,6 +40,34 @@ class SQLiteURL:
     def __str__(self) -> str:
         query = f"?{urlencode(self.options)}" if self.options else ""
         return f"{SCHEME}:///{quote(str(self.path))}{query}"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresURL:
+    """What libpq takes, and the schema that holds celeriac's tables."""
+
+    conninfo: str = field(repr=False)  # it may hold a password
+    schema: str = "celeriac"
+
+
+def is_postgres(url: object) -> bool:
+    """Whether the URL names a PostgreSQL database."""
+    return isinstance(url, str) and url.partition(":")[0].lower() in _POSTGRES
+
+
+def postgres_url(url: str, setting: str = SETTING) -> PostgresURL:
+    """Parse `postgresql://user:password@host:5432/database?schema=celeriac`.
+
+    Other parameters, such as `sslmode`, are libpq's. Raises `SettingsError`.
+    """
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    schema = options.pop("schema", "celeriac")
+    if not _SCHEMA_NAME.fullmatch(schema):
+        raise SettingsError(
+            setting, f"the schema {schema!r} must be a lower-case letter, then letters, digits or _, 48 at most"
+        )
+    return PostgresURL(parts._replace(scheme="postgresql", query=urlencode(options)).geturl(), schema)
 
 
 def is_sqlite(url: object) -> bool:

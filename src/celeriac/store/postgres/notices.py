@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 import time
 import weakref
@@ -65,8 +66,12 @@ class Notices:
                 if not self._connect():
                     time.sleep(min(seconds, RECONNECT))
                 return
-            for _ in self._raw.notifies(timeout=seconds, stop_after=1):
-                self._heard += 1
+            # Not the driver's own wait: it would stop every greenlet of the process.
+            waiting = select.poll()
+            waiting.register(self._raw.fileno(), select.POLLIN)
+            if waiting.poll(max(1, int(seconds * 1000))):
+                for _ in self._raw.notifies(timeout=0):
+                    self._heard += 1
         except psycopg.Error:
             # What was said meanwhile is not known, so it counts as something.
             self._drop()

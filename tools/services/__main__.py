@@ -15,12 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tools.services.finder import Finder
+from tools.services.postgres import POSTGRES
 from tools.services.redis import REDIS
 from tools.services.service import Running, Service, Unavailable
 
 FOLDER = Path(__file__).resolve().parents[2] / ".services"
-#: PostgreSQL and RabbitMQ join here.
-SERVICES: tuple[Service, ...] = (REDIS,)
+#: RabbitMQ joins here.
+SERVICES: tuple[Service, ...] = (REDIS, POSTGRES)
 
 
 def start(services: Sequence[Service], folder: Path, environment: Mapping[str, str]) -> int:

@@ -47,7 +47,7 @@ class Finder:
         raise Unavailable(f"the one started earlier no longer answers at {earlier.url}")
 
     def from_machine(self) -> Running:
-        program = shutil.which(self.service.program, path=self.environment.get("PATH"))
+        program = shutil.which(self.service.program, path=self.service.path(self.environment.get("PATH")))
         if program is None:
             raise Unavailable(f"there is no {self.service.program} on PATH")
         return processes.start(self.service, program, self.folder)

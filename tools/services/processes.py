@@ -30,7 +30,7 @@ def _attempt(service: Service, program: str, folder: Path) -> Running | None:
     port = _free_port()
     process = _spawn(service.command(program, port, folder), folder)
     url = service.url("127.0.0.1", port)
-    running = Running(url, program, process.pid, _began(process.pid))
+    running = Running(url, program, process.pid, _began(process.pid), ends_with=service.ends_with)
 
     def ended() -> bool:
         return process.poll() is not None
@@ -47,16 +47,16 @@ def stop(running: Running) -> bool:
         return False
     was_there = running.began is not None and _began(running.pid) == running.began
     if was_there:
-        _end(running.pid, running.began)
+        _end(running.pid, running.began, signal.Signals[running.ends_with])
     child = _spawned.pop(running.pid, None)
     if child is not None:
         child.wait()
     return was_there
 
 
-def _end(pid: int, began: str | None) -> None:
+def _end(pid: int, began: str | None, ask: signal.Signals) -> None:
     """Ask it to end, and after `PATIENCE` seconds make it."""
-    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, ask)
     end = time.monotonic() + PATIENCE
     while _began(pid) == began:
         if time.monotonic() > end:

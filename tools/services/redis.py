@@ -14,6 +14,10 @@ class Redis:
     program = "redis-server"
     package = "redis-server"
     port = 6379
+    ends_with = "SIGTERM"
+
+    def path(self, path: str | None) -> str | None:
+        return path
 
     def command(self, program: str, port: int, folder: Path) -> list[str]:
         listen = ["--bind", "127.0.0.1", "--port", str(port)]

@@ -28,6 +28,11 @@ class Service(Protocol):
     package: str
     #: Its port inside a container of the compose file, where it is called `name`.
     port: int
+    #: The signal at which it ends without waiting for anybody.
+    ends_with: str
+
+    def path(self, path: str | None) -> str | None:
+        """Where to look for the program; `path` is what PATH says."""
 
     def command(self, program: str, port: int, folder: Path) -> list[str]:
         """How to start it in the foreground, on loopback, with all its data in `folder`."""
@@ -48,6 +53,7 @@ class Running:
     #: When the process began, as the system counts it: a pid alone may have gone to another process since.
     began: str | None = None
     compose: bool = False
+    ends_with: str = "SIGTERM"
 
     @property
     def ours(self) -> bool:

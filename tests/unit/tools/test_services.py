@@ -39,7 +39,11 @@ class Fake:
     """Redis, as far as these tests are concerned, on a machine that has none."""
 
     name, variable, program, package, port = "fake", "FAKE_URL", "fake-server", "no-such-package", 6379
+    ends_with = "SIGTERM"
     url, answers = staticmethod(REDIS.url), staticmethod(REDIS.answers)
+
+    def path(self, path: str | None) -> str | None:
+        return path
 
     def command(self, program: str, port: int, folder: Path) -> list[str]:
         return [program, str(port)]

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from celeriac.errors import StoreUnavailable
-from celeriac.store.sqlite import SQLiteStore
 from celeriac.worker.begun import _Outbox
 
 
@@ -24,24 +23,30 @@ class Point(NamedTuple):
     alone: bool = False
 
 
+#: The store of this worker.
+STORE = (
+    "celeriac.store.postgres:PostgresStore"
+    if os.environ.get("SITE_BROKER", "").startswith("postgres")
+    else "celeriac.store.sqlite:SQLiteStore"
+)
 POINTS = {
     # Messages are leased, none was handed to the pool.
-    "claimed": Point("celeriac.store.sqlite:SQLiteStore", "claim", after=True),
+    "claimed": Point(STORE, "claim", after=True),
     # Bodies and their effects are over, nothing of them is written.
-    "settling": Point("celeriac.store.sqlite:SQLiteStore", "settle", after=False),
+    "settling": Point(STORE, "settle", after=False),
     # Half of the transaction is written and not committed.
     "in-transaction": Point("celeriac.store.relational.ledger", "write_record", after=True),
     # It is committed, and the parent does not know.
-    "settled": Point("celeriac.store.sqlite:SQLiteStore", "settle", after=True),
+    "settled": Point(STORE, "settle", after=True),
     # The parent knows, and has not freed the slot.
     "acking": Point("celeriac.transport.qos:QoS", "ack", after=False),
     # The last member has settled, the chord's body is not sent.
-    "joining": Point("celeriac.store.sqlite:SQLiteStore", "close_chord", after=False),
+    "joining": Point(STORE, "close_chord", after=False),
     # The chord's body is sent, the sender does not know.
-    "joined": Point("celeriac.store.sqlite:SQLiteStore", "close_chord", after=True),
+    "joined": Point(STORE, "close_chord", after=True),
     # The same, for one pool process.
-    "child-settling": Point("celeriac.store.sqlite:SQLiteStore", "settle", after=False, alone=True),
-    "child-settled": Point("celeriac.store.sqlite:SQLiteStore", "settle", after=True, alone=True),
+    "child-settling": Point(STORE, "settle", after=False, alone=True),
+    "child-settled": Point(STORE, "settle", after=True, alone=True),
 }
 
 
@@ -104,16 +109,18 @@ def _linger() -> None:
 
 
 def _refuse(name: str, broken: str) -> None:
-    method = getattr(SQLiteStore, name)
+    module, _, cls = STORE.partition(":")
+    kind: Any = getattr(importlib.import_module(module), cls)
+    method = getattr(kind, name)
 
     @functools.wraps(method)
-    def call(store: SQLiteStore, *args: Any, **kwargs: Any) -> Any:
+    def call(store: Any, *args: Any, **kwargs: Any) -> Any:
         for number in range(REFUSED):
             if _first(f"{broken}-{number}"):
                 raise StoreUnavailable(store.location, f"{name} refused")
         return method(store, *args, **kwargs)
 
-    setattr(SQLiteStore, name, call)
+    setattr(kind, name, call)
 
 
 def _first(path: str) -> bool:

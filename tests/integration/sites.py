@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from celeriac.core.attempt import AttemptRecord, DeadLetter, DeadLetterFilter, Record
 from celeriac.core.message import QueueSize
@@ -28,7 +31,8 @@ class Site:
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
-        self.url = f"sqlite:///{folder}/site.db"
+        self._schema = f"site_{uuid.uuid4().hex[:12]}"
+        self.url = f"{server}?schema={self._schema}" if (server := _server()) else f"sqlite:///{folder}/site.db"
         self.settings = SHORT | settings
         self.app = make_app(self.url, **self.settings)
         self.workers: list[Worker] = []
@@ -75,6 +79,9 @@ class Site:
             worker.close()
         self.app.close()
         self.store.close()
+        if server := _server():
+            with closing(psycopg.connect(server, autocommit=True)) as raw:
+                raw.execute(f"DROP SCHEMA IF EXISTS {self._schema} CASCADE".encode())
 
     # -- looking
 
@@ -114,6 +121,10 @@ class Site:
 
     def attempts(self, task_id: str) -> list[AttemptRecord]:
         return self.store.attempts(task_id)
+
+
+def _server() -> str | None:
+    return os.environ.get("CELERIAC_POSTGRES_URL") if os.environ.get("SITE_STORE") == "postgres" else None
 
 
 def _nothing(key: str) -> str:

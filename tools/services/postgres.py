@@ -95,7 +95,7 @@ def main(program: str, port: str, folder: str) -> None:
     subprocess.run([*initdb, "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-instructions"], check=True)
     listen = ["-c", "listen_addresses=127.0.0.1", "-c", f"port={port}", "-c", f"unix_socket_directories={cluster}"]
     # The tests of several processes, each with its own connections, need more than the 100 of old.
-    os.execv(program, [program, "-D", str(data), *listen, "-c", "max_connections=300"])
+    os.execv(program, [program, "-D", str(data), *listen, "-c", "max_connections=300"])  # noqa: S606  # it takes this process's place
 
 
 POSTGRES = Postgres()

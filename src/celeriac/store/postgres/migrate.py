@@ -55,6 +55,7 @@ def _run(session: Session, database: Database, name: str) -> None:
     session.raw.execute(script("postgres", name).encode(), prepare=False)
     number = MIGRATIONS.index(name) + 1
     session.raw.execute(
-        "INSERT INTO fact VALUES ('version', %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (str(number),)
+        "INSERT INTO fact VALUES ('version', %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (str(number),),
     )
     session.raw.execute("INSERT INTO fact VALUES ('uuid', %s) ON CONFLICT DO NOTHING", (str(uuid.uuid4()),))

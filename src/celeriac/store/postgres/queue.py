@@ -59,5 +59,3 @@ def _columns(messages: Sequence[TaskMessage], now: float) -> list[object]:
         [message.envelope for message in messages],
         [pack(message.body) for message in messages],
     ]
-
-

@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from celeriac.errors import StoreError, StoreReadOnly, StoreUnavailable
 from celeriac.store.clock import lease_now as machine_clock
-from celeriac.store.postgres.session import Session
+from celeriac.store.postgres.session import PATIENCE, Raw, Session
 
 #: Connections kept open for the next who needs one; more are made where more threads ask at once.
 KEPT = 4
@@ -54,7 +54,7 @@ class Database:
 
     # -- connections
 
-    def connect(self) -> psycopg.Connection[Any]:
+    def connect(self) -> Raw:
         """A new connection with celeriac's settings.
 
         Raises:
@@ -66,7 +66,7 @@ class Database:
                 **{**_KEEPALIVE, **_USER_TIMEOUT, "application_name": "celeriac", **conninfo_to_dict(self.conninfo)},
                 connect_timeout=max(2, round(self.timeout)),
             )
-            raw: psycopg.Connection[Any] = psycopg.Connection.connect(info, autocommit=True)
+            raw = Raw.connect(info, autocommit=True)
             raw.prepare_threshold = 0
             with suppress_close(raw):
                 raw.execute("SELECT set_config('search_path', %s, false)", (_quoted(self.schema),))
@@ -74,8 +74,9 @@ class Database:
             return raw
 
     @contextmanager
-    def _lent(self) -> Iterator[Session]:
+    def _lent(self, patience: float) -> Iterator[Session]:
         session = self._take()
+        session.raw.patience = patience
         try:
             yield session
         finally:
@@ -102,15 +103,15 @@ class Database:
         session.close()
 
     @contextmanager
-    def reading(self) -> Iterator[Session]:
-        """Run single statements; each sees what is committed when it begins."""
-        with self.translated(), self._lent() as session:
+    def reading(self, patience: float = PATIENCE) -> Iterator[Session]:
+        """Run single statements, each at most ``patience`` seconds; each sees what is committed when it begins."""
+        with self.translated(), self._lent(patience) as session:
             yield session
 
     @contextmanager
-    def writing(self) -> Iterator[Session]:
-        """One transaction; who listens is told of it."""
-        with self.translated(), self._begun() as session:
+    def writing(self, patience: float = PATIENCE) -> Iterator[Session]:
+        """One transaction, each of its statements at most ``patience`` seconds; who listens is told of it."""
+        with self.translated(), self._begun(patience) as session:
             try:
                 yield session
                 session.commit(self.channel)
@@ -120,15 +121,17 @@ class Database:
                 raise
 
     @contextmanager
-    def _begun(self) -> Iterator[Session]:
+    def _begun(self, patience: float) -> Iterator[Session]:
         session = self._take()
         try:
+            session.raw.patience = patience
             try:
                 session.begin()
             except psycopg.OperationalError:
                 # It may have been idle while the server was restarted; nothing was sent on it yet.
                 self._give_back(session)
                 session = Session(self.connect())
+                session.raw.patience = patience
                 session.begin()
             yield session
         finally:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 from psycopg import RawCursor
-from psycopg.abc import Buffer
+from psycopg.abc import RV, Buffer, PQGen
 from psycopg.adapt import Loader
 from psycopg.pq import Format, TransactionStatus
 
@@ -17,6 +18,8 @@ from celeriac.store.sql import statements
 #: A parameter of the domain ``packed``: text or bytes, whichever it was, with a letter in front that says so.
 _PACKED = re.compile(r"\$(\d+)::packed")
 _TEXT, _BYTES = b"t", b"b"
+#: Seconds that a statement may take.
+PATIENCE = 30.0
 _NUL, _SHOWN_NUL = "\x00", "\\x00"
 
 Statement = tuple[str, tuple[int, ...]]
@@ -52,10 +55,39 @@ class _PackedLoader(Loader):
         return value[1:].decode("utf-8", "surrogatepass") if value[:1] == _TEXT else value[1:]
 
 
+class Raw(psycopg.Connection[Any]):
+    """The driver's connection, which gives a silent server up: its own waits for ever."""
+
+    #: Seconds that one statement may take.
+    patience = PATIENCE
+
+    def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
+        """As the driver's.
+
+        Raises:
+            psycopg.OperationalError: no answer came in time; the connection is closed.
+        """
+        return super().wait(self._in_time(gen), *args, **kwargs)
+
+    def _in_time(self, gen: PQGen[RV]) -> PQGen[RV]:
+        until = time.monotonic() + self.patience
+        try:
+            state = next(gen)
+            while True:
+                ready = yield state
+                if not ready and time.monotonic() > until:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError(f"the server has not answered for {self.patience:g} seconds")
+                state = gen.send(ready)
+        except StopIteration as ended:
+            value: RV = ended.value
+            return value
+
+
 class Session:
     """A connection of its own server process, with the dialect's statements."""
 
-    def __init__(self, raw: psycopg.Connection[Any]) -> None:
+    def __init__(self, raw: Raw) -> None:
         self.raw = raw
         raw.adapters.register_loader("bytea", _PackedLoader)
 

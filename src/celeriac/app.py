@@ -312,6 +312,12 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         published = sent.published
         if published is not None and published.duplicate_of:
             return self.AsyncResult(published.duplicate_of)
+        if published is not None and published.live:
+            logger.warning(
+                "task %s[%s] waits or runs already: nothing was sent. Leave task_id out for a second run",
+                name,
+                published.task_id,
+            )
         return result
 
     def producer_or_acquire(self, producer: Any = None) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from kombu.transport import base, virtual
 
-from celeriac.core.message import Published, TaskMessage
+from celeriac.core.message import LAST_CHANCE, Published, TaskMessage
 from celeriac.errors import StoreUnavailable
 from celeriac.store.protocols import Store
 from celeriac.transport.channel import Channel
@@ -40,6 +40,10 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
     )
     #: Whether more is claimed than asked for while tasks are short.
     adaptive = True
+    #: Crashes after which the next run is the last before burial.
+    last_chance = LAST_CHANCE
+    #: A run that dies takes no other with it, and is known: each has a process of its own.
+    isolates = False
     #: Called when there is nothing to deliver, before waiting.
     on_idle: ClassVar[list[Callable[[], None]]] = []
 

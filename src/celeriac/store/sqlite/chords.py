@@ -24,7 +24,7 @@ class ChordsPart(Part):
 
     def grow_chord(self, group_id: str, by: int) -> None:
         with self.database.writer.writing() as raw:
-            raw.execute(SQL["chord_grow"], (group_id, by, self.now()))
+            queue.grow(raw, group_id, by, self.now())
 
     def add_chord_part(self, part: ChordPart) -> bool:
         with self.database.writer.writing() as raw:
@@ -51,7 +51,7 @@ class ChordsPart(Part):
             if raw.execute(SQL["chord_close"], (group_id, state, now)).rowcount != 1:
                 return False
             for record in records:
-                ledger.write_loose(raw, record)
+                ledger.write_other(raw, record, now)
             for message in messages:
                 queue.publish(raw, message, now)
         return True

@@ -19,7 +19,7 @@ from celeriac.core.message import DELIVERY_HEADER, KEY_HEADER, DeliveryFacts, Id
 from celeriac.core.text import writable
 from celeriac.errors import StoreError
 from celeriac.execution.admission import admit, fail
-from celeriac.execution.limits import left_to_celery, of_request
+from celeriac.execution.limits import left_to_celery
 from celeriac.execution.room import Room, room_of
 from celeriac.execution.settler import STORE_WIDE
 
@@ -155,11 +155,9 @@ def _rejected(task: Any, attempt: Attempt, error: Any) -> None:
 def _failed(task: Any, attempt: Attempt, error: Any, traceback: Any, request: dict[str, Any]) -> None:
     declared = bool(task.throws) and isinstance(error, tuple(task.throws))
     attempt.outcome = Outcome.FAILED if declared else Outcome.DEAD_LETTERED
-    _, soft = of_request(task, request.get("timelimit"))
-    if soft and isinstance(error, SoftTimeLimitExceeded) and not declared:
-        # Its own text is its name.
-        said = f"the soft time limit of {soft:g} s was exceeded"
-        attempt.failure = _failure("time-limit", error, traceback, said)
+    if isinstance(error, SoftTimeLimitExceeded) and not declared:
+        # Its own text is its name; how long the limit was, the worker's log says, which enforced it.
+        attempt.failure = _failure("time-limit", error, traceback, "the soft time limit was exceeded")
         return
     reason = "declared" if declared else "exhausted" if request.get("retries") else "permanent"
     attempt.failure = _failure(reason, error, traceback)

@@ -15,6 +15,7 @@ SAFE: frozenset[Policy] = frozenset({"safe"})
 BOTH: frozenset[Policy] = frozenset({"safe", "celery"})
 
 _OURS = frozenset({"sqlite", "postgresql", "redis+streams"})
+_SERVED = frozenset({"sqlite"})
 _AMQP = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq"})
 #: Result backends that take a broker's queues for theirs.
 _IN_QUEUES = frozenset({"rpc", "amqp"})
@@ -63,6 +64,20 @@ def capabilities_of(url: object, *, quorum: bool = False) -> BrokerCapabilities:
         # A message stays with its connection; only quorum queues count how often it was delivered.
         return BrokerCapabilities(scheme, renews=True, counts_deliveries=quorum, quorum=quorum, url=text)
     return BrokerCapabilities(scheme, url=text)
+
+
+def check_broker(broker_url: object) -> None:
+    """Refuse a broker that is planned, and that Celery would take for another.
+
+    Raises:
+        SettingsError: with what there is.
+    """
+    scheme = capabilities_of(broker_url).scheme
+    if scheme in _OURS - _SERVED:
+        raise SettingsError(
+            "broker_url",
+            f"{scheme}:// is not part of this version. celeriac's own brokers: {', '.join(sorted(_SERVED))}",
+        )
 
 
 def check_result_backend(broker_url: object, backend: object) -> None:

@@ -204,8 +204,10 @@ class Keys(Protocol):
 class DeadLetters(Protocol):
     """Tasks that gave up."""
 
-    def dead_letters(self, chosen: DeadLetterFilter, *, batch: int = 200) -> Iterator[DeadLetter]:
-        """Those that match, oldest first, with their attempts."""
+    def dead_letters(
+        self, chosen: DeadLetterFilter, *, batch: int = 200, newest: int | None = None
+    ) -> Iterator[DeadLetter]:
+        """Those that match, or the ``newest`` so many of them, oldest first, with their attempts."""
 
     def count_dead_letters(self, chosen: DeadLetterFilter) -> int:
         """How many match."""

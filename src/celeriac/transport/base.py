@@ -21,6 +21,8 @@ from celeriac.transport.wake import Restraint, Watcher
 SLICE = 0.02
 #: Seconds an idle loop sleeps at most before it looks at the clock again.
 LONGEST_WAIT = 1.0
+#: Seconds after which an idle worker's loop goes round.
+LONGEST_DRAIN = 0.5
 #: Seconds between looks for remote control while every slot is taken.
 BUSY_PAUSE = 0.02
 
@@ -105,7 +107,8 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
         Raises:
             TimeoutError: nothing came.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        # Celery asks for two seconds, and looks whether it shall stop only after them.
+        deadline = None if timeout is None else time.monotonic() + min(timeout, LONGEST_DRAIN)
         while True:
             mark = self.store.mark()
             found = self.poll()

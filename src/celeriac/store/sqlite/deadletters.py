@@ -22,13 +22,20 @@ QUEUE = queries("sqlite", "queue")
 class DeadLettersPart(Part):
     """The dead letters' side of the store."""
 
-    def dead_letters(self, chosen: DeadLetterFilter, *, batch: int = 200) -> Iterator[DeadLetter]:
+    def dead_letters(
+        self, chosen: DeadLetterFilter, *, batch: int = 200, newest: int | None = None
+    ) -> Iterator[DeadLetter]:
         conditions = self._conditions(chosen)
-        after = 0
+        after = 0 if newest is None else self._before_newest(conditions, newest)
         # By pages, so that no reader holds a snapshot while a person reads.
         while page := self._page({**conditions, "after": after, "limit": batch}):
             yield from page
             after = page[-1].id
+
+    def _before_newest(self, conditions: dict[str, object], count: int) -> int:
+        with self.database.reader.reading() as raw:
+            first: int | None = raw.execute(SQL["newest"], {**conditions, "limit": count}).fetchone()[0]
+        return 0 if first is None else first - 1
 
     def _page(self, parameters: dict[str, object]) -> list[DeadLetter]:
         with self.database.reader.reading() as raw:

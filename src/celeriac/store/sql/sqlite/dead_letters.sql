@@ -11,6 +11,17 @@ WHERE (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
   AND id > :after
 ORDER BY id LIMIT :limit
 
+-- name: newest
+SELECT min(id) FROM (
+    SELECT id FROM dead_letter
+    WHERE (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
+      AND (:task IS NULL OR name GLOB :task)
+      AND (:queue IS NULL OR queue GLOB :queue)
+      AND (:error IS NULL OR instr(lower(error_type || ': ' || error), lower(:error)) > 0)
+      AND (:failed_before IS NULL OR failed_at <= :failed_before)
+      AND (:failed_after IS NULL OR failed_at >= :failed_after)
+    ORDER BY id DESC LIMIT :limit)
+
 -- name: count
 SELECT count(*)
 FROM dead_letter

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import celery
+import click
 from celery import signals
 from celery.app import backends
 from celery.utils.time import make_aware, maybe_iso8601
@@ -33,6 +34,7 @@ from celeriac.settings import (
     Policy,
     PolicyDefaults,
     capabilities_of,
+    check_broker,
     check_option_names,
     check_result_backend,
     default_broker,
@@ -66,6 +68,8 @@ StoreTransport.send = staticmethod(outgoing.send)  # type: ignore[method-assign]
 _ROOMS = {"worker_consumer": "celeriac.worker.consumer:Consumer"}
 #: Options in which signatures travel.
 _FOLLOWING = ("chain", "link", "link_error", "chord")
+#: Options that say what a task is, and not how it is called.
+_DECLARED_ONLY = frozenset({"idempotency_key", "idempotency_ttl"})
 #: No broker was configured yet, not even none.
 _NEVER = object()
 #: What belongs to the broker that is configured.
@@ -90,6 +94,8 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     _followed_broker: Any = _NEVER
 
     def __init__(self, main: str | None = None, *, defaults: Policy = "safe", **options: Any) -> None:
+        if defaults not in ("safe", "celery"):
+            raise SettingsError("defaults", f'{defaults!r} is neither "safe" nor "celery"')
         self.defaults: Policy = defaults
         self._warned_of: set[str] = set()
         super().__init__(main, **options)
@@ -119,11 +125,15 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             self._follow(conf, chosen)
         except SettingsError as error:
             RefusedSettings.refuse(conf, error)
+            if click.get_current_context(silent=True) is not None:
+                # On a command line the text says what to do, and a traceback nothing more.
+                raise click.ClickException(str(error)) from error
             raise
 
     def _follow(self, conf: Any, chosen: PolicyDefaults) -> None:
         """What follows from settings follows from them as they are now, whenever they were set."""
         chosen.become(self._policy_defaults(conf))
+        check_broker(conf.broker_url)
         check_result_backend(conf.broker_url, conf.result_backend)
         self.__dict__.pop("own_settings", None)
         before, self._followed_broker = self._followed_broker, conf.broker_url
@@ -213,6 +223,11 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         return self.subclass_with_self("celeriac.worker.worker:Worker")
 
     @cached_property
+    def Beat(self) -> Any:  # noqa: N802  # Celery's name for its class
+        """The class of the program that sends what is due."""
+        return self.subclass_with_self("celeriac.worker.beat:Beat")
+
+    @cached_property
     def has_store(self) -> bool:
         """Whether the broker is one of celeriac's own stores."""
         return capabilities_of(self.conf.broker_url).scheme in STORES
@@ -281,11 +296,15 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         """As Celery's.
 
         Raises:
+            OptionError: one that only a declaration may give.
             UnsendableArgument: an argument cannot, or should not, travel; with the remedy.
             IdempotencyConflict: the key is held with other arguments.
             BrokerUnavailable: the store cannot be written now; nothing was sent.
             StoreError: it cannot be written at all.
         """
+        for option in _DECLARED_ONLY & options.keys():
+            problem = "it belongs to the task: declare it where the task is, as a template over its arguments"
+            raise OptionError(name, option, f"{options[option]!r} is given for one call, and {problem}")
         with publishing():
             if not self.has_store or options.get("connection") or self._leads_elsewhere(options.get("producer")):
                 self._warn_of_a_key_nobody_keeps(name, options)
@@ -316,6 +335,12 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         published = sent.published
         if published is not None and published.duplicate_of:
             return self.AsyncResult(published.duplicate_of)
+        if published is not None and published.live:
+            logger.warning(
+                "task %s[%s] waits or runs already: nothing was sent. Leave task_id out for a second run",
+                name,
+                published.task_id,
+            )
         return result
 
     def producer_or_acquire(self, producer: Any = None) -> Any:

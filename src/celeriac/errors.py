@@ -152,9 +152,12 @@ class StoreReadOnly(StoreError):
 
 
 class StoreCorrupt(StoreError):
-    """The file is damaged, or is no celeriac store at all. It is left as it is."""
+    """The file is damaged, or is no celeriac store at all."""
 
-    remedy = "Nothing was changed in it. Restore a backup, or name another file in the broker URL"
+    remedy = (
+        "Restore a backup: stop every process that uses the file, remove it with its -wal and -shm, and copy the backup "
+        "there. Or name another file in the broker URL"
+    )
 
     @property
     def problem(self) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Task as CeleryTask
-from celery import chord, group, shared_task
+from celery import chain, chord, group, shared_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from pydantic import BaseModel
 
@@ -482,6 +482,50 @@ def limited(journal: str, line: str) -> str:
     return line
 
 
+@task(rate_limit="40/m")
+def limited_strictly(journal: str, line: str) -> str:
+    note(journal, line)
+    return line
+
+
+@task()
+def slowly(journal: str, line: str, seconds: float) -> str:
+    time.sleep(seconds)
+    note(journal, line)
+    return line
+
+
+@task()
+def die_slowly(journal: str, seconds: float) -> None:
+    """Kill the process it runs in, after others have been marked as started beside it."""
+    note(journal, "die")
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task(bind=True)
+def grow_and_die(self: Any, journal: str, value: int, send: bool) -> int:
+    """Add a member to its chord, and die the first time before, or after, that one is sent."""
+    first = not lines(journal)
+    note(journal, "run")
+    member = self.add_to_chord(self.app.tasks["add"].si(10, 10), lazy=True)
+    if send:
+        member.delay()
+    if first:
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if not send:
+        member.delay()
+    return value
+
+
+@task(bind=True)
+def grow(self: Any, value: int, lazy: bool) -> int:
+    """Add a member to its chord; a lazy one is sent by somebody else."""
+    self.add_to_chord(self.app.tasks["add"].si(10, 10), lazy=lazy)
+    return value
+
+
 @task()
 def unsendable_result(journal: str) -> object:
     note(journal, "run")
@@ -549,6 +593,18 @@ def keyed_swap(self: Any, key: str) -> Any:
 @task(bind=True, idempotency_key="swap:{key}")
 def keyed_swap_for_failure(self: Any, key: str) -> Any:
     raise self.replace(self.app.tasks["fail"].si("replaced"))
+
+
+@task(bind=True, idempotency_key="swap chain:{key}")
+def keyed_swap_for_failing_chain(self: Any, key: str) -> Any:
+    tasks = self.app.tasks
+    raise self.replace(chain(tasks["fail"].si("in between"), tasks["add"].si(1, 1)))
+
+
+@task(bind=True, idempotency_key="swap group:{key}")
+def keyed_swap_for_failing_group(self: Any, key: str) -> Any:
+    tasks = self.app.tasks
+    raise self.replace(group(tasks["fail"].si("a member"), tasks["add"].si(1, 1)))
 
 
 @task(bind=True, max_retries=3, idempotency_key="retry:{key}")

@@ -14,7 +14,7 @@ from kombu import Connection
 from celeriac.core.message import TaskMessage
 from celeriac.publish.arguments import UnsendableArgument
 from celeriac.transport.envelope import pack
-from tests.integration.sites import Site, lines
+from tests.integration.sites import Site, lines, wait_line
 from tests.support import wait_for
 from tests.support.plugin import PROGRAMS
 
@@ -178,3 +178,17 @@ def test_what_cannot_travel_is_refused_wherever_in_a_workflow_it_stands(site: Si
         with pytest.raises(UnsendableArgument, match=r"task add, argument x|task add, argument y"):
             workflow.delay()
     assert site.queues() == {}
+
+
+def test_what_follows_a_result_that_cannot_be_encoded_is_not_sent(site: Site) -> None:
+    """Celery calls the callbacks before it encodes."""
+    journal, after, told = site.file(), site.file("after"), site.file("told")
+    linked = site.unsendable_result.apply_async(
+        (journal,), link=site.effect.si(after, "link"), link_error=site.on_error_by_id.s(journal=told)
+    )
+    chained = chain(site.unsendable_result.si(journal), site.effect.si(after, "chain")).delay()
+    site.wait_ended([linked.id, chained.parent.id])
+    assert site.letter(linked.id).reason == site.letter(chained.parent.id).reason == "permanent"
+    wait_line(told, f"error {linked.id}")
+    assert site.add.delay(1, 1).get(timeout=30) == 2
+    assert lines(after) == []

@@ -15,7 +15,7 @@ from celery import chain, chord, group, shared_task, states
 from celery.exceptions import NotRegistered
 
 from celeriac import Celery
-from celeriac.errors import CeleriacWarning, SettingsError, Unroutable
+from celeriac.errors import CeleriacWarning, OptionError, SettingsError, Unroutable
 from tests.integration.sites import APP, Site, counts, lines
 from tests.integration.tasks import make_app
 from tests.support import Program, wait_for
@@ -37,6 +37,20 @@ def test_a_setting_misspelt_after_the_others_were_read_stops_the_worker(tmp_path
         app.Worker(pool="solo")
     app.close()
     app.store.close()
+
+
+@pytest.mark.parametrize("option", ["idempotency_key", "idempotency_ttl"])
+def test_what_a_declaration_says_is_refused_in_a_call(eager: Celery, option: str) -> None:
+    with pytest.raises(OptionError, match=f"task add, option {option}: .* for one call"):
+        eager.send_task("add", (1, 2), **{option: "mine"})
+    sender = make_app(eager.conf.broker_url)
+    with pytest.raises(OptionError):
+        sender.tasks["add"].apply_async((1, 2), **{option: "mine"})
+    with pytest.raises(OptionError):
+        sender.tasks["add"].s(1, 2).set(**{option: "mine"}).delay()
+    assert sender.store.sizes() == []
+    sender.close()
+    sender.store.close()
 
 
 # -- eagerly
@@ -250,3 +264,25 @@ def test_a_key_that_the_broker_does_not_keep_is_told_of_once() -> None:
 
 def _charge(order: int) -> int:
     return order
+
+
+# -- beat
+
+
+def test_beat_waits_for_its_store_and_ends_with_it(tmp_path: Path, worker_factory: WorkerFactory) -> None:
+    path = tmp_path / "volume" / "shop.db"
+    env = {
+        "SITE_BROKER": f"sqlite:///{path}",
+        "SITE_SETTINGS": json.dumps({"beat_schedule": {"often": {"task": "add", "schedule": 0.2, "args": (1, 2)}}}),
+    }
+    command = [sys.executable, "-m", "celery", "-A", APP, "beat", "-s", str(tmp_path / "schedule"), "-l", "INFO"]
+    beat = worker_factory.start(Program(command, tmp_path, name="beat", env=env))
+    wait_for(lambda: "Trying again in 2 seconds" in beat.log(), 60, beat.tail)
+    path.parent.mkdir()
+    app = make_app(f"sqlite:///{path}")
+    wait_for(lambda: app.store.size("celery") >= 2, 60, beat.tail)
+    app.close()
+    app.store.close()
+    path.rename(tmp_path / "moved.db")
+    assert beat.wait() == 1
+    assert beat.log().splitlines()[-1].endswith("restart every process that uses it")

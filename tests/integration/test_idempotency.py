@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from celery import chain, chord, group, states
 
-from celeriac.errors import IdempotencyConflict
+from celeriac.errors import ArgumentError, IdempotencyConflict
 from tests.integration.sites import Site, counts, lines, open_gate, wait_line
 from tests.support import wait_for
 from tests.support.plugin import PROGRAMS
@@ -297,3 +298,45 @@ def test_a_death_leaves_one_holder(tmp_path_factory: pytest.TempPathFactory, poi
         assert len(lines(journal)) == (2 if point == "settling" else 1)
     finally:
         site.close()
+
+
+@pytest.mark.parametrize("replacement", ["chain", "group"])
+def test_a_holder_whose_replacement_failed_on_the_way_frees_the_key(site: Site, key: str, replacement: str) -> None:
+    """What failed has another id than the holder."""
+    task = getattr(site, f"keyed_swap_for_failing_{replacement}")
+    first = task.delay(key)
+    wait_for(lambda: site.app.AsyncResult(first.id).state == states.FAILURE, 30)
+    second = task.delay(key)
+    assert second.id != first.id
+    wait_for(lambda: site.app.AsyncResult(second.id).state == states.FAILURE, 30)
+
+
+def test_a_result_is_kept_as_long_as_its_key(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    site = Site(tmp_path, result_expires=1)
+    request.node.stash[PROGRAMS] = site.workers
+    try:
+        journal = site.file()
+        site.worker("solo")
+        first, plain = site.keyed.delay("k", journal), site.effect.delay(journal, "plain")
+        assert first.get(timeout=30) == "k 0"
+        wait_for(lambda: site.app.AsyncResult(plain.id).state == states.PENDING, 30)  # the pruner was here
+        assert site.keyed.delay("k", journal).get(timeout=5) == "k 0"
+        assert chain(site.keyed.s("k", journal), site.effect_of.s(journal)).delay().get(timeout=30) is not None
+        assert lines(journal)[:2] == ["k 0", "plain"]
+    finally:
+        site.close()
+
+
+def test_a_forgotten_result_leaves_that_it_was_done(site: Site, key: str) -> None:
+    journal = site.file()
+    first = site.keyed.delay(key, journal)
+    assert first.get(timeout=30) == f"{key} 0"
+    first.forget()
+    second = site.keyed.delay(key, journal)
+    assert (second.id, second.get(timeout=5)) == (first.id, None)
+    assert lines(journal) == [f"{key} 0"]
+
+
+def test_a_key_that_no_store_keeps_is_refused(site: Site) -> None:
+    with pytest.raises(ArgumentError, match=r"keyed.*half a character"):
+        site.keyed.delay("\ud800", site.file())

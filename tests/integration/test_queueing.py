@@ -167,6 +167,19 @@ def test_workers_meet_and_share_revokes(site: Site) -> None:
     wait_for(lambda: set(site.app.control.inspect(timeout=2).ping() or {}) == {first.nodename, second.nodename})
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_what_a_rate_limit_keeps_longer_than_a_lease_runs_in_its_turn(site: Site, pool: Pool) -> None:
+    """1.5 seconds apart, and the lease is no longer: the last has waited three."""
+    journal = site.file()
+    site.worker(pool, concurrency=1 if pool == "solo" else 4)
+    ids = [site.limited_strictly.delay(journal, str(number)).id for number in range(4)]
+    records = site.wait_ended(ids)
+    assert {record.state for record in records.values()} == {states.SUCCESS}
+    assert sorted(lines(journal)) == ["0", "1", "2", "3"]
+    begun = sorted(record.started_at or 0 for record in records.values())
+    assert begun[-1] - begun[0] > 4
+
+
 def test_a_rate_limit_holds_and_each_runs_once(site: Site) -> None:
     """Longer than the lease, too: what waits in the worker for its turn is neither lost nor run twice."""
     journal = site.file()

@@ -62,7 +62,9 @@ class Program:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT / "src", ROOT))), "PYTHONFAULTHANDLER": "1"} | self.env,
+                env=os.environ
+                | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT / "src", ROOT))), "PYTHONFAULTHANDLER": "1"}
+                | self.env,
                 start_new_session=True,
             )
 

@@ -73,15 +73,15 @@ def store_of(context: click.Context) -> Store:
 @as_json
 @click.pass_context
 def list_(context: click.Context, /, limit: int | None, as_json: bool, **chosen: Any) -> None:
-    """List dead letters, oldest first."""
+    """List dead letters: the newest, the last of them at the end."""
     store = store_of(context)
     choice = Choice(**chosen).look_up(store)
     total = store.count_dead_letters(choice)
     if as_json:
-        shown = _print_json(islice(store.dead_letters(choice), limit))
+        shown = _print_json(store.dead_letters(choice, newest=limit))
         echo(_said(store, choice, total, shown), err=True)
         return
-    letters = list(islice(store.dead_letters(choice, batch=min(limit or LIMIT, 200)), limit or LIMIT))
+    letters = list(store.dead_letters(choice, newest=limit or LIMIT))
     if letters:
         echo("\n".join(listing(letters, store.now(), width())) + "\n")
     echo(_said(store, choice, total, len(letters)))
@@ -102,7 +102,7 @@ def _said(store: Store, choice: DeadLetterFilter, total: int, shown: int) -> str
     if not total and choice != DeadLetterFilter():
         return f"None of {plural(store.count_dead_letters(DeadLetterFilter()))} in {where} matches."
     if total > shown:
-        return f"{shown:,} of {plural(total)} in {where}, the oldest; a filter or --limit shows others."
+        return f"{shown:,} of {plural(total)} in {where}, the newest; a filter or --limit shows others."
     return f"{plural(total) if total else 'No dead letters'} in {where}."
 
 

@@ -101,6 +101,8 @@ class Settlement:
     chord: list[ChordPart] = field(default_factory=list)
     follow_ups: list[TaskMessage] = field(default_factory=list)
     others: list[Record] = field(default_factory=list)
+    #: Chords that each get one more member than they had.
+    grown: list[str] = field(default_factory=list)
     key: IdempotencyKey | None = None
     started_at: float | None = None
     worker: str | None = None
@@ -138,6 +140,10 @@ class Attempt:
     #: The Celery task, for the wrapped ``run``; whether that has been entered.
     task: Any = None
     entered: bool = False
+    #: The body has ended: what comes now is bookkeeping, and no time limit of the task's.
+    over: bool = False
+    #: Members of chords that this run has announced and not sent yet, with the chord each belongs to.
+    growing: dict[str, str] = field(default_factory=dict)
     #: What the body raised.
     raised: Exception | None = None
     #: The backend knows how it ended; what Celery reports after that comes of a hook that raised.
@@ -163,6 +169,7 @@ class Attempt:
             chord=self.chord,
             follow_ups=self.follow_ups,
             others=self.others,
+            grown=list(self.growing.values()),
             key=self.key,
             started_at=self.started_at,
             worker=self.worker,

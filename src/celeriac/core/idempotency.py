@@ -45,7 +45,14 @@ class KeyTemplate:
         Raises `ArgumentError` naming the argument no key can be made of.
         """
         bound = _bind(self.task, self.signature, args, kwargs)
-        return _shortened(self._make(bound.arguments))
+        key = self._make(bound.arguments)
+        if not key.isascii():
+            try:
+                key.encode()
+            except UnicodeEncodeError as error:
+                problem = f"the key {key!r} has half a character ({error.reason}), which no store keeps"
+                raise ArgumentError(self.task, "idempotency_key", problem) from error
+        return _shortened(key)
 
 
 def time_to_live(task: str, given: object) -> float | None:

@@ -70,6 +70,8 @@ class TaskMessage:
     #: Published by a settle: a conflict is this message's own, not its
     #: predecessor's.
     follow_up: bool = False
+    #: A chord that has one more member with this message, counted when it is sent.
+    grows: str | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -77,11 +79,12 @@ class Published:
     """What became of one published message.
 
     ``duplicate_of`` is the id of the task that holds its idempotency key;
-    nothing was sent then.
+    nothing was sent then. Nor was it where the task of this very id is ``live``: waits or runs.
     """
 
     task_id: str | None
     duplicate_of: str | None = None
+    live: bool = False
 
 
 class Lease(NamedTuple):

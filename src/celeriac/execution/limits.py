@@ -2,10 +2,47 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
+
+from celery.exceptions import SoftTimeLimitExceeded
+
+from celeriac.core.current import current
 
 #: Hard and soft limit in seconds; None or 0 for none.
 Limits = tuple[float | None, float | None]
+
+
+class _LeftToCelery:
+    """Whether a task is traced in this thread that the pipeline has no part in."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def __call__(self) -> bool:
+        return bool(getattr(self._local, "depth", 0))
+
+    def __enter__(self) -> None:
+        self._local.depth = getattr(self._local, "depth", 0) + 1
+
+    def __exit__(self, *_: object) -> None:
+        self._local.depth -= 1
+
+
+left_to_celery = _LeftToCelery()
+
+
+def soft_limit_passed(*_: object) -> None:
+    """The signal handler of a pool's process: the limit is the body's, not that of what is done round it.
+
+    Raised while the end of a task is written, it would undo what has been done.
+
+    Raises:
+        SoftTimeLimitExceeded: the body runs.
+    """
+    attempt = current()
+    if left_to_celery() if attempt is None else attempt.entered and not attempt.over:
+        raise SoftTimeLimitExceeded
 
 
 def effective(*levels: Limits) -> Limits:

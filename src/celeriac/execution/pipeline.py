@@ -19,7 +19,7 @@ from celeriac.core.message import DELIVERY_HEADER, KEY_HEADER, DeliveryFacts, Id
 from celeriac.core.text import writable
 from celeriac.errors import StoreError
 from celeriac.execution.admission import admit, fail
-from celeriac.execution.limits import of_request
+from celeriac.execution.limits import left_to_celery
 from celeriac.execution.room import Room, room_of
 from celeriac.execution.settler import STORE_WIDE
 
@@ -47,7 +47,8 @@ def traced(task: Any, tracer: Trace) -> Trace:
     def trace(uuid: str, args: Any, kwargs: Any, request: dict[str, Any] | None = None) -> Any:
         header = request.get(DELIVERY_HEADER) if request else None
         if header is None or not task.durable:
-            return tracer(uuid, args, kwargs, request)
+            with left_to_celery:
+                return tracer(uuid, args, kwargs, request)
         return execute(task, tracer, begin(task, uuid, request or {}, header), args, kwargs, request or {})
 
     return trace
@@ -154,11 +155,9 @@ def _rejected(task: Any, attempt: Attempt, error: Any) -> None:
 def _failed(task: Any, attempt: Attempt, error: Any, traceback: Any, request: dict[str, Any]) -> None:
     declared = bool(task.throws) and isinstance(error, tuple(task.throws))
     attempt.outcome = Outcome.FAILED if declared else Outcome.DEAD_LETTERED
-    _, soft = of_request(task, request.get("timelimit"))
-    if soft and isinstance(error, SoftTimeLimitExceeded) and not declared:
-        # Its own text is its name.
-        said = f"the soft time limit of {soft:g} s was exceeded"
-        attempt.failure = _failure("time-limit", error, traceback, said)
+    if isinstance(error, SoftTimeLimitExceeded) and not declared:
+        # Its own text is its name; how long the limit was, the worker's log says, which enforced it.
+        attempt.failure = _failure("time-limit", error, traceback, "the soft time limit was exceeded")
         return
     reason = "declared" if declared else "exhausted" if request.get("retries") else "permanent"
     attempt.failure = _failure(reason, error, traceback)
@@ -207,6 +206,9 @@ def complete_record(room: Room, attempt: Attempt, request: dict[str, Any]) -> No
     record.started_at = attempt.started_at
     record.finished_at = now
     record.expires_at = room.expires_at(now)
+    if attempt.key is not None and record.expires_at is not None:
+        # Whoever publishes under its key is given this result, for as long as the key is taken.
+        record.expires_at = max(record.expires_at, now + attempt.key.ttl)
 
 
 def unrecordable(room: Room, attempt: Attempt, error: Exception) -> bool:
@@ -214,6 +216,7 @@ def unrecordable(room: Room, attempt: Attempt, error: Exception) -> bool:
     if attempt.request is None or (attempt.failure is not None and attempt.failure.reason == UNRECORDABLE):
         return False
     attempt.record = attempt.retry = None
+    attempt.growing.clear()
     for consequences in (attempt.chord, attempt.follow_ups, attempt.others, attempt.after_settle):
         consequences.clear()
     attempt.outcome = fail(attempt, error, UNRECORDABLE)

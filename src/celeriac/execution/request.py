@@ -69,6 +69,11 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         if self._held is not None:
             self._held.started = True
 
+    def on_limited(self) -> None:
+        """A rate limit has it wait in this worker."""
+        if self._held is not None:
+            self._held.limited = True
+
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         self.on_handed_over()
         super().on_accepted(pid, time_accepted)

@@ -126,10 +126,11 @@ class Settler:
             return
         if attempt.outcome is Outcome.DEAD_LETTERED and attempt.failure is not None:
             logger.warning(
-                "task %s[%s] is kept as a dead letter (%s): celery -A <app> dead show %s",
+                "task %s[%s] is kept as a dead letter (%s): celery -A %s dead show %s",
                 attempt.name,
                 attempt.task_id,
                 attempt.failure.reason,
+                getattr(getattr(attempt.task, "app", None), "main", None) or "<app>",
                 attempt.task_id,
             )
         for group_id in answer.complete_chords:

@@ -188,12 +188,11 @@ def _wrap(body: Callable[..., Any]) -> Callable[..., Any]:
             attempt.buffering = True
             return attempt.copied
         try:
-            returned = call(*args, **kwargs)
-            # Of an async body inside somebody's plain wrapper.
-            return returned if type(returned) is not CoroutineType else _run_to_its_end(returned)
+            return _run_to_its_return(attempt, call, args, kwargs)
         except (Ignore, Retry, Reject):
             raise
         except Exception as error:
+            attempt.over = True
             attempt.raised = error
             retry_or_raise(attempt, error)
             raise
@@ -204,10 +203,19 @@ def _wrap(body: Callable[..., Any]) -> Callable[..., Any]:
             raise attempt.raised from error
         finally:
             # What Celery publishes from now on belongs to the settlement.
-            attempt.buffering = True
+            attempt.over = attempt.buffering = True
 
     run.__celeriac_body__ = True  # type: ignore[attr-defined]
     return run
+
+
+def _run_to_its_return(attempt: Attempt, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    returned = call(*args, **kwargs)
+    # Of an async body inside somebody's plain wrapper.
+    if type(returned) is CoroutineType:
+        returned = _run_to_its_end(returned)
+    attempt.over = True
+    return returned
 
 
 def _of_the_body(error: BaseException) -> bool:

@@ -16,6 +16,9 @@ def send(store: Store, messages: list[TaskMessage]) -> list[Published]:
         StoreUnavailable: nothing was sent.
     """
     attempt = current()
+    if attempt is not None and attempt.growing:
+        for message in messages:
+            message.grows = attempt.growing.pop(message.task_id or "", None)
     if attempt is None or not (attempt.retrying or attempt.buffering):
         return store.publish(messages)
     return [_keep(attempt, store, message) for message in messages]

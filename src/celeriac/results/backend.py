@@ -99,6 +99,8 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
             if attempt.told:
                 return
             attempt.told = True
+            # Celery calls the callbacks before it finds that a result cannot be encoded.
+            attempt.follow_ups.clear()
         super().mark_as_failure(task_id, *args, **kwargs)
 
     def _report_own(self, attempt: Attempt, result: Any, state: str, traceback: str | None, request: Any) -> None:
@@ -296,7 +298,12 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
             chords.dispatch(self, group_id)
 
     def add_to_chord(self, chord_id: str, result: AsyncResult) -> None:
-        self.store.grow_chord(chord_id, 1)
+        """The chord grows with the message of its new member: one that dies with this run was never a member."""
+        attempt = current()
+        if attempt is None:
+            self.store.grow_chord(chord_id, 1)
+        else:
+            attempt.growing[result.id] = chord_id
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
         if not request.group or not request.id:

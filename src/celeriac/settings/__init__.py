@@ -8,6 +8,7 @@ from celeriac.settings.policy import (
     Policy,
     PolicyDefaults,
     capabilities_of,
+    check_broker,
     check_result_backend,
     defaults_for,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "SQLiteURL",
     "absolute_url",
     "capabilities_of",
+    "check_broker",
     "check_environment",
     "check_names",
     "check_option_names",

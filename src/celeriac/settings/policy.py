@@ -15,6 +15,7 @@ SAFE: frozenset[Policy] = frozenset({"safe"})
 BOTH: frozenset[Policy] = frozenset({"safe", "celery"})
 
 _OURS = frozenset({"sqlite", "postgresql", "redis+streams"})
+_SERVED = frozenset({"sqlite", "postgresql"})
 _AMQP = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq"})
 #: Result backends that take a broker's queues for theirs.
 _IN_QUEUES = frozenset({"rpc", "amqp"})
@@ -65,6 +66,20 @@ def capabilities_of(url: object, *, quorum: bool = False) -> BrokerCapabilities:
     return BrokerCapabilities(scheme, url=text)
 
 
+def check_broker(broker_url: object) -> None:
+    """Refuse a broker that is planned, and that Celery would take for another.
+
+    Raises:
+        SettingsError: with what there is.
+    """
+    scheme = capabilities_of(broker_url).scheme
+    if scheme in _OURS - _SERVED:
+        raise SettingsError(
+            "broker_url",
+            f"{scheme}:// is not part of this version. celeriac's own brokers: {', '.join(sorted(_SERVED))}",
+        )
+
+
 def check_result_backend(broker_url: object, backend: object) -> None:
     """Refuse a backend that no settlement could reach: another file, or queues of a broker of another kind.
 
@@ -112,7 +127,7 @@ class When:
 ALWAYS = When("always", lambda _: True)
 NO_BROKER = When("no broker is set", lambda facts: not facts.broker_named)
 OURS = When("sqlite, postgresql, redis+streams", lambda facts: facts.broker.ours)
-STORES = When("sqlite, postgresql", lambda facts: facts.broker.scheme in {"sqlite", "postgresql"})
+STORES = When("sqlite, postgresql", lambda facts: facts.broker.scheme in _SERVED)
 LATE_ACKS = When("sqlite, postgresql, redis+streams, quorum queues", lambda facts: facts.broker.late_acks)
 QUORUM = When("quorum queues", lambda facts: facts.broker.quorum)
 REDIS = When("redis, rediss, sentinel", lambda facts: facts.broker.scheme in _REDIS)

@@ -18,6 +18,7 @@ from celeriac.core.attempt import (
     Settlement,
 )
 from celeriac.core.message import (
+    LAST_CHANCE,
     Broadcast,
     Delivery,
     IdempotencyKey,
@@ -45,13 +46,23 @@ class MessageQueue(Protocol):
         """
 
     def claim(
-        self, queues: Sequence[str], limit: int, *, owner: str, lease: float, idle: bool = True
+        self,
+        queues: Sequence[str],
+        limit: int,
+        *,
+        owner: str,
+        lease: float,
+        idle: bool = True,
+        last_chance: int = LAST_CHANCE,
     ) -> list[Delivery]:
         """Take up to ``limit`` messages for ``lease`` seconds, highest priority first, queues in the order given.
 
-        No other message is claimed with a suspect, and one on its last chance
-        before burial only while ``idle`` says that the caller holds nothing.
+        No other message is claimed with a suspect. One with ``last_chance`` crashes or more is passed over unless
+        ``idle`` says that the caller holds nothing.
         """
+
+    def last_chances(self, queues: Sequence[str], last_chance: int = LAST_CHANCE) -> bool:
+        """Whether a suspect waits in these queues that only an idle worker may claim."""
 
     def extend(self, leases: Sequence[Lease], lease: float) -> list[Lease]:
         """Renew for ``lease`` seconds; returns the ones that are lost."""
@@ -64,6 +75,9 @@ class MessageQueue(Protocol):
 
     def release(self, leases: Sequence[Lease], *, crashed: bool = False, error: str = "") -> None:
         """Hand back unfinished messages; with ``crashed`` the run is counted against them."""
+
+    def hand_back(self, leases: Sequence[Lease]) -> list[Lease]:
+        """Hand back what has not been marked as started; returns the others that are still held."""
 
     def park(self, lease: Lease) -> bool:
         """Put the message aside until its idempotency key is free; false when it already is."""
@@ -190,8 +204,10 @@ class Keys(Protocol):
 class DeadLetters(Protocol):
     """Tasks that gave up."""
 
-    def dead_letters(self, chosen: DeadLetterFilter, *, batch: int = 200) -> Iterator[DeadLetter]:
-        """Those that match, oldest first, with their attempts."""
+    def dead_letters(
+        self, chosen: DeadLetterFilter, *, batch: int = 200, newest: int | None = None
+    ) -> Iterator[DeadLetter]:
+        """Those that match, or the ``newest`` so many of them, oldest first, with their attempts."""
 
     def count_dead_letters(self, chosen: DeadLetterFilter) -> int:
         """How many match."""

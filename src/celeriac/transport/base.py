@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from kombu.transport import base, virtual
 
-from celeriac.core.message import Published, TaskMessage
+from celeriac.core.message import LAST_CHANCE, Published, TaskMessage
 from celeriac.errors import StoreUnavailable
 from celeriac.store.protocols import Store
 from celeriac.transport.channel import Channel
@@ -21,6 +21,8 @@ from celeriac.transport.wake import Restraint, Watcher
 SLICE = 0.02
 #: Seconds an idle loop sleeps at most before it looks at the clock again.
 LONGEST_WAIT = 1.0
+#: Seconds after which an idle worker's loop goes round.
+LONGEST_DRAIN = 0.5
 #: Seconds between looks for remote control while every slot is taken.
 BUSY_PAUSE = 0.02
 
@@ -40,6 +42,10 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
     )
     #: Whether more is claimed than asked for while tasks are short.
     adaptive = True
+    #: Crashes after which the next run is the last before burial.
+    last_chance = LAST_CHANCE
+    #: A run that dies takes no other with it, and is known: each has a process of its own.
+    isolates = False
     #: Called when there is nothing to deliver, before waiting.
     on_idle: ClassVar[list[Callable[[], None]]] = []
 
@@ -101,7 +107,8 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
         Raises:
             TimeoutError: nothing came.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        # Celery asks for two seconds, and looks whether it shall stop only after them.
+        deadline = None if timeout is None else time.monotonic() + min(timeout, LONGEST_DRAIN)
         while True:
             mark = self.store.mark()
             found = self.poll()

@@ -18,6 +18,7 @@ from celeriac.transport import envelope
 from celeriac.transport.envelope import broadcast_message, pack, to_message, to_task_message
 from celeriac.transport.leases import LeaseKeeper
 from celeriac.transport.qos import QoS
+from celeriac.transport.suspects import MakeWay
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
         self._heard = 0
         self._looked = -1
         self._buffer: deque[Delivery] = deque()
+        self._way = MakeWay()
         #: The consumed queues that are not fanout.
         self._queues: list[str] = []
         super().__init__(connection, **kwargs)
@@ -180,14 +182,19 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
         room = self.qos.room() if self._queues else 0
         if not room:
             return
+        connection = self.connection
+        idle = connection.isolates or not self.keeper.held
+        if not idle and self._making_way():
+            return
         # Each queue is first in turn, so none starves another.
         self._queues.append(self._queues.pop(0))
         claimed = self.store.claim(
             self._queues,
             room,
-            owner=self.connection.owner,
+            owner=connection.owner,
             lease=self.keeper.lease,
-            idle=not self.keeper.held,
+            idle=idle,
+            last_chance=connection.last_chance,
         )
         for delivery in claimed:
             receiver = self._receivers.get(delivery.queue)
@@ -195,6 +202,10 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
         if not claimed:
             self.qos.prefetch.rest()
         self._buffer.extend(claimed)
+
+    def _making_way(self) -> bool:
+        """Whether nothing more is begun for now, so that a suspect may have its last chance alone."""
+        return self._way.holds_back(lambda: self.store.last_chances(self._queues, self.connection.last_chance))
 
     def _take(self, delivery: Delivery, *, no_ack: bool) -> None:
         if no_ack:

@@ -33,6 +33,8 @@ class Held:
     managed: bool = False
     started: bool = False
     released: bool = False
+    #: A rate limit keeps it here until its turn comes.
+    limited: bool = False
 
 
 class LeaseKeeper:
@@ -142,16 +144,21 @@ class LeaseKeeper:
     def _hand_back_stale(self, store: Store) -> None:
         """What was claimed and has not begun within a lease, others may do."""
         before = store.lease_now() - self.lease
-        stale = [
-            item
+        stale = {
+            item.lease: item
             for item in list(self.held.values())
-            if not item.started and not item.released and item.claimed_at < before
-        ]
-        for item in stale:
+            if not (item.started or item.released or item.limited) and item.claimed_at < before
+        }
+        for item in stale.values():
             item.released = True
-        if stale:
-            logger.info("handed back %d messages that waited a whole lease for a free slot", len(stale))
-            store.release([item.lease for item in stale])
+        if not stale:
+            return
+        # A process may have begun one of them of which this one has not heard yet.
+        begun = store.hand_back(list(stale))
+        for lease in begun:
+            stale[lease].released, stale[lease].started = False, True
+        if len(stale) > len(begun):
+            logger.info("handed back %d messages that waited a whole lease for a free slot", len(stale) - len(begun))
 
     def _reclaim(self, store: Store) -> None:
         count = store.reclaim()

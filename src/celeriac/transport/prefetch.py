@@ -43,10 +43,11 @@ class Prefetch:
     def _measure(self) -> None:
         now = time.monotonic()
         elapsed = now - self._since
-        if not self._finished or elapsed <= 0:
+        if elapsed < HORIZON:
+            return  # long tasks that end side by side are not short ones
+        if not self._finished:
             # A long task is running: what was true of the short ones is not.
-            if elapsed > HORIZON:
-                self._rate = min(self._rate, self.least / elapsed)
+            self._rate = min(self._rate, self.least / elapsed)
             return
         rate = self._finished / elapsed
         self._rate += SMOOTHING * (rate - self._rate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from celeriac.core.message import LAST_CHANCE, Delivery, Lease
+from celeriac.core.message import Delivery, Lease
 from celeriac.transport.prefetch import MOST, Prefetch
 
 
@@ -52,7 +52,8 @@ class QoS:
     def hold(self, delivery: Delivery) -> None:
         """Count a claimed message and keep its lease."""
         self.outstanding[delivery.lease] = delivery
-        if delivery.suspect and delivery.crashes >= LAST_CHANCE:
+        connection = self.channel.connection
+        if delivery.suspect and delivery.crashes >= connection.last_chance and not connection.isolates:
             self._alone.add(delivery.lease)
         self.keeper.hold(delivery)
 

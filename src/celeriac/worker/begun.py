@@ -10,13 +10,15 @@ from __future__ import annotations
 import mmap
 import os
 import pickle
+import signal
 import struct
 from collections.abc import Callable
 from typing import Any
 
-from billiard.pool import ACK, READY
+from billiard.pool import ACK, READY, SIG_SOFT_TIMEOUT
 from celery.concurrency.asynpool import Worker as CeleryWorker
 
+from celeriac.execution.limits import soft_limit_passed
 from celeriac.worker.ahead import LARGEST_READ, keeps_apart
 
 _JOB, _TIME = struct.Struct("q"), struct.Struct("d")
@@ -84,6 +86,11 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.begun = Begun()
         super().__init__(*args, **kwargs)
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        if SIG_SOFT_TIMEOUT is not None:
+            signal.signal(SIG_SOFT_TIMEOUT, soft_limit_passed)
 
     def contribute_to_object(self, obj: Any) -> Any:
         obj.begun = self.begun

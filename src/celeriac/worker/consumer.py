@@ -11,6 +11,7 @@ from celery.exceptions import InvalidTaskError, NotRegistered, WorkerTerminate
 from celery.platforms import EX_FAILURE
 from celery.worker.consumer import Consumer as CeleryConsumer
 
+from celeriac.execution.request import Request
 from celeriac.execution.unrunnable import buried, well_formed
 from celeriac.worker.prefork import TaskPool
 
@@ -40,8 +41,17 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         connection = super().connect()
         if self.app.has_store:
             # What is claimed, and what crashes, is said to be this node's, as everything else of its.
-            connection.transport.owner = self.hostname
+            transport = connection.transport
+            transport.owner = self.hostname
+            transport.last_chance = max(1, self.app.own_settings.max_crashes - 1)
+            transport.isolates = isinstance(self.pool, PreforkPool)
         return connection
+
+    def _limit_task(self, request: Any, bucket: Any, tokens: int) -> Any:
+        """As Celery's; what waits for a rate limit is not handed back as if it waited for a slot."""
+        if isinstance(request, Request):
+            request.on_limited()
+        return super()._limit_task(request, bucket, tokens)
 
     #: A cold shutdown left tasks running in this process.
     abandoned = False

@@ -7,21 +7,16 @@ import gc
 import logging
 import os
 import sys
-import time
 from typing import Any
 
-import click
 from celery.apps.worker import Worker as CeleryWorker
 from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.platforms import EX_FAILURE
 from kombu.utils.compat import detect_environment
-from kombu.utils.functional import fxrange
 
-from celeriac.errors import CeleriacError, StoreUnavailable
 from celeriac.worker.prefork import TaskPool
-
-logger = logging.getLogger(__name__)
+from celeriac.worker.starting import await_store, told_in_one_line
 
 
 class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
@@ -34,13 +29,8 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
     pool_cls: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        try:
+        with told_in_one_line():
             super().__init__(*args, **kwargs)
-        except CeleriacError as error:
-            if click.get_current_context(silent=True) is None:
-                raise
-            # On a command line the text says what to do, and a traceback nothing more.
-            raise click.ClickException(str(error)) from error
 
     def on_before_init(self, **kwargs: Any) -> None:
         self.app.check_settings()  # also what was assigned since they were read
@@ -49,7 +39,7 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
     def on_init_blueprint(self) -> None:
         super().on_init_blueprint()
         if self.app.has_store:
-            self._await_store()
+            await_store(self.app)
         # Ours shares memory with processes that are forked; one that is spawned has none of it.
         if self.app.has_store and self.pool_cls is PreforkPool and self.pool_start_method == "fork":
             self.pool_cls = TaskPool
@@ -67,24 +57,6 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
         # Celery asks the transport, and so would open the store before there is a log to say that it cannot.
         prefork = issubclass(get_implementation(self.pool_cls), PreforkPool)
         return prefork and detect_environment() == "default" and not self.app.IS_WINDOWS
-
-    def _await_store(self) -> None:
-        """Open it; one that may come later, as a folder not yet mounted, is waited for as Celery waits for a broker.
-
-        Raises:
-            StoreError: it will not come by waiting, or `broker_connection_retry_on_startup` is off.
-        """
-        conf = self.app.conf
-        for pause in fxrange(2.0, 32.0, 2.0, repeatlast=True):
-            try:
-                self.app.store  # noqa: B018  the first access opens it
-            except StoreUnavailable as error:
-                if not conf.broker_connection_retry_on_startup:
-                    raise
-                logger.error("%s. Trying again in %.0f seconds", error, pause)  # noqa: TRY400  the text says it all
-                time.sleep(pause)
-            else:
-                return
 
     def _shutdown(self, warm: bool = True) -> None:
         super()._shutdown(warm)

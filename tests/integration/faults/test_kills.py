@@ -201,3 +201,24 @@ def test_a_stopped_worker_settles_nothing(site: Site, pool: Pool) -> None:
     assert site.wait_ended([result.id])[result.id].worker == heir.nodename
     wait_line(follower, "a")
     assert (counts(journal)["end a"], lines(follower)) == (2, ["a"])
+
+
+@pytest.mark.parametrize("send", [False, True], ids=["announced", "sent"])
+def test_a_chord_that_grew_in_a_run_that_died_is_complete(site: Site, send: bool) -> None:
+    """A member that was announced and never sent is none; one that was sent is one, and the next run sends another."""
+    journal = site.file()
+    site.worker("prefork", concurrency=2)
+    result = chord([site.grow_and_die.s(journal, 1, send), site.add.s(1, 1)], site.collect.s()).delay()
+    assert sorted(result.get(timeout=60)) == ([1, 2, 20, 20] if send else [1, 2, 20])
+    assert lines(journal) == ["run", "run"]
+
+
+def test_a_member_announced_and_sent_by_nobody_here_is_counted_when_the_run_ends(site: Site) -> None:
+    site.worker("prefork", concurrency=2)
+    result = chord([site.grow.s(1, lazy=False), site.add.s(1, 1)], site.collect.s()).delay()
+    assert sorted(result.get(timeout=60)) == [1, 2, 20]
+    lazy = chord([site.grow.s(1, lazy=True), site.add.s(1, 1)], site.collect.s()).delay()
+    site.wait_ended([member.id for member in lazy.parent.results])
+    body, parts = site.store.chord_parts(lazy.parent.id)
+    assert body is not None  # it waits for the third
+    assert len(parts) == 2

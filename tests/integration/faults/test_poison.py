@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from celery import chord, states
 from celery.exceptions import ChordError
 
 from celeriac.errors import PoisonTask
-from tests.integration.sites import Site, counts, lines, wait_line
+from tests.integration.sites import Site, counts, lines, open_gate, wait_line
 from tests.support import Worker, wait_for
+from tests.support.plugin import PROGRAMS
 from tests.support.worker import Pool
 
 INNOCENTS = 50
@@ -71,12 +73,12 @@ def _wait_for_the_worker_or_the_work(site: Site, worker: Worker, ids: list[str])
     wait_for(lambda: not worker.running or len(site.ended(ids)) == len(ids), 60)
 
 
-def _restarted(site: Site, pool: Pool) -> Iterator[Worker]:
+def _restarted(site: Site, pool: Pool, concurrency: int = 2) -> Iterator[Worker]:
     """A worker, and another whenever it has died; not for ever."""
     for _ in range(8):
         if not (site.workers and site.workers[-1].running):
             # It may die before it says that it is ready.
-            site.worker(pool, concurrency=1 if pool == "solo" else 2, wait=False)
+            site.worker(pool, concurrency=1 if pool == "solo" else concurrency, wait=False)
         yield site.workers[-1]
 
 
@@ -100,3 +102,42 @@ def test_a_buried_member_fails_its_chord_and_tells_its_errback(site: Site) -> No
         body.get(timeout=60)
     wait_line(told, f"error {result.parent.results[0].id}")
     assert len(lines(told)) == 1
+
+
+def test_neighbours_go_on_while_something_long_runs(site: Site) -> None:
+    """A last chance needs a process of its own, and not a worker that has come to rest."""
+    journal, gate, harmless = site.file(), site.file("gate"), site.file()
+    site.worker("prefork", concurrency=3)
+    long = site.hold.delay(journal, gate, "long")
+    wait_line(journal, "begin long")
+    died = site.file()
+    poison = site.die.delay(died)
+    neighbours = [site.effect.delay(harmless, str(number)).id for number in range(20)]
+    wait_for(lambda: len(site.ended([poison.id, *neighbours])) == 1 + len(neighbours), 60)
+    assert site.state(long.id) == states.STARTED
+    assert sorted(set(lines(harmless)), key=int) == [str(number) for number in range(20)]
+    _check_buried(site, poison.id, died, 3)
+    open_gate(gate)
+    assert long.get(timeout=30) == "long"
+
+
+@pytest.mark.parametrize("crashes", [2, 3])
+def test_who_ran_beside_poison_lives_whatever_the_limit(
+    tmp_path: Path, request: pytest.FixtureRequest, crashes: int
+) -> None:
+    """All of them are counted when the worker dies; each then has a run that it shares with nobody."""
+    site = Site(tmp_path, celeriac_max_crashes=crashes)
+    request.node.stash[PROGRAMS] = site.workers
+    try:
+        journal, harmless = site.file(), site.file()
+        poison = site.die_slowly.delay(journal, 0.4).id
+        beside = [site.slowly.delay(harmless, str(number), 0.7).id for number in range(3)]
+        for worker in _restarted(site, "threads", concurrency=4):
+            _wait_for_the_worker_or_the_work(site, worker, [poison, *beside])
+            if len(site.ended([poison, *beside])) == 4:
+                break
+        site.wait_ended([poison, *beside])
+        assert [letter.task_id for letter in site.letters()] == [poison]
+        assert set(lines(harmless)) == {"0", "1", "2"}
+    finally:
+        site.close()

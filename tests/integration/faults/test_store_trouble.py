@@ -238,3 +238,19 @@ def test_a_worker_made_by_a_program_raises(tmp_path: Path) -> None:
     )
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1].startswith(f"celeriac.errors.StoreCorrupt: store {path}: corrupt")
+
+
+def test_a_soft_limit_that_passes_while_the_end_is_written_undoes_nothing(site: Site) -> None:
+    journal, gate, after = site.file(), site.file("gate"), site.file("after")
+    site.worker("prefork")
+    result = site.hold.apply_async((journal, gate, "a"), soft_time_limit=2, link=site.effect.si(after, "link"))
+    wait_line(journal, "begin a")
+    passed = _after(3.5)
+    with _locked(site):
+        open_gate(gate)
+        wait_line(journal, "end a")
+        wait_for(passed)
+    assert result.get(timeout=30) == "a"
+    wait_line(after, "link")
+    site.wait_ended([result.id])
+    assert site.letters() == []

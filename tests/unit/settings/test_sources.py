@@ -9,6 +9,7 @@ import celery
 import pytest
 
 from celeriac import Celery
+from celeriac.errors import SettingsError
 from celeriac.settings import PRECEDENCE, capabilities_of, defaults_for, explain, read_own
 from celeriac.settings.sources import ADD_DEFAULTS, ATTRIBUTE, CELERYS, ENVIRONMENT, GIVEN, OBJECT, OURS, Explained
 
@@ -202,3 +203,15 @@ def test_celerys_own_policy_keeps_celerys_own_broker() -> None:
     app = Celery("shop", defaults="celery", set_as_current=False)
     assert app.conf.broker_url is None
     assert app.connection().transport_cls == "amqp"
+
+
+@pytest.mark.parametrize("policy", ["Safe", "unsafe", "", None, 5])
+def test_a_policy_that_is_none_is_refused(policy: Any) -> None:
+    with pytest.raises(SettingsError, match=r'neither "safe" nor "celery"'):
+        Celery("shop", defaults=policy, set_as_current=False)
+
+
+def test_a_broker_that_is_planned_is_refused() -> None:
+    """Celery would take it for a plain Redis."""
+    with pytest.raises(SettingsError, match=r"redis\+streams:// is not part of this version"):
+        _ = Celery("shop", broker="redis+streams://localhost", set_as_current=False).conf.broker_url

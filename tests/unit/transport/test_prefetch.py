@@ -57,6 +57,19 @@ def test_long_tasks_are_not_hoarded_after_short_ones(clock: Clock) -> None:
     assert held.target() == 2
 
 
+@pytest.mark.parametrize("gap", [0.0, 0.0002, 0.005])
+def test_long_tasks_that_end_side_by_side_are_not_short_ones(clock: Clock, gap: float) -> None:
+    """Four processes, a second a task: one after the other, but all within a moment."""
+    held, targets = Prefetch(4), set()
+    for _ in range(10):
+        clock.now += 1.0
+        for _ in range(4):
+            clock.now += gap
+            held.finished()
+            targets.add(held.target())
+    assert targets == {4}
+
+
 def test_a_pause_without_work_is_no_measure_of_the_work(clock: Clock) -> None:
     held = Prefetch(1)
     for _ in range(20):

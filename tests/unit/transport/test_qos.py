@@ -26,7 +26,7 @@ def channel() -> Any:
     store = Store()
     keeper = LeaseKeeper(store)  # type: ignore[arg-type]  # it is never asked for more
     keeper._begin = lambda: None  # type: ignore[method-assign]  # no thread
-    connection = SimpleNamespace(adaptive=False, freed=lambda: None)
+    connection = SimpleNamespace(adaptive=False, freed=lambda: None, last_chance=2, isolates=False)
     return SimpleNamespace(store=store, keeper=keeper, connection=connection)
 
 

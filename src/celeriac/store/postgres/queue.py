@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from celeriac.core.message import Delivery, Published, TaskMessage
+from celeriac.core.message import LAST_CHANCE, Delivery, Published, TaskMessage
 from celeriac.store.postgres.database import Database
 from celeriac.store.postgres.session import Session, pack
 from celeriac.store.relational.part import DELAYED, READY
-from celeriac.store.relational.queue import QueuePart
+from celeriac.store.relational.queue import MANY, QueuePart
 
 
 class PostgresQueue(QueuePart):
@@ -17,29 +17,40 @@ class PostgresQueue(QueuePart):
     database: Database
 
     def publish(self, messages: Sequence[TaskMessage]) -> list[Published]:
-        if any(message.key is not None for message in messages):
+        if any(message.key is not None or message.grows is not None for message in messages):
             return super().publish(messages)
-        if messages:
-            now = self.now()
-            with self.database.reading() as session:
-                session.run("queue.publish_many", (*_columns(messages, now), self.database.channel_name))
-        return [Published(message.task_id) for message in messages]
+        if not messages:
+            return []
+        now = self.now()
+        with self.database.reading(self.database.timeout) as session:
+            row = session.run("queue.publish_many", (*_columns(messages, now), self.database.channel_name)).fetchone()
+        assert row is not None
+        sent = set(row[0] or ())
+        return [Published(message.task_id, live=message.task_id not in sent) for message in messages]
 
     def claim(
-        self, queues: Sequence[str], limit: int, *, owner: str, lease: float, idle: bool = True
+        self,
+        queues: Sequence[str],
+        limit: int,
+        *,
+        owner: str,
+        lease: float,
+        idle: bool = True,
+        last_chance: int = LAST_CHANCE,
     ) -> list[Delivery]:
+        below = MANY if idle else last_chance
         with self.database.reading() as session:
-            due, suspect, ready = self._look(session, queues)
+            due, suspect, ready = self._look(session, queues, below)
             if due:
                 session.run("queue.promote", (self.now(),))
-                _, suspect, ready = self._look(session, queues)
+                _, suspect, ready = self._look(session, queues, below)
             if not suspect:
                 # One statement a queue, each a transaction of its own: there is nothing that must hold between them.
                 return self._claim_ready(session, queues, limit, self.lease_now(), lease, owner) if ready else []
-        return super().claim(queues, limit, owner=owner, lease=lease, idle=idle)
+        return super().claim(queues, limit, owner=owner, lease=lease, idle=idle, last_chance=last_chance)
 
-    def _look(self, session: Session, queues: Sequence[str]) -> tuple[bool, bool, bool]:
-        row: tuple[bool, bool, bool] | None = session.run("queue.look", (self.now(), list(queues))).fetchone()
+    def _look(self, session: Session, queues: Sequence[str], below: int) -> tuple[bool, bool, bool]:
+        row: tuple[bool, bool, bool] | None = session.run("queue.look", (self.now(), list(queues), below)).fetchone()
         assert row is not None
         return row
 

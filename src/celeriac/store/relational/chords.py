@@ -21,7 +21,7 @@ class ChordsPart(Part):
 
     def grow_chord(self, group_id: str, by: int) -> None:
         with self.database.writing() as raw:
-            raw.run("ledger.chord_grow", (group_id, by, self.now()))
+            queue.grow(raw, group_id, by, self.now())
 
     def add_chord_part(self, part: ChordPart) -> bool:
         with self.database.writing() as raw:
@@ -48,7 +48,7 @@ class ChordsPart(Part):
             if raw.run("ledger.chord_close", (group_id, state, now)).rowcount != 1:
                 return False
             for record in records:
-                ledger.write_loose(raw, record)
+                ledger.write_other(raw, record, now)
             for message in messages:
                 queue.publish(raw, message, now)
         return True

@@ -18,13 +18,20 @@ from celeriac.store.relational.session import Session
 class DeadLettersPart(Part):
     """The dead letters' side of the store."""
 
-    def dead_letters(self, chosen: DeadLetterFilter, *, batch: int = 200) -> Iterator[DeadLetter]:
+    def dead_letters(
+        self, chosen: DeadLetterFilter, *, batch: int = 200, newest: int | None = None
+    ) -> Iterator[DeadLetter]:
         conditions = self._conditions(chosen)
-        after = 0
+        after = 0 if newest is None else self._before_newest(conditions, newest)
         # By pages, so that no reader holds a snapshot while a person reads.
         while page := self._page((*conditions, after, batch)):
             yield from page
             after = page[-1].id
+
+    def _before_newest(self, conditions: tuple[object, ...], count: int) -> int:
+        with self.database.reading() as raw:
+            first: int | None = raw.run("dead_letters.newest", (*conditions, count)).fetchone()[0]
+        return 0 if first is None else first - 1
 
     def _page(self, parameters: tuple[object, ...]) -> list[DeadLetter]:
         with self.database.reading() as raw:

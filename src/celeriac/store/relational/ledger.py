@@ -67,6 +67,17 @@ def write_loose(raw: Session, record: Record) -> None:
     write_record(raw, replace(record, generation=max(record.generation, current or 0)))
 
 
+def write_other(raw: Session, record: Record, now: float) -> None:
+    """The end of a task that another one's end brings about: of a chord's body, of whom a chain had replaced."""
+    write_loose(raw, record)
+    if not record.closed:
+        return
+    if record.state == "SUCCESS":
+        keys.keep(raw, record.task_id, now)
+    else:
+        keys.free(raw, record.task_id, now)
+
+
 def settle(raw: Session, item: Settlement, now: float) -> Settled:
     """Write one settlement, or nothing when its lease is lost."""
     if not _leave_queue(raw, item, now):
@@ -77,14 +88,16 @@ def settle(raw: Session, item: Settlement, now: float) -> Settled:
         write_record(raw, item.record)
     if item.key is not None or item.generation:
         _settle_keys(raw, item, now)
-    if not (item.others or item.follow_ups or item.chord):
+    if not (item.others or item.follow_ups or item.chord or item.grown):
         return HELD
     return _settle_consequences(raw, item, now)
 
 
 def _settle_consequences(raw: Session, item: Settlement, now: float) -> Settled:
     for record in item.others:
-        write_loose(raw, record)
+        write_other(raw, record, now)
+    for group_id in item.grown:
+        queue.grow(raw, group_id, 1, now)
     for message in item.follow_ups:
         queue.publish(raw, message, now)
     complete = tuple(part.group_id for part in item.chord if add_part(raw, part, now))
@@ -226,7 +239,9 @@ class LedgerPart(Part):
 
     def forget(self, task_id: str) -> None:
         with self.database.writing() as raw:
-            raw.run("ledger.forget", (task_id,))
+            # Whoever publishes under its key is told that it is done, so much must stay.
+            if raw.run("ledger.forget_result", (task_id,)).rowcount != 1:
+                raw.run("ledger.forget", (task_id,))
 
     def attempts(self, task_id: str) -> list[AttemptRecord]:
         with self.database.reading() as raw:

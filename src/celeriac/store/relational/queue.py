@@ -20,6 +20,9 @@ from celeriac.store.relational import keys
 from celeriac.store.relational.part import DELAYED, PARKED, READY, REMEMBERED, Part
 from celeriac.store.relational.session import Session
 
+#: More crashes than any task has.
+MANY = 1 << 30
+
 
 def insert(raw: Session, message: TaskMessage, status: int, now: float) -> bool:
     """Put one message into its queue; false when its task is there already."""
@@ -42,14 +45,23 @@ def insert(raw: Session, message: TaskMessage, status: int, now: float) -> bool:
             message.body,
         ),
     )
-    return done.rowcount == 1
+    if done.rowcount != 1:
+        return False
+    if message.grows is not None:
+        grow(raw, message.grows, 1, now)
+    return True
+
+
+def grow(raw: Session, group_id: str, by: int, now: float) -> None:
+    """Expect more members of a chord."""
+    raw.run("ledger.chord_grow", (group_id, by, now))
 
 
 def publish(raw: Session, message: TaskMessage, now: float) -> Published:
     """Insert one message, its idempotency key taken in the same transaction."""
     if message.key is None:
-        insert(raw, message, READY, now)
-        return Published(message.task_id)
+        sent = insert(raw, message, READY, now)
+        return Published(message.task_id, live=not sent)
     return _publish_keyed(raw, message, message.key, now)
 
 
@@ -112,22 +124,25 @@ class QueuePart(Part):
             return [publish(raw, message, now) for message in messages]
 
     def claim(
-        self, queues: Sequence[str], limit: int, *, owner: str, lease: float, idle: bool = True
+        self,
+        queues: Sequence[str],
+        limit: int,
+        *,
+        owner: str,
+        lease: float,
+        idle: bool = True,
+        last_chance: int = LAST_CHANCE,
     ) -> list[Delivery]:
         if not self._any_work(queues):
             return []
         clock = self.lease_now()
         with self.database.writing() as raw:
             raw.run("queue.promote", (self.now(),))
-            suspect = self._suspect(raw, queues)
+            # Its last chance before burial is a run nobody shares, so that no bystander is ever buried.
+            suspect = self._suspect(raw, queues, MANY if idle else last_chance)
             if suspect is not None:
-                message_id, crashes = suspect
-                # Its last chance before burial is a run nobody shares, so that
-                # no bystander is ever buried.
-                if idle or crashes < LAST_CHANCE:
-                    rows = raw.run("queue.claim_suspect", (clock + lease, owner, message_id)).fetchall()
-                    return [delivery(row, clock) for row in rows]
-                return []
+                rows = raw.run("queue.claim_suspect", (clock + lease, owner, suspect)).fetchall()
+                return [delivery(row, clock) for row in rows]
             return self._claim_ready(raw, queues, limit, clock, lease, owner)
 
     def _any_work(self, queues: Sequence[str]) -> bool:
@@ -136,12 +151,16 @@ class QueuePart(Part):
             found: int = raw.run("queue.work", (self.now(), json.dumps(list(queues)))).fetchone()[0]
             return bool(found)
 
-    def _suspect(self, raw: Session, queues: Sequence[str]) -> tuple[int, int] | None:
+    def _suspect(self, raw: Session, queues: Sequence[str], below: int) -> int | None:
         for queue in queues:
-            row: tuple[int, int] | None = raw.run("queue.suspect", (queue,)).fetchone()
+            row: tuple[int] | None = raw.run("queue.suspect", (queue, below)).fetchone()
             if row is not None:
-                return row
+                return row[0]
         return None
+
+    def last_chances(self, queues: Sequence[str], last_chance: int = LAST_CHANCE) -> bool:
+        with self.database.reading() as raw:
+            return bool(raw.run("queue.last_chances", (json.dumps(list(queues)), last_chance)).fetchone()[0])
 
     def _claim_ready(
         self, raw: Session, queues: Sequence[str], limit: int, clock: float, lease: float, owner: str
@@ -188,6 +207,11 @@ class QueuePart(Part):
                 if crashed:
                     self._note_crash(raw, lease.message_id, lease.token, error)
                 raw.run("queue.release", (None, int(crashed), lease.message_id, lease.token))
+
+    def hand_back(self, leases: Sequence[Lease]) -> list[Lease]:
+        with self.database.writing() as raw:
+            kept = [lease for lease in leases if raw.run("queue.hand_back", lease).rowcount != 1]
+            return [lease for lease in kept if raw.run("queue.held", lease).fetchone() is not None]
 
     def _note_crash(self, raw: Session, message_id: int, token: int, error: str) -> None:
         raw.run("ledger.attempt_crashed", (self.now(), error, message_id, token))

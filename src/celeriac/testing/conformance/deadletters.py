@@ -96,6 +96,16 @@ class DeadLetterConformance(Conformance):
             _bury(store, f"{number}")
         assert [letter.task_id for letter in store.dead_letters(ALL, batch=10)] == [f"{n}" for n in range(25)]
 
+    def test_the_newest_are_asked_for_by_their_number(self, store: Store) -> None:
+        for number in range(7):
+            publish(store, task(f"{number}", "odd" if number % 2 else QUEUE))
+            run(store, "odd" if number % 2 else QUEUE, outcome=Outcome.DEAD_LETTERED)
+        assert [letter.task_id for letter in store.dead_letters(ALL, newest=3, batch=2)] == ["4", "5", "6"]
+        odd = DeadLetterFilter(queue="odd")
+        assert [letter.task_id for letter in store.dead_letters(odd, newest=2)] == ["3", "5"]
+        assert [letter.task_id for letter in store.dead_letters(odd, newest=99)] == ["1", "3", "5"]
+        assert list(store.dead_letters(DeadLetterFilter(queue="none"), newest=5)) == []
+
     def test_letters_may_be_dropped_while_they_are_read(self, store: Store) -> None:
         for number in range(7):
             _bury(store, f"{number}")

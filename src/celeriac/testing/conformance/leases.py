@@ -228,9 +228,41 @@ class LeaseConformance(Conformance):
         publish(store, "a")
         _crash_twice(harness, store)
         publish(store, "bystander")
-        assert claim(store, idle=False) == []
+        assert store.last_chances(["celery"])
+        assert not store.last_chances(["other"])
+        assert ids(claim(store, idle=False)) == ["bystander"]
         [last] = claim(store, idle=True)
         assert (last.task_id, last.crashes) == ("a", 2)
+        assert not store.last_chances(["celery"])
+
+    def test_one_behind_it_that_has_more_chances_does_not_wait_for_it(
+        self, harness: StoreHarness, store: Store
+    ) -> None:
+        publish(store, "a")
+        _crash_twice(harness, store)
+        publish(store, task("b", "other"))
+        take_over(harness, started=[claim_one(store, "other")])
+        assert ids(claim(store, "celery", "other", idle=False)) == ["b"]
+
+    def test_how_many_chances_there_are_is_the_callers_to_say(self, harness: StoreHarness, store: Store) -> None:
+        publish(store, "a")
+        take_over(harness, started=[claim_one(store)])
+        assert store.last_chances(["celery"], 1)
+        assert not store.last_chances(["celery"], 2)
+        assert store.claim(["celery"], 1, owner="worker", lease=30, idle=False, last_chance=1) == []
+        assert ids(store.claim(["celery"], 1, owner="worker", lease=30, idle=False, last_chance=2)) == ["a"]
+
+    def test_what_has_begun_is_not_handed_back(self, harness: StoreHarness, store: Store) -> None:
+        publish(store, "waiting", "begun", "gone")
+        waiting, begun, gone = claim(store)
+        assert store.start(begun.lease)
+        assert settle(store, gone).held
+        assert store.hand_back([waiting.lease, begun.lease, gone.lease]) == [begun.lease]
+        [again] = claim(store)
+        assert (again.task_id, again.crashes, again.suspect) == ("waiting", 0, False)
+        # Whoever had it queued finds that it is no longer his.
+        assert not store.start(waiting.lease)
+        assert settle(store, begun).held
 
     @pytest.mark.parametrize("way", ["released", "requeued", "snoozed"])
     def test_who_crashed_stays_a_suspect_when_handed_back(self, harness: StoreHarness, store: Store, way: str) -> None:

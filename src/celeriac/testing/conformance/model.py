@@ -109,17 +109,21 @@ class QueueModel:
         for found in self.live.values():
             if found.status == DELAYED and self._due(found):
                 found.status = SUSPECT if found.crashes else READY
-        suspect = self._first_suspect(queues)
+        suspect = self._first_suspect(queues, idle=idle)
         if suspect is not None:
-            return [suspect] if idle or suspect.crashes < LAST_CHANCE else []
+            return [suspect]
         ready = [found for queue in queues for found in self._ready(queue)]
         return ready[:limit]
 
     def _due(self, found: Live) -> bool:
         return found.run_at is None or found.run_at <= self.now
 
-    def _first_suspect(self, queues: Sequence[str]) -> Live | None:
-        suspects = [found for found in self.live.values() if found.status == SUSPECT and found.queue in queues]
+    def _first_suspect(self, queues: Sequence[str], *, idle: bool) -> Live | None:
+        suspects = [
+            found
+            for found in self.live.values()
+            if found.status == SUSPECT and found.queue in queues and (idle or found.crashes < LAST_CHANCE)
+        ]
         return min(suspects, key=lambda found: (queues.index(found.queue), found.arrival), default=None)
 
     def _ready(self, queue: str) -> list[Live]:

@@ -11,6 +11,17 @@ WHERE ($1::jsonb IS NULL OR id IN (SELECT jsonb_array_elements_text($1::jsonb)::
   AND id > $7
 ORDER BY id LIMIT $8
 
+-- name: newest
+SELECT min(id) FROM (
+    SELECT id FROM dead_letter
+    WHERE ($1::jsonb IS NULL OR id IN (SELECT jsonb_array_elements_text($1::jsonb)::bigint))
+      AND ($2::text IS NULL OR name ~ $2)
+      AND ($3::text IS NULL OR queue ~ $3)
+      AND ($4::text IS NULL OR strpos(lower(error_type || ': ' || error), lower($4)) > 0)
+      AND ($5::float8 IS NULL OR failed_at <= $5)
+      AND ($6::float8 IS NULL OR failed_at >= $6)
+    ORDER BY id DESC LIMIT $7) AS newest
+
 -- name: count
 SELECT count(*)
 FROM dead_letter

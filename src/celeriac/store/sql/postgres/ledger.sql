@@ -56,6 +56,10 @@ SELECT task_id, generation, name, queue, owner, status, started_at,
 FROM message
 WHERE task_id IN (SELECT jsonb_array_elements_text($1::jsonb))
 
+-- name: forget_result
+UPDATE task SET result = NULL, traceback = NULL, meta = NULL
+WHERE task_id = $1 AND closed AND EXISTS (SELECT 1 FROM idempotency_key WHERE task_id = $1 AND done = 1)
+
 -- name: forget
 DELETE FROM task WHERE task_id = $1 AND closed
 

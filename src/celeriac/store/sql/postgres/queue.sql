@@ -21,8 +21,8 @@ WITH sent AS (
          AS given (queue, priority, status, run_at, expires_at, task_id, name, generation, envelope, body, place)
     ORDER BY place
     ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
-    RETURNING 1)
-SELECT count(*), pg_notify($12, '') FROM sent
+    RETURNING task_id)
+SELECT array_agg(task_id), pg_notify($12, '') FROM sent
 
 -- name: promote
 UPDATE message SET status = CASE WHEN crashes > 0 THEN 4 ELSE 0 END
@@ -49,14 +49,18 @@ SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= $1)
     OR EXISTS (SELECT 1 FROM message WHERE status = 0 AND queue IN (SELECT jsonb_array_elements_text($2::jsonb)))
     OR EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue IN (SELECT jsonb_array_elements_text($2::jsonb)))
 
--- What there is to claim: something due, something suspect, something ready.
+-- What there is to claim: something due, something suspect that may be, something ready.
 -- name: look
 SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= $1),
-       EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue = ANY ($2::text[])),
+       EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue = ANY ($2::text[]) AND crashes < $3),
        EXISTS (SELECT 1 FROM message WHERE status = 0 AND queue = ANY ($2::text[]))
 
 -- name: suspect
-SELECT id, crashes FROM message WHERE status = 4 AND queue = $1 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+SELECT id FROM message WHERE status = 4 AND queue = $1 AND crashes < $2 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+
+-- name: last_chances
+SELECT EXISTS (SELECT 1 FROM message
+               WHERE status = 4 AND queue IN (SELECT jsonb_array_elements_text($1::jsonb)) AND crashes >= $2)
 
 -- name: claim_suspect
 UPDATE message
@@ -82,6 +86,14 @@ UPDATE message
 SET status = CASE WHEN $1::float8 IS NOT NULL THEN 1 WHEN $2 = 1 OR crashes > 0 THEN 4 ELSE 0 END,
     run_at = coalesce($1, run_at), lease_until = NULL, started_at = NULL, owner = NULL, crashes = crashes + $2
 WHERE id = $3 AND deliveries = $4 AND status = 2
+
+-- name: hand_back
+UPDATE message
+SET status = CASE WHEN crashes > 0 THEN 4 ELSE 0 END, lease_until = NULL, owner = NULL
+WHERE id = $1 AND deliveries = $2 AND status = 2 AND started_at IS NULL
+
+-- name: held
+SELECT 1 FROM message WHERE id = $1 AND deliveries = $2 AND status = 2
 
 -- name: park
 UPDATE message

@@ -33,7 +33,10 @@ SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= ?1)
     OR EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue IN (SELECT value FROM json_each(?2)))
 
 -- name: suspect
-SELECT id, crashes FROM message WHERE status = 4 AND queue = ? ORDER BY id LIMIT 1
+SELECT id FROM message WHERE status = 4 AND queue = ? AND crashes < ? ORDER BY id LIMIT 1
+
+-- name: last_chances
+SELECT EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue IN (SELECT value FROM json_each(?)) AND crashes >= ?)
 
 -- name: claim_suspect
 UPDATE message
@@ -59,6 +62,14 @@ UPDATE message
 SET status = iif(?1 IS NULL, iif(?2 OR crashes > 0, 4, 0), 1), run_at = coalesce(?1, run_at), lease_until = NULL,
     started_at = NULL, owner = NULL, crashes = crashes + ?2
 WHERE id = ?3 AND deliveries = ?4 AND status = 2
+
+-- name: hand_back
+UPDATE message
+SET status = iif(crashes > 0, 4, 0), lease_until = NULL, owner = NULL
+WHERE id = ? AND deliveries = ? AND status = 2 AND started_at IS NULL
+
+-- name: held
+SELECT 1 FROM message WHERE id = ? AND deliveries = ? AND status = 2
 
 -- name: park
 UPDATE message

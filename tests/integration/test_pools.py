@@ -295,7 +295,7 @@ def test_a_chord_member_replaced(site: Site) -> None:
 def test_ping_and_stats(site: Site, worker: Worker) -> None:
     inspect = site.app.control.inspect([worker.nodename], timeout=5)
     assert inspect.ping() == {worker.nodename: {"ok": "pong"}}
-    assert inspect.stats()[worker.nodename]["broker"]["transport"] == "sqlite"
+    assert inspect.stats()[worker.nodename]["broker"]["transport"] == site.url.partition(":")[0]
 
 
 def test_active_names_what_runs(site: Site, worker: Worker) -> None:

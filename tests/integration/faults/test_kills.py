@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 
 import pytest
 from celery import chain, chord, states
@@ -176,8 +174,9 @@ def test_a_living_worker_takes_over_without_a_restart(site: Site) -> None:
 
 
 def _leases(site: Site) -> list[float]:
-    with closing(sqlite3.connect(site.folder / "site.db")) as raw:
-        return [row[0] for row in raw.execute("SELECT lease_until FROM message WHERE status = 2")]
+    with site.store.database.reading() as session:  # type: ignore[attr-defined]  # both stores have one
+        execute = getattr(session, "raw", session).execute
+        return [row[0] for row in execute("SELECT lease_until FROM message WHERE status = 2").fetchall()]
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])

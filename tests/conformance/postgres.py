@@ -37,6 +37,11 @@ class PostgresHarness(StoreHarness):
         self._passed = Passed()
         self._opened: list[ClockedStore] = []
 
+    @property
+    def place(self) -> str:
+        """The URL of the schema, as a broker's."""
+        return f"{self.url}?schema={self.schema}"
+
     def open(self) -> ClockedStore:
         store = self._kind(self.url, self.schema, self._passed)
         self._opened.append(store)

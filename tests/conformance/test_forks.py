@@ -11,6 +11,7 @@ from typing import TypedDict
 import pytest
 
 from tests.conformance.forking import OPEN, WELL
+from tests.conformance.postgres import PostgresHarness
 from tests.support import patient
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
@@ -24,8 +25,8 @@ class Report(TypedDict):
     check: str
 
 
-def _fork_under_load(path: Path, *arguments: str) -> tuple[Report, str]:
-    command = [sys.executable, "-W", "ignore", "-m", "tests.conformance.forking", str(path), *arguments]
+def _fork_under_load(place: object, *arguments: str) -> tuple[Report, str]:
+    command = [sys.executable, "-W", "ignore", "-m", "tests.conformance.forking", str(place), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=patient(60), check=True)
     report: Report = json.loads(done.stdout.splitlines()[-1])
     return report, done.stderr
@@ -36,6 +37,17 @@ def test_children_of_a_busy_parent_lose_nothing(tmp_path: Path) -> None:
     assert report["errors"] == [], said
     assert report["ends"] == [WELL] * FORKS, said
     assert (report["lost"], report["check"], said) == ([], "ok", "")
+
+
+def test_children_of_a_busy_parent_leave_its_server_connections_alone(postgres_url: str) -> None:
+    harness = PostgresHarness(postgres_url)
+    try:
+        report, said = _fork_under_load(harness.place, str(FORKS))
+        assert report["errors"] == [], said
+        assert report["ends"] == [WELL] * FORKS, said
+        assert (report["lost"], said) == ([], "")
+    finally:
+        harness.close()
 
 
 def test_without_the_hooks_a_child_inherits_connections(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ import pytest
 from celeriac.core.attempt import DeadLetterFilter
 from celeriac.store.sqlite import SQLiteStore
 from celeriac.testing.conformance.harness import claim
-from tests.conformance.working import DONE
+from tests.conformance.postgres import PostgresHarness
+from tests.conformance.working import DONE, open_at
 from tests.support import wait_for
 
 PUBLISHERS, EACH, WORKERS = 2, 1_500, 3
@@ -28,13 +29,15 @@ RAMPAGE = 5.0
 class Processes:
     """The processes of one test."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, place: str = "") -> None:
         self.path = folder / "shop.db"
+        #: The store: this file, unless it is elsewhere.
+        self.place = place or str(self.path)
         self.log = folder / "accepted"
         self._stack = stack
 
     def start(self, role: str, *arguments: str, log: Path | None = None) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "tests.conformance.working", str(self.path), role, str(log or self.log)]
+        command = [sys.executable, "-m", "tests.conformance.working", self.place, role, str(log or self.log)]
         # To a file: a pipe that nobody reads would stop it.
         said = self.log.with_name(f"said-{role}-{time.monotonic_ns()}")
         with said.open("w") as out:
@@ -54,21 +57,33 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
         yield Processes(tmp_path, stack)
 
 
-def test_every_message_is_settled_exactly_once(processes: Processes) -> None:
-    workers = [processes.start("work") for _ in range(WORKERS)]
-    publishers = [processes.start("publish", f"p{number}", f"{EACH}") for number in range(PUBLISHERS)]
+@pytest.fixture(params=["sqlite", "postgres"])
+def anywhere(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Processes]:
+    """The same on each store."""
+    with ExitStack() as stack:
+        place = ""
+        if request.param == "postgres":
+            harness = PostgresHarness(request.getfixturevalue("postgres_url"))
+            stack.callback(harness.close)
+            place = harness.place
+        yield Processes(tmp_path, stack, place)
+
+
+def test_every_message_is_settled_exactly_once(anywhere: Processes) -> None:
+    workers = [anywhere.start("work") for _ in range(WORKERS)]
+    publishers = [anywhere.start("publish", f"p{number}", f"{EACH}") for number in range(PUBLISHERS)]
     assert [publisher.wait() for publisher in publishers] == [0] * PUBLISHERS
-    _check_exactly_once(processes, _accepted(processes), at_least=PUBLISHERS * EACH)
-    assert [worker.poll() for worker in workers] == [None] * WORKERS, processes.complaints()
+    _check_exactly_once(anywhere, _accepted(anywhere), at_least=PUBLISHERS * EACH)
+    assert [worker.poll() for worker in workers] == [None] * WORKERS, anywhere.complaints()
 
 
-def test_every_accepted_message_is_settled_though_processes_are_killed(processes: Processes) -> None:
+def test_every_accepted_message_is_settled_though_processes_are_killed(anywhere: Processes) -> None:
     seed = int(os.environ.get("CELERIAC_TEST_SEED") or random.randrange(2**32))
     sys.stdout.write(f"CELERIAC_TEST_SEED={seed}\n")
-    killed = _rampage(processes, random.Random(seed))
+    killed = _rampage(anywhere, random.Random(seed))
     assert killed > RAMPAGE
-    processes.start("work")
-    _check_exactly_once(processes, _accepted(processes), at_least=1)
+    anywhere.start("work")
+    _check_exactly_once(anywhere, _accepted(anywhere), at_least=1)
 
 
 def test_all_processes_may_be_the_first(processes: Processes) -> None:
@@ -121,7 +136,7 @@ def _accepted(processes: Processes) -> list[str]:
 
 
 def _check_exactly_once(processes: Processes, accepted: list[str], *, at_least: int) -> None:
-    store = SQLiteStore(processes.path)
+    store = open_at(processes.place)
     wait_for(lambda: [size.queue for size in store.sizes()] == [DONE], 60, lambda: str(store.sizes()))
     assert len(accepted) >= at_least
     states = Counter(record.state for record in store.records(accepted).values())
@@ -131,7 +146,8 @@ def _check_exactly_once(processes: Processes, accepted: list[str], *, at_least: 
     # Who was killed between the commit and the note was not told that it was accepted.
     assert set(accepted) <= set(settled)
     assert store.count_dead_letters(DeadLetterFilter()) == 0
-    with store.database.reader.reading() as raw:
-        assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    if isinstance(store, SQLiteStore):
+        with store.database.reading() as raw:
+            assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     store.close()
     assert processes.complaints() == []

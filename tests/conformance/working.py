@@ -1,4 +1,7 @@
-"""One process of many on a store: `python -m tests.conformance.working FILE open|publish|work|write LOG [ARGUMENTS]`."""
+"""One process of many on a store: `python -m tests.conformance.working STORE open|publish|work|write LOG [ARGUMENTS]`.
+
+STORE is a file, or a URL.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from itertools import count
 from pathlib import Path
 
 from celeriac.core.message import TaskMessage
+from celeriac.store.protocols import Store
+from celeriac.store.registry import open_store
 from celeriac.store.sqlite import SQLiteStore, log
 from celeriac.testing.conformance.harness import claim, id_of, publish, settlement, task
 
@@ -23,7 +28,7 @@ DONE = "done"
 class Worker:
     """Claims, settles and reclaims until it is killed; every settlement leaves a message in ``done``."""
 
-    def __init__(self, store: SQLiteStore) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
         self.owner = f"worker {os.getpid()}"
         self._looked = 0.0
@@ -52,23 +57,28 @@ def _trace(task_id: str) -> TaskMessage:
     return TaskMessage(DONE, "[{}, {}, null, null]", task_id)
 
 
-def work(path: Path, _: Path) -> None:
-    Worker(SQLiteStore(path)).run()
+def open_at(place: str) -> Store:
+    """The store of a file or of a URL."""
+    return open_store(place) if "://" in place else SQLiteStore(place)
 
 
-def send(path: Path, log: Path, name: str, count: str) -> None:
+def work(place: str, _: Path) -> None:
+    Worker(open_at(place)).run()
+
+
+def send(place: str, log: Path, name: str, count: str) -> None:
     """Publish, and note what was accepted."""
-    store = SQLiteStore(path)
+    store = open_at(place)
     with log.open("a", buffering=1) as accepted:
         for number in range(int(count)):
             publish(store, task(f"{name}-{number}", priority=number % 10))
             accepted.write(f"{name}-{number}\n")
 
 
-def write(path: Path, _: Path, bound: str, seconds: str) -> None:
+def write(place: str, _: Path, bound: str, seconds: str) -> None:
     """Write as fast as it goes, with a small bound of the log."""
     log.WAL_BOUND, log.COMMITS_A_LOOK = int(bound), 64
-    store, end = SQLiteStore(path), time.monotonic() + float(seconds)
+    store, end = SQLiteStore(place), time.monotonic() + float(seconds)
     for number in count():
         publish(store, task(f"{os.getpid()}-{number}", body="x" * 4_000))
         if not number % 20:
@@ -77,10 +87,10 @@ def write(path: Path, _: Path, bound: str, seconds: str) -> None:
             return
 
 
-def open_together(path: Path, _: Path, rounds: str, processes: str) -> None:
+def open_together(place: str, _: Path, rounds: str, processes: str) -> None:
     """Open new files, each in one moment in several processes."""
     for number in range(int(rounds)):
-        new, at = path.with_name(f"{number}.db"), time.monotonic() + 0.03
+        new, at = Path(place).with_name(f"{number}.db"), time.monotonic() + 0.03
         children = [_fork_to_open(new, at) for _ in range(int(processes))]
         if any(os.waitpid(child, 0)[1] for child in children):
             raise SystemExit(f"round {number} failed")
@@ -100,4 +110,4 @@ ROLES: dict[str, Callable[..., None]] = {"open": open_together, "publish": send,
 
 if __name__ == "__main__":
     file, role, note, *rest = sys.argv[1:]
-    ROLES[role](Path(file), Path(note), *rest)
+    ROLES[role](file, Path(note), *rest)

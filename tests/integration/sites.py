@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,17 +26,19 @@ SHORT = {"celeriac_lease_seconds": 1.5, "celeriac_renew_seconds": 0.3, "celeriac
 
 
 class Site:
-    """A folder with the store, the journals of what tasks did, and the logs of the workers."""
+    """A folder with the store, or a schema on a server, the journals of what tasks did, and the logs of the workers."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
-        self._schema = f"site_{uuid.uuid4().hex[:12]}"
-        self.url = f"{server}?schema={self._schema}" if (server := _server()) else f"sqlite:///{folder}/site.db"
+        self.url = self._make_url()
         self.settings = SHORT | settings
         self.app = make_app(self.url, **self.settings)
         self.workers: list[Worker] = []
         # A task that no worker has.
         self.app.task(name="only_here", idempotency_key="{key}")(_nothing)
+
+    def _make_url(self) -> str:
+        return f"sqlite:///{self.folder}/site.db"
 
     @property
     def store(self) -> Store:
@@ -79,9 +80,6 @@ class Site:
             worker.close()
         self.app.close()
         self.store.close()
-        if server := _server():
-            with closing(psycopg.connect(server, autocommit=True)) as raw:
-                raw.execute(f"DROP SCHEMA IF EXISTS {self._schema} CASCADE".encode())
 
     # -- looking
 
@@ -123,8 +121,20 @@ class Site:
         return self.store.attempts(task_id)
 
 
-def _server() -> str | None:
-    return os.environ.get("CELERIAC_POSTGRES_URL") if os.environ.get("SITE_STORE") == "postgres" else None
+class PostgresSite(Site):
+    """The store is a schema of its own on a server."""
+
+    def __init__(self, folder: Path, server: str) -> None:
+        self._server, self._schema = server, f"site_{uuid.uuid4().hex[:12]}"
+        super().__init__(folder)
+
+    def _make_url(self) -> str:
+        return f"{self._server}?schema={self._schema}"
+
+    def close(self) -> None:
+        super().close()
+        with closing(psycopg.connect(self._server, autocommit=True)) as raw:
+            raw.execute(f"DROP SCHEMA IF EXISTS {self._schema} CASCADE".encode())
 
 
 def _nothing(key: str) -> str:

@@ -51,14 +51,19 @@ class Proxy:
 
     def _run(self) -> None:
         while not self._ended:
-            with self._lock:
-                ends = list(self._pairs)
-            readable, _, _ = select.select([self._listener, *(end for end in ends if end.fileno() >= 0)], [], [], 0.02)
-            for end in readable:
+            for end in self._readable():
                 if end is self._listener:
                     self._accept()
                 elif not self._silent:
                     self._pass_on(end)
+
+    def _readable(self) -> list[socket.socket]:
+        with self._lock:
+            ends = [self._listener, *self._pairs]
+        try:
+            return select.select(ends, [], [], 0.02)[0]
+        except (OSError, ValueError):  # one was cut meanwhile
+            return []
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()
@@ -69,7 +74,11 @@ class Proxy:
             if self._silent:
                 self._pairs[client] = client
                 return
-        server = socket.create_connection(self._target)
+        try:
+            server = socket.create_connection(self._target)
+        except OSError:
+            client.close()
+            return
         with self._lock:
             self._pairs[client], self._pairs[server] = server, client
 

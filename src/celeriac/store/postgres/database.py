@@ -83,10 +83,14 @@ class Database:
             self._give_back(session)
 
     def _take(self) -> Session:
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        return Session(self.connect())
+        while True:
+            with self._lock:
+                session = self._idle.pop() if self._idle else None
+            if session is None:
+                return Session(self.connect())
+            if session.still_there():
+                return session
+            session.close()
 
     def _give_back(self, session: Session) -> None:
         if session.broken:

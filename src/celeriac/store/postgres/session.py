@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import select
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -134,6 +135,17 @@ class Session:
     def broken(self) -> bool:
         """Whether the server can no longer be reached on it."""
         return self.raw.closed or self.raw.broken
+
+    def still_there(self) -> bool:
+        """Whether the server has not hung up while nobody used it, as at its restart; asked without a round trip."""
+        waiting = select.poll()
+        try:
+            waiting.register(self.raw.fileno(), select.POLLIN)
+            if waiting.poll(0):
+                self.raw.pgconn.consume_input()  # a notice, or the end
+        except psycopg.Error:
+            return False
+        return not self.broken
 
     def close(self) -> None:
         """Tell the server, and forget it."""

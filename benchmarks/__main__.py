@@ -17,11 +17,19 @@ from typing import Any
 
 import redis
 
-from benchmarks import backlog, drain, harness, idle, latency, memory, publish
+from benchmarks import backlog, drain, harness, idle, latency, memory, publish, servers
 from benchmarks.configs import CONFIGS
 from benchmarks.harness import Figure
 
-QUESTIONS = {"publish": publish, "drain": drain, "latency": latency, "idle": idle, "memory": memory, "backlog": backlog}
+QUESTIONS = {
+    "publish": publish,
+    "drain": drain,
+    "latency": latency,
+    "idle": idle,
+    "memory": memory,
+    "backlog": backlog,
+    "servers": servers,
+}
 RESULTS = Path(__file__).with_name("results")
 
 

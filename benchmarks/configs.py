@@ -18,7 +18,8 @@ class Config:
     name: str
     label: str
     make: Callable[[str], Any]
-    redis: bool = True
+    #: What the broker is: redis, sqlite, postgres.
+    server: str = "redis"
 
 
 def _stock(broker: str) -> Any:
@@ -41,6 +42,7 @@ CONFIGS = {
     for config in (
         Config("stock", "Celery on Redis, defaults", _stock),
         Config("tuned", "Celery on Redis, late acks, prefetch 16, hiredis", _tuned),
-        Config("celeriac", "celeriac on one SQLite file, defaults", _celeriac, redis=False),
+        Config("celeriac", "celeriac on one SQLite file, defaults", _celeriac, server="sqlite"),
+        Config("postgres", "celeriac on PostgreSQL, defaults", _celeriac, server="postgres"),
     )
 }

@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 import redis
+from psycopg import sql
 
+import celeriac
 from benchmarks.configs import CONFIGS, Config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,17 +32,25 @@ ROOT = Path(__file__).resolve().parents[1]
 Say = Callable[[str], None]
 #: Redis database of the benchmarks; it is flushed before every run.
 REDIS_DATABASE = 9
+#: The schema of the benchmarks; it is dropped before every run.
+SCHEMA = "celeriac_bench"
 
 
-def redis_url() -> str:
+def _server(variable: str) -> str:
     """The server that `make services` started, or the environment's."""
-    url = os.environ.get("CELERIAC_REDIS_URL")
+    url = os.environ.get(variable)
     noted = ROOT / ".services" / "env"
     if not url and noted.exists():
         lines = dict(line.partition("=")[::2] for line in noted.read_text(encoding="utf-8").splitlines())
-        url = lines.get("CELERIAC_REDIS_URL")
+        url = lines.get(variable)
     if not url:
-        raise SystemExit("Redis is needed for the comparison: run `make services`, or set CELERIAC_REDIS_URL")
+        raise SystemExit(f"a server is needed for the comparison: run `make services`, or set {variable}")
+    return url
+
+
+def redis_url() -> str:
+    """Redis, in a database of the benchmarks' own."""
+    url = _server("CELERIAC_REDIS_URL")
     return f"{url.rstrip('/').rsplit('/', 1)[0] if url.count('/') > 2 else url.rstrip('/')}/{REDIS_DATABASE}"
 
 
@@ -57,7 +68,12 @@ class Broker:
         Asked in constant time: a look that walks all results takes from the broker, or from the second core, what is
         being measured.
         """
-        if self.config.redis:
+        if self.config.server == "postgres":
+            with psycopg.connect(self.url.partition("?")[0]) as raw:
+                count = sql.SQL("SELECT count(*) FROM {}.task").format(sql.Identifier(SCHEMA))
+                row = raw.execute(count).fetchone()
+                return int(row[0]) if row else 0
+        if self.config.server == "redis":
             # Of all that stock Celery keeps in Redis, only results expire.
             with closing(redis.Redis.from_url(self.url)) as client:
                 return int(client.info("keyspace").get(f"db{REDIS_DATABASE}", {}).get("expires", 0))
@@ -77,10 +93,15 @@ def broker(name: str) -> Iterator[Broker]:
     config = CONFIGS[name]
     folder = Path(tempfile.mkdtemp(prefix="celeriac-bench-"))
     try:
-        if config.redis:
+        if config.server == "redis":
             url = redis_url()
             with closing(redis.Redis.from_url(url)) as client:
                 client.flushdb()
+        elif config.server == "postgres":
+            url = f"{_server('CELERIAC_POSTGRES_URL')}?schema={SCHEMA}"
+            with psycopg.connect(url.partition("?")[0], autocommit=True) as raw:
+                raw.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(SCHEMA)))
+            celeriac.Celery("bench", broker=url).store.close()  # made before anything is measured
         else:
             url = f"sqlite:///{folder / 'bench.db'}"
         yield Broker(config, url, folder)

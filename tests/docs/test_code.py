@@ -28,7 +28,7 @@ def test_the_code_of_a_page_imports_and_its_app_is_whole(page: Path, tmp_path: P
         "assert apps\n"
         "for app in apps.values():\n"
         "    app.finalize()\n"
-        "    app.store.sizes()\n"
+        "    app.conf.broker_url.startswith('sqlite:') and app.store.sizes()  # no server of a page is there\n"
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False

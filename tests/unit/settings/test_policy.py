@@ -61,13 +61,14 @@ OURS = {"task_track_started": True, "worker_prefetch_multiplier": 1}
 WAITS = {"broker_transport_options": {"socket_timeout": 4.0, "socket_connect_timeout": 4.0, "socket_keepalive": True}}
 CANCEL = {"worker_cancel_long_running_tasks_on_connection_loss": True}
 FILE = {"result_backend": "sqlite:////srv/shop.db"}
+SCHEMA = {"result_backend": "postgresql://db/shop"}
 
 
 @pytest.mark.parametrize(
     ("url", "quorum", "safe", "as_celery"),
     [
         ("sqlite:////srv/shop.db", False, {**ALWAYS, **LATE, **OURS, **FILE}, {**BOUNDED, **FILE}),
-        ("postgresql://db/shop", False, {**ALWAYS, **LATE, **OURS}, BOUNDED),
+        ("postgresql://db/shop", False, {**ALWAYS, **LATE, **OURS, **SCHEMA}, {**BOUNDED, **SCHEMA}),
         ("redis+streams://localhost", False, {**ALWAYS, **LATE, **OURS}, BOUNDED),
         ("amqp://localhost", True, {**ALWAYS, **LATE, **CANCEL}, BOUNDED),
         ("amqp://localhost", False, ALWAYS, BOUNDED),

@@ -6,6 +6,8 @@ import inspect
 import logging
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -18,7 +20,8 @@ from celery.utils.time import make_aware, maybe_iso8601
 from kombu.utils.functional import maybe_list
 from kombu.utils.imports import symbol_by_name
 
-from celeriac.errors import CeleriacWarning, OptionError, SettingsError
+from celeriac.core.transactions import publishing_within
+from celeriac.errors import CeleriacWarning, OptionError, SettingsError, TransactionError
 from celeriac.execution.pipeline import unrecordable
 from celeriac.execution.room import Room
 from celeriac.execution.settler import Settler
@@ -342,6 +345,26 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
                 published.task_id,
             )
         return result
+
+    @contextmanager
+    def transaction(self, connection: object) -> Iterator[None]:
+        """Send what is published in the block if, and only if, the transaction on ``connection`` commits.
+
+        The block neither begins nor commits it. The broker must be in the same PostgreSQL database.
+
+        Args:
+            connection: psycopg's (3 or 2), a SQLAlchemy session or connection, or the alias of a Django database.
+
+        Raises:
+            TransactionError: it leads elsewhere, or no transaction is open on it.
+        """
+        if not self.has_store:
+            scheme = capabilities_of(self.conf.broker_url).scheme
+            raise TransactionError(
+                f"a {scheme} broker has no part in a database's transaction. Publish after the commit"
+            )
+        with publishing_within(self.store, self.store.within(connection)):
+            yield
 
     def producer_or_acquire(self, producer: Any = None) -> Any:
         """As Celery's, for groups and events."""

@@ -180,6 +180,10 @@ class StoreTooNew(StoreError):
         return f"its schema version is {self.found}, and this celeriac knows up to {self.supported}"
 
 
+class TransactionError(CeleriacError):
+    """`app.transaction()` cannot send with the transaction it was given; the text says why, and what to do instead."""
+
+
 class LeaseLost(CeleriacError):
     """The lease ran out and the message belongs to someone else: a stale fencing token settles nothing."""
 

@@ -30,6 +30,7 @@ EXAMPLES: list[tuple[errors.CeleriacError, list[str]]] = [
     (errors.StoreTooNew("/data/shop.db", 9, 2), ["/data/shop.db", "9", "2", "Upgrade celeriac"]),
     (errors.LeaseLost("id-1", 42), ["id-1", "42", "celeriac_lease_seconds"]),
     (errors.DeadLetterError("dead letter 7 is gone"), ["7 is gone"]),
+    (errors.TransactionError("it leads elsewhere"), ["leads elsewhere"]),
     (
         errors.RedriveSuperseded("shop.charge", 4, "id-2", 3, "STARTED"),
         ["shop.charge", "id-2", "generation 3", "STARTED"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from celeriac.core.attempt import Attempt
 from celeriac.core.current import current
 from celeriac.core.message import Published, TaskMessage
+from celeriac.core.transactions import open_for
 from celeriac.store.protocols import Store
 
 
@@ -20,7 +21,8 @@ def send(store: Store, messages: list[TaskMessage]) -> list[Published]:
         for message in messages:
             message.grows = attempt.growing.pop(message.task_id or "", None)
     if attempt is None or not (attempt.retrying or attempt.buffering):
-        return store.publish(messages)
+        within = open_for(store)
+        return store.publish(messages) if within is None else within.publish(messages)
     return [_keep(attempt, store, message) for message in messages]
 
 

@@ -21,6 +21,8 @@ from kombu.utils.url import maybe_sanitize_url
 from celeriac.core.attempt import Attempt, ChordPart, Record
 from celeriac.core.current import current
 from celeriac.core.text import writable
+from celeriac.core.transactions import open_for
+from celeriac.errors import TransactionError
 from celeriac.results import chords
 from celeriac.settings import absolute_url
 from celeriac.store.protocols import Store
@@ -215,6 +217,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         on_interval: Any = None,
     ) -> dict[str, Any]:
         self._ensure_not_eager()
+        self._check_outside()
         for _ in self._commits(timeout, on_interval):
             meta: dict[str, Any] = self.get_task_meta(task_id)
             if meta["status"] in states.READY_STATES:
@@ -231,6 +234,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         on_interval: Any = None,
         **kwargs: Any,
     ) -> Iterator[tuple[str, dict[str, Any]]]:
+        self._check_outside()
         waiting = set(task_ids)
         for _ in self._commits(timeout, on_interval):
             for task_id, record in self.store.records(sorted(waiting)).items():
@@ -243,6 +247,13 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
             if not waiting:
                 return
         raise TimeoutError(f"Operation timed out ({timeout})")
+
+    def _check_outside(self) -> None:
+        if open_for(self.store) is not None:
+            raise TransactionError(
+                "a result is waited for in the transaction that sends its task, which begins only when that commits. "
+                "Call get() after the commit"
+            )
 
     def _commits(self, timeout: float | None, on_interval: Any) -> Iterator[None]:
         """Once now, then after every commit, until ``timeout`` seconds have passed."""

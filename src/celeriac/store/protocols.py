@@ -30,6 +30,13 @@ from celeriac.core.message import (
 )
 
 
+class Publisher(Protocol):
+    """Where messages go."""
+
+    def publish(self, messages: Sequence[TaskMessage]) -> list[Published]:
+        """Accept the messages, all or none."""
+
+
 class MessageQueue(Protocol):
     """Messages that wait, and leases on those being worked on."""
 
@@ -240,6 +247,13 @@ class Store(MessageQueue, Fanout, Ledger, Chords, Keys, DeadLetters, Protocol):
 
     def lease_now(self) -> float:
         """The store's lease clock."""
+
+    def within(self, connection: object) -> Publisher:
+        """Publishes on somebody else's connection, in his transaction.
+
+        Raises:
+            TransactionError: it does not lead here, or has no transaction.
+        """
 
     def keeper(self) -> Store:
         """A second store on the same data with connections of its own."""

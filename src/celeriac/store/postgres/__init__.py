@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 
+from celeriac.store.postgres.borrowed import Borrowed
 from celeriac.store.postgres.database import CONNECT_TIMEOUT, Database
 from celeriac.store.postgres.ledger import PostgresLedger
 from celeriac.store.postgres.migrate import migrate
 from celeriac.store.postgres.notices import Notices
 from celeriac.store.postgres.queue import PostgresQueue
+from celeriac.store.protocols import Publisher
 from celeriac.store.relational.chords import ChordsPart
 from celeriac.store.relational.deadletters import DeadLettersPart
 from celeriac.store.relational.fanout import FanoutPart
@@ -65,6 +67,9 @@ class PostgresStore(PostgresQueue, FanoutPart, PostgresLedger, ChordsPart, KeysP
 
     def wait(self, timeout: float, seen: int) -> int:
         return self._notices.wait(timeout, seen)
+
+    def within(self, connection: object) -> Publisher:
+        return Borrowed(self, connection)
 
     def keeper(self) -> PostgresStore:
         """A second store on the same schema with connections of its own, for a thread that must never wait."""

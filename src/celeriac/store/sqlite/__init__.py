@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from celeriac.errors import TransactionError
+from celeriac.store.protocols import Publisher
 from celeriac.store.relational.chords import ChordsPart
 from celeriac.store.relational.deadletters import DeadLettersPart
 from celeriac.store.relational.fanout import FanoutPart
@@ -62,6 +64,12 @@ class SQLiteStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadL
 
     def wait(self, timeout: float, seen: int) -> int:
         return self._commits.wait(timeout, seen)
+
+    def within(self, connection: object) -> Publisher:
+        raise TransactionError(
+            f"the broker is a file of its own, {self.location}, and no other file's transaction reaches it. Publish after "
+            "the commit instead (Django: delay_on_commit), or keep the broker in the application's PostgreSQL"
+        )
 
     def keeper(self) -> SQLiteStore:
         """A second store on the same file with connections of its own, for a thread that must never wait."""

@@ -1,0 +1,110 @@
+"""PostgreSQL stores without one of their guards: the checks notice each; random histories compare a whole one with the model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from celeriac.errors import CeleriacError
+from celeriac.store.postgres.session import STATEMENTS
+from celeriac.testing.conformance import StoreConformance, run_check
+from celeriac.testing.conformance.machine import queue_machine
+from tests.conformance.postgres import PostgresHarness
+
+Check = tuple[str, dict[str, Any]]
+NOTICED = (AssertionError, pytest.fail.Exception, CeleriacError)
+
+
+@dataclass(frozen=True)
+class Build:
+    """What one statement says no more, and the checks that must notice."""
+
+    statement: str
+    guard: str
+    instead: str
+    checks: tuple[Check, ...]
+
+
+def stale(use: str) -> Check:
+    return "test_a_stale_token_does_nothing_to_the_next_holder", {"use": use}
+
+
+BUILDS = {
+    "no fencing: settle, several": Build(
+        "ledger.settle_plain", "AND message.deliveries = given.token", "", (stale("settle"),)
+    ),
+    "no fencing: settle, one": Build(
+        "queue.finish", "AND deliveries = $2", "AND $2 IS NOT NULL", (("test_a_lost_lease_writes_nothing_at_all", {}),)
+    ),
+    "no fencing: retry": Build("queue.retry", "AND deliveries = $9", "AND $9 IS NOT NULL", (stale("settle-retry"),)),
+    "no fencing: release": Build("queue.release", "AND deliveries = $4", "AND $4 IS NOT NULL", (stale("release"),)),
+    "no fencing: start": Build("queue.start", "AND deliveries = $3", "AND $3 IS NOT NULL", (stale("start"),)),
+    "no fencing: extend": Build(
+        "queue.extend", "AND deliveries = held.token", "", (("test_a_zombie_prolongs_nobodys_lease", {}),)
+    ),
+    "no fencing: ack": Build("queue.finish_unsettled", "AND deliveries = $2", "AND $2 IS NOT NULL", (stale("ack"),)),
+    "what has begun is handed back": Build(
+        "queue.hand_back", "AND started_at IS NULL", "", (("test_what_has_begun_is_not_handed_back", {}),)
+    ),
+    "no generation": Build(
+        "queue.publish_many",
+        "task.generation + closed::int",
+        "task.generation",
+        (("test_what_has_settled_and_is_sent_again_is_a_new_generation", {}),),
+    ),
+    "a closed generation is written again": Build(
+        "ledger.record",
+        "AND NOT task.closed",
+        "",
+        (("test_a_closed_generation_is_not_settled_over", {"state": "RETRY"}),),
+    ),
+    "a chord is closed twice": Build("ledger.chord_close", "AND state = 'open'", "", (("test_it_is_closed_once", {}),)),
+    "a chord counts a member twice": Build(
+        "ledger.chord_complete", "<= (SELECT count(*)", "<= (SELECT 2 * count(*)", (("test_a_member_counts_once", {}),)
+    ),
+}
+
+
+@pytest.fixture
+def harness(postgres_url: str) -> Iterator[PostgresHarness]:
+    opened = PostgresHarness(postgres_url)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_checks_notice(name: str, harness: PostgresHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = BUILDS[name]
+    text, packed = STATEMENTS[build.statement]
+    assert build.guard in text, f"{build.statement} has no {build.guard!r} any more; say what guards it now"
+    monkeypatch.setitem(STATEMENTS, build.statement, (text.replace(build.guard, build.instead), packed))
+    for check, parameters in build.checks:
+        with pytest.raises(NOTICED):
+            run_check(StoreConformance, check, harness, **parameters)
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_the_same_checks_pass_on_the_whole_store(name: str, harness: PostgresHarness) -> None:
+    """Otherwise they would notice nothing."""
+    for check, parameters in BUILDS[name].checks:
+        run_check(StoreConformance, check, harness, **parameters)
+
+
+def test_random_histories_are_as_the_model_says(postgres_url: str) -> None:
+    run_state_machine_as_test(
+        queue_machine(lambda: PostgresHarness(postgres_url)),
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=bool(os.environ.get("CI")),
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

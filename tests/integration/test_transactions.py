@@ -17,7 +17,7 @@ import sqlalchemy
 from celery import chain, group
 from sqlalchemy.orm import Session
 
-from celeriac import Celery
+from celeriac import BrokerUnavailable, Celery
 from celeriac.errors import IdempotencyConflict, TransactionError
 from tests.integration.sites import PostgresSite, Site, lines
 from tests.support.plugin import PROGRAMS
@@ -157,6 +157,16 @@ def test_a_key_that_is_held_in_an_open_transaction_is_waited_for(site: Site, pos
     assert site.store.size("celery") == 1
 
 
+def test_whoever_waits_too_long_for_a_key_is_told(site: Site, postgres_url: str) -> None:
+    with psycopg.connect(postgres_url) as connection:
+        with site.app.transaction(connection):
+            first = site.keyed.delay("k", "journal")
+        with pytest.raises(BrokerUnavailable, match="lock timeout"):
+            site.keyed.delay("k", "journal")
+        assert site.store.size("celery") == 0
+    assert site.keyed.delay("k", "journal").id == first.id
+
+
 def test_a_result_is_not_waited_for_inside(site: Site, postgres_url: str) -> None:
     with psycopg.connect(postgres_url) as connection, site.app.transaction(connection):
         result = site.add.delay(1, 1)
@@ -223,7 +233,7 @@ settings.configure(DATABASES={"default": {
 }})
 django.setup()
 from django.db import transaction
-from celeriac import Celery
+from celeriac import BrokerUnavailable, Celery
 from celeriac.errors import TransactionError
 
 app = Celery("shop", broker=broker)

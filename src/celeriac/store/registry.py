@@ -53,7 +53,8 @@ def open_postgres(url: str, *, timeout: float) -> Store:
     with _LOCK:
         store = _OPEN_SCHEMAS.get(url)
         if store is None:
-            store = PostgresStore(wanted.conninfo, schema=wanted.schema, timeout=timeout / 2)
+            # Of the three things a publish may have to wait for: the clock, a dead connection, a new one.
+            store = PostgresStore(wanted.conninfo, schema=wanted.schema, timeout=timeout * 0.3)
             _OPEN_SCHEMAS[url] = store
     return store
 

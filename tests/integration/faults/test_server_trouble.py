@@ -39,13 +39,16 @@ def site(tmp_path: Path, postgres_url: str, way: Proxy, request: pytest.FixtureR
     site.close()
 
 
+@pytest.mark.parametrize("keyed", [False, True], ids=["plain", "keyed"])
 @pytest.mark.parametrize("trouble", ["swallow", "refuse"])
-def test_a_publish_says_in_time_that_nothing_can_be_sent(site: Site, way: Proxy, trouble: str) -> None:
+def test_a_publish_says_in_time_that_nothing_can_be_sent(site: Site, way: Proxy, trouble: str, keyed: bool) -> None:
     assert site.add.delay(1, 1).id
     getattr(way, trouble)()
+    # The server is asked for its time once more.
+    site.store.database._asked_at = float("-inf")  # type: ignore[attr-defined]
     began = time.monotonic()
     with pytest.raises(BrokerUnavailable, match=site.store.location):
-        site.add.delay(1, 2)
+        site.keyed.delay("k", site.file()) if keyed else site.add.delay(1, 2)
     assert time.monotonic() - began < patient(10)
     way.heal()
     assert site.add.delay(1, 3).id

@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -19,8 +19,8 @@ from celeriac.store.postgres.session import PATIENCE, Raw, Session
 
 #: Connections kept open for the next who needs one; more are made where more threads ask at once.
 KEPT = 4
-#: Seconds that connecting, and a statement that waits for a lock, may take.
-CONNECT_TIMEOUT, LOCK_TIMEOUT = 5.0, 10.0
+#: Seconds that connecting, or a step of a publish, may take.
+CONNECT_TIMEOUT = 5.0
 #: Seconds after which the server is asked for its time again.
 CLOCK_KEPT = 10.0
 #: What the server may be told of a dead peer by, in seconds; otherwise a host that vanished keeps its locks for hours.
@@ -70,7 +70,8 @@ class Database:
             raw.prepare_threshold = 0
             with suppress_close(raw):
                 raw.execute("SELECT set_config('search_path', %s, false)", (_quoted(self.schema),))
-                raw.execute(f"SET lock_timeout = {int(LOCK_TIMEOUT * 1000)}")
+                # The server says what it waited for, before this side gives up.
+                raw.execute(f"SET lock_timeout = {int(self.timeout * 800)}")
             return raw
 
     @contextmanager
@@ -124,6 +125,10 @@ class Database:
                     session.rollback()
                 raise
 
+    def publishing(self) -> AbstractContextManager[Session]:
+        """One transaction, in which no step takes longer than ``timeout`` seconds."""
+        return self.writing(self.timeout)
+
     @contextmanager
     def _begun(self, patience: float) -> Iterator[Session]:
         session = self._take()
@@ -156,13 +161,14 @@ class Database:
             except StoreUnavailable:
                 if self._offset is None:
                     raise
+                self._asked_at = here  # the old answer does for a while; what follows finds out for itself
         assert self._offset is not None
         return machine_clock() + self._offset
 
     lease_now = now
 
     def _ask_for_the_time(self) -> None:
-        with self.reading() as session:
+        with self.reading(self.timeout / 2) as session:
             before = machine_clock()
             row = session.raw.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
             after = machine_clock()

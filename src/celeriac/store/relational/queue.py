@@ -120,7 +120,7 @@ class QueuePart(Part):
 
     def publish(self, messages: Sequence[TaskMessage]) -> list[Published]:
         now = self.now()
-        with self.database.writing() as raw:
+        with self.database.publishing() as raw:
             return [publish(raw, message, now) for message in messages]
 
     def claim(

@@ -43,6 +43,9 @@ class Database(Protocol):
     def writing(self) -> AbstractContextManager[Session]:
         """One transaction; rolled back when the block raises."""
 
+    def publishing(self) -> AbstractContextManager[Session]:
+        """One transaction that a caller waits for, and that gives up in the time he was promised."""
+
     def now(self) -> float:
         """The store's wall clock, in seconds since the epoch."""
 

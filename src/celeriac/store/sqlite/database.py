@@ -193,6 +193,9 @@ class Database:
         """One transaction, begun with the write lock in hand."""
         return self.writer.writing()
 
+    #: No write waits longer than ``busy_timeout``.
+    publishing = writing
+
     def now(self) -> float:
         """Wall clock, seconds since the epoch."""
         return time.time()

@@ -10,7 +10,9 @@ import sqlite3
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,14 +23,17 @@ from benchmarks import backlog, drain, harness, idle, latency, memory, publish, 
 from benchmarks.configs import CONFIGS
 from benchmarks.harness import Figure
 
-QUESTIONS = {
-    "publish": publish,
-    "drain": drain,
-    "latency": latency,
-    "idle": idle,
-    "memory": memory,
-    "backlog": backlog,
-    "servers": servers,
+Measure = Callable[[int, int, harness.Say], list[Figure]]
+QUESTIONS: dict[str, Measure] = {
+    "publish": publish.measure,
+    "drain-solo": partial(drain.measure, "solo"),
+    "drain-threads": partial(drain.measure, "threads"),
+    "drain-prefork": partial(drain.measure, "prefork 2"),
+    "latency": latency.measure,
+    "idle": idle.measure,
+    "memory": memory.measure,
+    "backlog": backlog.measure,
+    "servers": servers.measure,
 }
 RESULTS = Path(__file__).with_name("results")
 
@@ -106,7 +111,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.quick:
         given.runs, given.tasks = 1, 2000
-    asked = {name: QUESTIONS[name].measure(given.runs, given.tasks, say) for name in given.questions or QUESTIONS}
+    asked = {name: QUESTIONS[name](given.runs, given.tasks, say) for name in given.questions or QUESTIONS}
     print("\n" + table([figure for figures in asked.values() for figure in figures]))
     RESULTS.mkdir(exist_ok=True)
     kept = RESULTS / ("quick.json" if given.quick else "latest.json")

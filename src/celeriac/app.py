@@ -282,7 +282,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         )
         StoreTransport.on_idle.append(settler.flush)
         # A pool's process that is replaced leaves without the threads that would do it.
-        signals.worker_process_shutdown.connect(lambda **_: settler.flush(), weak=False)
+        signals.worker_process_shutdown.connect(lambda **_: settler.finish(), weak=False)
         return Room(
             self.store,
             settler,

@@ -16,3 +16,12 @@ def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     request.node.stash[PROGRAMS] = site.workers
     yield site
     site.close()
+
+
+@pytest.fixture
+def lasting_site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """The same, with leases that outlast any test: what waits for one to run out is lost here."""
+    site = Site(tmp_path, celeriac_lease_seconds=600, celeriac_renew_seconds=200)
+    request.node.stash[PROGRAMS] = site.workers
+    yield site
+    site.close()

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import gc
 import os
+import resource
 import signal
 import socket
 import time
@@ -124,6 +125,23 @@ def take(journal: str, line: str, seconds: float) -> str:
 def hold_acked_early(journal: str, gate: str, line: str) -> str:
     held: str = hold(journal, gate, line)
     return held
+
+
+@task()
+def swell(journal: str, line: str, size: int) -> str:
+    """Tell who runs it, and keep so many bytes for ever."""
+    _KEPT.append(b"x" * size)
+    note(journal, f"{line} {os.getpid()}")
+    return line
+
+
+_KEPT: list[bytes] = []
+
+
+@task()
+def peak_memory() -> int:
+    """The most that its process ever had in memory, in KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 @task()
@@ -530,6 +548,25 @@ def grow(self: Any, value: int, lazy: bool) -> int:
 def unsendable_result(journal: str) -> object:
     note(journal, "run")
     return object()
+
+
+# -- of whose end a pool's process sends its parent megabytes
+
+
+#: Where a message's length is expected, this says one byte.
+UNIT = b"\0\0\0\1"
+
+
+@task(resultrepr_maxsize=10_000_000)
+def return_at_length(journal: str, line: str) -> str:
+    note(journal, line)
+    return line * (5_000_000 // len(line))
+
+
+@task()
+def fail_at_length(journal: str, line: str) -> None:
+    note(journal, line)
+    raise ValueError(UNIT * 250_000)
 
 
 # -- callbacks

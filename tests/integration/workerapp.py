@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 
-from tests.integration import breaking
+from tests.integration import breaking, breaking_pools
 from tests.integration.tasks import make_app
 
 app = make_app(os.environ["SITE_BROKER"], **json.loads(os.environ.get("SITE_SETTINGS", "{}")))
 if "SITE_BREAK_AT" in os.environ:
-    breaking.install(os.environ["SITE_BREAK_AT"], os.environ["SITE_BROKEN"])
+    point = os.environ["SITE_BREAK_AT"]
+    install = breaking_pools.POINTS.get(point) or functools.partial(breaking.install, point)
+    install(os.environ["SITE_BROKEN"])

@@ -64,6 +64,11 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             return None
         return keeper_of(room_of(self.app).store).find(self._facts.lease)
 
+    @property
+    def handed_over(self) -> bool:
+        """Whether it counted as begun, and so is handed back by no connection."""
+        return self._held is not None and self._held.started
+
     def on_handed_over(self) -> None:
         """A process has it, and cannot be asked to give it back."""
         if self._held is not None:

@@ -93,6 +93,12 @@ class Settler:
             if attempts:
                 self._commit(attempts)
 
+    def finish(self) -> None:
+        """Commit everything, also what another thread has in hand: it would end with this process."""
+        self.flush()
+        with self._flushing:
+            pass
+
     def _commit(self, attempts: list[Attempt]) -> None:
         settlements = [attempt.settlement() for attempt in attempts]
         try:

@@ -30,8 +30,8 @@ _NOTHING = memoryview(b"")
 class _Hub:
     """The event loop as the pool sees it: what is the case already costs no system call."""
 
-    def __init__(self, hub: Any) -> None:
-        self.__dict__["_hub"] = hub
+    def __init__(self, hub: Any, half_heard: dict[int, Any]) -> None:
+        self.__dict__.update(_hub=hub, _half_heard=half_heard)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._hub, name)
@@ -44,6 +44,10 @@ class _Hub:
             self._hub.remove_writer(fd)
 
     def add_reader(self, fd: int, callback: Any, *args: Any) -> None:
+        if isinstance(callback, Generator):
+            self._half_heard[fd] = callback
+        else:
+            self._half_heard.pop(fd, None)
         if self._hub.readers.get(fd) != (callback, args):
             self._hub.add_reader(fd, callback, *args)
 
@@ -79,6 +83,7 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
 
     Worker = Worker
     _quick_put: Callable[[Any], None]
+    _put_back: Callable[[Any], None]
     on_poll_start: Callable[[], None]
     _putlock: Any
     #: Whether a look at what has begun is due.
@@ -93,6 +98,8 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
         #: Pipes into which something was written since the event loop's last turn.
         self._given: list[int] = []
         self._ahead = Ahead()
+        #: What reads a message of which a part was there, by the pipe it comes from.
+        self._half_heard: dict[int, Any] = {}
         super().__init__(*args, **kwargs)
         self.outbound_buffer = _Outbound()
         self.outbound_buffer.refuse = self._refuse
@@ -111,7 +118,10 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
 
     def register_with_event_loop(self, hub: Any) -> None:
         self._hub, self._call_later = hub, hub.call_later
-        super().register_with_event_loop(_Hub(hub))
+        half_heard, seen = dict(self._half_heard), _Hub(hub, self._half_heard)
+        super().register_with_event_loop(seen)
+        for fd in half_heard.keys() & self._fileno_to_outq.keys():  # the rest of a message is none of its own
+            seen.add_reader(fd, half_heard[fd])
         handlers = self._result_handler.state_handlers
         if handlers[READY] != self.on_ended:  # the loop of after a lost connection is another
             self._on_ack, self._on_ready = handlers[ACK], handlers[READY]
@@ -122,7 +132,11 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
     def _create_write_handlers(self, hub: Any, **kwargs: Any) -> None:
         super()._create_write_handlers(hub, **kwargs)
         put, schedule, on_tick = self._quick_put, hub.consolidate_callback, self.on_poll_start
-        outbound = self.outbound_buffer
+        outbound, put_back = self.outbound_buffer, self._put_back
+
+        def put_back_unwritten(job: Any) -> None:
+            job._write_to = job._scheduled_for = None  # noqa: SLF001  # or it would count as begun, or as a new process's
+            put_back(job)
 
         def write(fds: list[int]) -> None:
             schedule(fds)
@@ -144,6 +158,7 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
 
         hub.consolidate_callback = self._write = write
         self._quick_put, self.on_poll_start = put_and_write, on_poll_start
+        self._put_back = put_back_unwritten
 
     def _hand_out(self) -> None:
         """The next job to a process that is free; if there is none, behind one that has just begun."""
@@ -331,9 +346,41 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
         # A task that closes files of others' lives on: it is not asked for ever so often.
         self._await_exit(process, min(2 * pause, LONGEST_EXIT_LOOK))
 
+    def _track_child_process(self, process: Any, hub: Any) -> None:
+        """One about to end is watched no longer; when the broker is lost just then, Celery would watch nothing."""
+        if getattr(process, "_sentinel_poll", 0) is not None:
+            super()._track_child_process(process, hub)
+
+    def on_job_process_down(self, job: Any, pid_gone: int) -> None:
+        """Celery comes here, too, when another process is gone: of this one nobody has read yet what it says last."""
+        if (job._write_to or job._scheduled_for) not in self._pool:  # noqa: SLF001
+            super().on_job_process_down(job, pid_gone)
+
+    def destroy_queues(self, queues: Any, process: Any) -> Any:
+        """Celery keeps the pipe's number, and after a lost connection reads from whatever has it by then."""
+        if self._fileno_to_outq.get(process.outqR_fd) is process:
+            del self._fileno_to_outq[process.outqR_fd]
+        return super().destroy_queues(queues, process)
+
+    def _broke_off(self, process: Any) -> bool:
+        """Whether a process is gone in the middle of a message: the rest would be taken for another."""
+        if self._fileno_to_outq.get(process.outqR_fd) is not process:
+            return False
+        reading = self._half_heard.pop(process.outqR_fd, None)
+        if reading is None:
+            return False
+        try:
+            next(reading)
+        except StopIteration:  # it is whole now
+            return False
+        except (OSError, EOFError):
+            pass
+        return True
+
     def process_flush_queues(self, process: Any) -> None:
         """Called when a process is gone: what it says last, and what it had begun."""
-        super().process_flush_queues(process)
+        if not self._broke_off(process):
+            super().process_flush_queues(process)
         self._note_begun(process)
         self._ahead.forget(process.inqW_fd)
         for item in self._cache.values():
@@ -359,8 +406,14 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
         writes the next job behind a running one.
         """
         self.keep_what_began()
+        # Nobody redelivers what counted as begun, and had not when its process ended: before, or in here.
+        kept = {job._job: job for job in self.outbound_buffer if _counted(job)}  # noqa: SLF001
+        for number in kept:
+            self._cache.pop(number, None)
         working = {fd: self._fileno_to_inq.get(fd) for fd in self._busy_workers}
         super().flush()
+        self._cache.update(kept)
+        self.outbound_buffer.extend(job for job in self._cache.values() if not job._accepted)  # noqa: SLF001
         self._extra = 0
         self._busy_workers.update(fd for fd, process in working.items() if self._is_still(fd, process))
 
@@ -384,6 +437,11 @@ def _count_as_begun(job: Any) -> None:
     request = getattr(job._accept_callback, "__self__", None)  # noqa: SLF001
     if isinstance(request, Request):
         request.on_handed_over()
+
+
+def _counted(job: Any) -> bool:
+    request = getattr(job._accept_callback, "__self__", None)  # noqa: SLF001
+    return isinstance(request, Request) and request.handed_over
 
 
 def _let_be(job: Any) -> None:

@@ -36,12 +36,7 @@ def stale(use: str) -> Check:
 
 
 BUILDS = {
-    "no fencing: settle, several": Build(
-        "ledger.settle_plain", "AND message.deliveries = given.token", "", (stale("settle"),)
-    ),
-    "no fencing: settle, one": Build(
-        "queue.finish", "AND deliveries = $2", "AND $2 IS NOT NULL", (("test_a_lost_lease_writes_nothing_at_all", {}),)
-    ),
+    "no fencing: settle": Build("ledger.settle_plain", "AND message.deliveries = given.token", "", (stale("settle"),)),
     "no fencing: retry": Build("queue.retry", "AND deliveries = $9", "AND $9 IS NOT NULL", (stale("settle-retry"),)),
     "no fencing: release": Build("queue.release", "AND deliveries = $4", "AND $4 IS NOT NULL", (stale("release"),)),
     "no fencing: start": Build("queue.start", "AND deliveries = $3", "AND $3 IS NOT NULL", (stale("start"),)),

@@ -44,7 +44,7 @@ class Books:
 
 def server(port: int, books: Books) -> Controller:
     """A mail server that does not listen yet: start() and stop() it."""
-    return Controller(books, hostname="127.0.0.1", port=port)
+    return Controller(books, hostname="127.0.0.1", port=port, server_hostname="mail.shop.example")
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def _break_off(broken: str) -> None:
 
 
 def _break_off_unseen(broken: str) -> None:
-    """The same, with something in the pipe; its parent is stopped then, and hears first that all others are dead."""
+    """The same, with more of it in the pipe of a stopped parent, who then hears first that all others are dead."""
 
     def answer(fd: int, message: bytes) -> None:
         half = message.index(UNIT * 1000) + len(UNIT) * (LONG // 8)

@@ -50,8 +50,9 @@ def test_a_pool_that_scales_itself_runs_each_task_once(site: Site) -> None:
             wait_line(journal, f"begin {wave} long {number}")
         wait_for(lambda: len(site.ended(short)) == MANY, 60, worker.tail)  # noqa: B023
         _wait_for_size(worker, 2)
+        grown = worker.log().count("Scaling up")
         short += [site.effect.delay(journal, f"{wave} beside {number}").id for number in range(MANY)]
-        _wait_for_size(worker, 3)
+        wait_for(lambda: worker.log().count("Scaling up") > grown, 60, worker.tail)  # noqa: B023
         wait_for(lambda: len(site.ended(short)) == 2 * MANY, 60, worker.tail)  # noqa: B023
         open_gate(gate)
         ids += [*held, *short]

@@ -21,8 +21,6 @@ from celeriac.transport.wake import Restraint, Watcher
 SLICE = 0.02
 #: Seconds an idle loop sleeps at most before it looks at the clock again.
 LONGEST_WAIT = 1.0
-#: Seconds after which an idle worker's loop goes round.
-LONGEST_DRAIN = 0.5
 #: Seconds between looks for remote control while every slot is taken.
 BUSY_PAUSE = 0.02
 
@@ -42,6 +40,8 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
     )
     #: Whether more is claimed than asked for while tasks are short.
     adaptive = True
+    #: Seconds after which a wait for messages ends, though it may be longer: a worker's loop has more to look at.
+    longest_drain = float("inf")
     #: Crashes after which the next run is the last before burial.
     last_chance = LAST_CHANCE
     #: A run that dies takes no other with it, and is known: each has a process of its own.
@@ -107,8 +107,7 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
         Raises:
             TimeoutError: nothing came.
         """
-        # Celery asks for two seconds, and looks whether it shall stop only after them.
-        deadline = None if timeout is None else time.monotonic() + min(timeout, LONGEST_DRAIN)
+        deadline = None if timeout is None else time.monotonic() + min(timeout, self.longest_drain)
         while True:
             mark = self.store.mark()
             found = self.poll()

@@ -18,6 +18,9 @@ from celeriac.worker.prefork import TaskPool
 #: What Celery's reading of a malformed message raises.
 _MALFORMED = (TypeError, ValueError, KeyError, AttributeError)
 
+#: Seconds after which an idle worker's loop goes round.
+LOOP = 0.5
+
 
 class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
     """Celery's consumer, which would drop unknown and acknowledge undecodable messages."""
@@ -46,6 +49,12 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
             transport.last_chance = max(1, self.app.own_settings.max_crashes - 1)
             transport.isolates = isinstance(self.pool, PreforkPool)
         return connection
+
+    def loop_args(self) -> Any:
+        if self.app.has_store:
+            # Celery's plain loop waits two seconds for messages, and looks whether it shall stop only after them.
+            self.connection.transport.longest_drain = LOOP
+        return super().loop_args()
 
     def _limit_task(self, request: Any, bucket: Any, tokens: int) -> Any:
         """As Celery's; what waits for a rate limit is not handed back as if it waited for a slot."""

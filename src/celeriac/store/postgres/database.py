@@ -68,7 +68,7 @@ class Database:
             )
             raw = Raw.connect(info, autocommit=True)
             raw.prepare_threshold = 0
-            with suppress_close(raw):
+            with closed_on_error(raw):
                 raw.execute("SELECT set_config('search_path', %s, false)", (_quoted(self.schema),))
                 # The server says what it waited for, before this side gives up.
                 raw.execute(f"SET lock_timeout = {int(self.timeout * 800)}")
@@ -211,7 +211,7 @@ class Database:
 
 
 @contextmanager
-def suppress_close(raw: psycopg.Connection[Any]) -> Iterator[None]:
+def closed_on_error(raw: psycopg.Connection[Any]) -> Iterator[None]:
     """Close the connection when the block raises."""
     try:
         yield

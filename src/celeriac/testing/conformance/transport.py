@@ -73,6 +73,14 @@ class TransportConformance:
 
     # -- acknowledged, refused, handed back
 
+    def test_nothing_is_waited_for_as_long_as_asked(self, connection: Any) -> None:
+        """Whoever collects replies takes the end of the wait for the last of them."""
+        with Consumer(connection.channel(), [Queue("silent")]):
+            began = time.monotonic()
+            with pytest.raises(TimeoutError):
+                connection.drain_events(timeout=1.2)
+        assert time.monotonic() - began >= 1.2
+
     def test_what_is_acknowledged_is_gone(self, connection: Any) -> None:
         _send(connection, 1)
         _receive(connection, 1)[0].ack()

@@ -17,9 +17,17 @@ def send(store: Store, messages: list[TaskMessage]) -> list[Published]:
         StoreUnavailable: nothing was sent.
     """
     attempt = current()
-    if attempt is not None and attempt.growing:
-        for message in messages:
-            message.grows = attempt.growing.pop(message.task_id or "", None)
+    if attempt is None or not attempt.growing:
+        return _send(attempt, store, messages)
+    for message in messages:
+        message.grows = attempt.growing.get(message.task_id or "")
+    sent = _send(attempt, store, messages)
+    for message in messages:  # what could not be sent is announced still
+        attempt.growing.pop(message.task_id or "", None)
+    return sent
+
+
+def _send(attempt: Attempt | None, store: Store, messages: list[TaskMessage]) -> list[Published]:
     if attempt is None or not (attempt.retrying or attempt.buffering):
         within = open_for(store)
         return store.publish(messages) if within is None else within.publish(messages)

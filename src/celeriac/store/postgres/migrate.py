@@ -38,10 +38,13 @@ def migrate(database: Database) -> None:
 
 
 def _version(session: Session, database: Database) -> int:
+    # Read from the catalogue: to_regclass() answers from a cache, which may be older than the lock's last holder.
     known = session.raw.execute(
-        "SELECT to_regclass(%s)", (sql.SQL("{}.fact").format(sql.Identifier(database.schema)).as_string(None),)
+        "SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = %s AND c.relname = 'fact'",
+        (database.schema,),
     ).fetchone()
-    if known is None or known[0] is None:
+    if known is None:
         return 0
     row = session.raw.execute("SELECT value FROM fact WHERE name = 'version'").fetchone()
     version = int(row[0]) if row else 0

@@ -44,10 +44,10 @@ demo: $(INSTALLED) $(if $(STOCK),services) ## run the shop, kill a worker half w
 	@$(PYTHON_VENV) -m examples.demo $(ARGS)
 
 test: services ## run every test (ARGS="-k lease")
-	@$(PYTHON_VENV) -m pytest $(ARGS)
+	@$(PYTHON_VENV) -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
 
 faults: services ## run only the tests in folders named faults: they kill, stop and break processes
-	@$(PYTHON_VENV) -m pytest -m faults $(ARGS)
+	@$(PYTHON_VENV) -m pytest --numprocesses=auto --dist=worksteal -m faults $(ARGS)
 
 check: $(INSTALLED) ## run the linters: ruff, mypy, import-linter, hygiene
 	@tools/check

@@ -62,13 +62,21 @@ def open_at(place: str) -> Store:
     return open_store(place) if "://" in place else SQLiteStore(place)
 
 
-def work(place: str, _: Path) -> None:
-    Worker(open_at(place)).run()
+def ready(log: Path) -> None:
+    """Say that the work begins."""
+    (log.parent / f"ready-{os.getpid()}").touch()
+
+
+def work(place: str, log: Path) -> None:
+    worker = Worker(open_at(place))
+    ready(log)
+    worker.run()
 
 
 def send(place: str, log: Path, name: str, count: str) -> None:
     """Publish, and note what was accepted."""
     store = open_at(place)
+    ready(log)
     with log.open("a", buffering=1) as accepted:
         for number in range(int(count)):
             publish(store, task(f"{name}-{number}", priority=number % 10))

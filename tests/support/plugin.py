@@ -27,6 +27,9 @@ PROGRAMS = pytest.StashKey[list[Program]]()
 #: Each kind of test has its folder, and `-m` selects by the same name.
 KINDS = ("conformance", "docs", "e2e", "faults", "integration", "typing", "unit")
 
+#: Processes that run tests at the same time; each starts several more.
+MANY = 8
+
 
 class WorkerOptions(TypedDict, total=False):
     """What `Worker` takes besides the app."""
@@ -114,6 +117,12 @@ def _left(mark: str, guard: int) -> list[psutil.Process]:
     except TimedOut:
         return started_by(mark, exempt=[guard])
     return []
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """With `-n auto`: most tests wait most of the time, so one more than there are cores."""
+    return min(MANY, len(os.sched_getaffinity(0)) + 1)
 
 
 def pytest_configure() -> None:

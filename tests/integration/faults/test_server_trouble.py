@@ -84,16 +84,17 @@ def test_a_worker_goes_on_when_its_connections_are_cut(site: Site, way: Proxy, p
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_worker_outlives_a_server_that_is_away(site: Site, way: Proxy, pool: Pool) -> None:
     """What ended meanwhile is recorded when the server is back: within its lease nobody else has it."""
-    journal = site.file()
+    journal, gate = site.file(), site.file("gate")
     site.settings["celeriac_lease_seconds"] = 30
     worker = site.worker(pool, concurrency=1 if pool == "solo" else 2)
-    assert site.add.delay(1, 1).get(timeout=30) == 2
-    sent = [site.slowly.delay(journal, str(number), 0.3).id for number in range(4)]
-    wait_for(lambda: len(lines(journal)) >= 1)
+    running = site.hold.delay(journal, gate, "a").id
+    behind = [site.effect.delay(journal, str(number)).id for number in range(4)]
+    wait_for(lambda: "begin a" in lines(journal))
     way.refuse()
+    open_gate(gate)
     wait_for(lambda: "the store cannot be written, trying on" in worker.log(), 30)
     way.heal()
-    records = site.wait_ended(sent, 90)
+    records = site.wait_ended([running, *behind], 90)
     assert {record.state for record in records.values()} == {states.SUCCESS}
-    assert counts(journal) == {str(number): 1 for number in range(4)}
+    assert counts(journal) == {"begin a": 1, "end a": 1, **{str(number): 1 for number in range(4)}}
     assert worker.running

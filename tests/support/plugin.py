@@ -88,6 +88,12 @@ def postgres_url() -> str:
     return _server("CELERIAC_POSTGRES_URL")
 
 
+@pytest.fixture
+def amqp_url() -> str:
+    """The URL of a real RabbitMQ, which others may use too: name queues and exchanges uniquely. Without one the test is skipped."""
+    return _server("CELERIAC_AMQP_URL")
+
+
 def _server(variable: str) -> str:
     try:
         return server_url(variable)

@@ -11,35 +11,42 @@ import fcntl
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from tools.services.finder import Finder
 from tools.services.postgres import POSTGRES
+from tools.services.rabbitmq import RABBITMQ
 from tools.services.redis import REDIS
-from tools.services.service import Running, Service, Unavailable
+from tools.services.service import Running, Service, Unavailable, shown
 
 FOLDER = Path(__file__).resolve().parents[2] / ".services"
-#: RabbitMQ joins here.
-SERVICES: tuple[Service, ...] = (REDIS, POSTGRES)
+SERVICES: tuple[Service, ...] = (REDIS, POSTGRES, RABBITMQ)
 
 
 def start(services: Sequence[Service], folder: Path, environment: Mapping[str, str]) -> int:
-    """Start all services; return the exit code."""
+    """Start all services, side by side; return the exit code."""
+    with ThreadPoolExecutor(len(services)) as threads:
+        found = list(threads.map(lambda service: _found(service, folder / service.name, environment), services))
     values: dict[str, str] = {}
-    missing = False
-    for service in services:
-        try:
-            running = _running(service, folder / service.name, environment)
-        except Unavailable as reason:
-            missing = True
-            values[f"{service.variable}_MISSING"] = str(reason)
-            print(f"services: no {service.name}: {reason}", file=sys.stderr)
+    for service, running in zip(services, found, strict=True):
+        if isinstance(running, Unavailable):
+            values[f"{service.variable}_MISSING"] = str(running)
+            print(f"services: no {service.name}: {running}", file=sys.stderr)
         else:
             values[service.variable] = running.url
-            print(f"services: {service.name} at {running.url} ({running.source})")
+            print(f"services: {service.name} at {shown(running.url)} ({running.source})")
     (folder / "env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+    missing = any(isinstance(running, Unavailable) for running in found)
     return 1 if missing and environment.get("CI") else 0
+
+
+def _found(service: Service, folder: Path, environment: Mapping[str, str]) -> Running | Unavailable:
+    try:
+        return _running(service, folder, environment)
+    except Unavailable as reason:
+        return reason
 
 
 def _running(service: Service, folder: Path, environment: Mapping[str, str]) -> Running:

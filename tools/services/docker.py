@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tools.services.service import Running, Service, Unavailable, answers_in_time
+from tools.services.service import Running, Service, Unavailable, answers_in_time, shown
 
 COMPOSE = ["docker", "compose", "--project-name", "celeriac", "--file", str(Path(__file__).with_name("compose.yml"))]
 #: Seconds: an engine that is there answers at once; an image may have to be fetched.
@@ -22,7 +22,7 @@ def start(service: Service) -> Running:
     host, _, port = address.strip().rpartition(":")
     url = service.url(host, int(port))
     if not answers_in_time(service, url):
-        raise Unavailable(f"its container does not answer at {url}")
+        raise Unavailable(f"its container does not answer at {shown(url)}")
     return Running(url, "docker compose", compose=True)
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tools.services import debian, docker, processes
-from tools.services.service import Running, Service, Unavailable, forget
+from tools.services.service import Running, Service, Unavailable, forget, shown
+
+#: apt-get refuses to run twice at a time, and two runs of docker compose meet in their network.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Finder:
         if not url:
             raise Unavailable(f"{self.service.variable} is not set")
         if not self.service.answers(url):
-            raise Unavailable(f"nothing answers at {self.service.variable}={url}")
+            raise Unavailable(f"nothing answers at {self.service.variable}={shown(url)}")
         return Running(url, self.service.variable)
 
     def from_earlier(self) -> Running:
@@ -44,7 +48,7 @@ class Finder:
         if self.service.answers(earlier.url):
             return earlier
         self.stop()
-        raise Unavailable(f"the one started earlier no longer answers at {earlier.url}")
+        raise Unavailable(f"the one started earlier no longer answers at {shown(earlier.url)}")
 
     def from_machine(self) -> Running:
         program = shutil.which(self.service.program, path=self.service.path(self.environment.get("PATH")))
@@ -53,11 +57,13 @@ class Finder:
         return processes.start(self.service, program, self.folder)
 
     def from_debian(self) -> Running:
-        debian.install(self.service.package, self.folder)
+        with _ONE_AT_A_TIME:
+            debian.install(self.service.package, self.folder)
         return self.from_machine()
 
     def from_docker(self) -> Running:
-        return docker.start(self.service)
+        with _ONE_AT_A_TIME:
+            return docker.start(self.service)
 
     def stop(self) -> bool:
         """End what was started earlier, and forget it; tell whether there was anything to end."""

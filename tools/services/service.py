@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
-#: Seconds a server that was started has until it answers.
-PATIENCE = 20.0
+#: Seconds a server that was started has until it answers: RabbitMQ takes three on an idle machine.
+PATIENCE = 60.0
 
 
 class Unavailable(Exception):
@@ -68,6 +69,12 @@ class Running:
             return cls(**json.loads(_record(folder).read_text()))
         except FileNotFoundError:
             return None
+
+
+def shown(url: str) -> str:
+    """The URL for a terminal, its password masked."""
+    password = urlsplit(url).password
+    return url.replace(f":{password}@", ":***@") if password else url
 
 
 def forget(folder: Path) -> None:

@@ -218,6 +218,50 @@ def test_without_any_ci_fails(machine: Machine) -> None:
     assert machine.start(CI="true") == 1
 
 
+def test_servers_are_started_side_by_side(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    met = threading.Barrier(2, timeout=10)
+
+    def find(finder: Finder) -> Running:
+        met.wait()
+        return Running(f"redis://127.0.0.1/{finder.service.name}", "here")
+
+    monkeypatch.setattr(Finder, "find", find)
+    one, other = Fake(), Fake()
+    other.name, other.variable = "other", "OTHER_URL"
+    assert services.start([one, other], machine.folder, {}) == 0
+    assert machine.written == "FAKE_URL=redis://127.0.0.1/fake\nOTHER_URL=redis://127.0.0.1/other\n"
+
+
+def test_packages_are_installed_one_after_the_other(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = threading.Lock()
+
+    def install(package: str, folder: Path) -> None:
+        assert inside.acquire(blocking=False)
+        threading.Event().wait(0.05)
+        inside.release()
+        raise Unavailable("tried")
+
+    monkeypatch.setattr(debian, "install", install)
+    others = [Fake() for _ in range(4)]
+    for number, other in enumerate(others):
+        other.name = other.variable = f"OTHER_{number}"
+    assert services.start(others, machine.folder, machine.environment) == 0
+    assert machine.written.count("tried") == 4
+
+
+def test_a_password_is_written_down_and_not_shown(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    fake, url = Fake(), "amqp://me:secret@127.0.0.1:5/0"
+    fake.answers = lambda url: True
+    assert services.start([fake], machine.folder, {"FAKE_URL": url}) == 0
+    assert machine.written == f"FAKE_URL={url}\n"
+    fake.answers = lambda url: False
+    assert services.start([fake], machine.folder, {"FAKE_URL": url, "PATH": ""}) == 0
+    told = capsys.readouterr()
+    assert "secret" not in told.out + told.err + machine.written
+    assert "fake at amqp://me:***@127.0.0.1:5/0 (FAKE_URL)" in told.out
+    assert "nothing answers at FAKE_URL=amqp://me:***@127.0.0.1:5/0" in told.err
+
+
 class TestDebian:
     @pytest.fixture
     def policy(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

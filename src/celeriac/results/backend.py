@@ -25,7 +25,7 @@ from celeriac.core.transactions import open_for
 from celeriac.errors import TransactionError
 from celeriac.results import chords
 from celeriac.settings import absolute_url
-from celeriac.store.protocols import Store
+from celeriac.store.protocols import News, Store
 from celeriac.store.registry import open_store
 
 logger = logging.getLogger(__name__)
@@ -259,14 +259,14 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         """Once now, then after every commit, until ``timeout`` seconds have passed."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            mark = self.store.mark()
+            mark = self.store.mark(News.RESULTS)
             yield
             if on_interval:
                 on_interval()
             left = LOOK_AGAIN if deadline is None else min(LOOK_AGAIN, deadline - time.monotonic())
             if left <= 0:
                 return
-            self.store.wait(left, mark)
+            self.store.wait(left, mark, News.RESULTS)
 
     # -- groups and chords
 

@@ -6,6 +6,7 @@ Times are seconds since the epoch unless a name says *lease clock*.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from enum import IntFlag
 from typing import Protocol
 
 from celeriac.core.attempt import (
@@ -28,6 +29,17 @@ from celeriac.core.message import (
     QueueSize,
     TaskMessage,
 )
+
+
+class News(IntFlag):
+    """What somebody may wait for. A store that cannot tell them apart wakes for all."""
+
+    WORK = 1  #: a message to claim, or one that is due earlier than was known
+    RESULTS = 2  #: the end of a task
+    BROADCASTS = 4
+
+
+ANY_NEWS = News.WORK | News.RESULTS | News.BROADCASTS
 
 
 class Publisher(Protocol):
@@ -258,11 +270,15 @@ class Store(MessageQueue, Fanout, Ledger, Chords, Keys, DeadLetters, Protocol):
     def keeper(self) -> Store:
         """A second store on the same data with connections of its own."""
 
-    def wait(self, timeout: float, seen: int) -> int:
-        """Sleep until something was committed after ``seen`` or ``timeout`` seconds passed; returns the new mark."""
+    def wait(self, timeout: float, seen: int, news: News = ANY_NEWS) -> int:
+        """Sleep until such was committed after ``seen`` or ``timeout`` seconds passed; returns the new mark.
 
-    def mark(self) -> int:
-        """The present commit mark, for ``wait``."""
+        It may wake for nothing, and a word may be lost: who waits looks now and then by himself.
+        Of broadcasts none is lost.
+        """
+
+    def mark(self, news: News = ANY_NEWS) -> int:
+        """The present commit mark, for ``wait`` for the same news."""
 
     def fold_log(self) -> bool:
         """Bound the write-ahead log, where there is one; true when something was done."""

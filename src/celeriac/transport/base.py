@@ -12,7 +12,7 @@ from kombu.transport import base, virtual
 
 from celeriac.core.message import LAST_CHANCE, Published, TaskMessage
 from celeriac.errors import StoreUnavailable
-from celeriac.store.protocols import Store
+from celeriac.store.protocols import News, Store
 from celeriac.transport.channel import Channel
 from celeriac.transport.leases import LEASE, RENEW, LeaseKeeper, keeper_of
 from celeriac.transport.wake import Restraint, Watcher
@@ -21,6 +21,8 @@ from celeriac.transport.wake import Restraint, Watcher
 SLICE = 0.02
 #: Seconds an idle loop sleeps at most before it looks at the clock again.
 LONGEST_WAIT = 1.0
+#: What a loop is woken for: results are nothing to it.
+WAITED_FOR = News.WORK | News.BROADCASTS
 #: Seconds between looks for remote control while every slot is taken.
 BUSY_PAUSE = 0.02
 
@@ -109,7 +111,7 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
         """
         deadline = None if timeout is None else time.monotonic() + min(timeout, self.longest_drain)
         while True:
-            mark = self.store.mark()
+            mark = self.store.mark(WAITED_FOR)
             found = self.poll()
             pause = self._restraint.pause(found=bool(found))
             if found:
@@ -121,13 +123,13 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
             timeout = min(left, self._timeout())
             if pause:
                 time.sleep(min(pause, timeout))
-            self.store.wait(max(0.0, timeout - pause), mark)
+            self.store.wait(max(0.0, timeout - pause), mark, WAITED_FOR)
 
     # -- event loop (prefork)
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         self._loop = loop
-        self._watcher = Watcher(self.store)
+        self._watcher = Watcher(self.store, WAITED_FOR)
         loop.add_reader(self._watcher.fileno(), self._on_wake)
         self.freed()
 
@@ -148,7 +150,7 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
             return
         self._watcher.acknowledge()
         self._rung = False
-        mark = self.store.mark()
+        mark = self.store.mark(WAITED_FOR)
         delivered = self.poll()
         pause = self._restraint.pause(found=bool(delivered))
         if self._more() or (delivered and self._wants_more()):

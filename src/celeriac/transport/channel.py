@@ -13,7 +13,7 @@ from kombu.utils.uuid import uuid
 
 from celeriac.core.message import Delivery
 from celeriac.errors import Unroutable
-from celeriac.store.protocols import Store
+from celeriac.store.protocols import News, Store
 from celeriac.transport import envelope
 from celeriac.transport.envelope import broadcast_message, pack, to_message, to_task_message
 from celeriac.transport.leases import LeaseKeeper
@@ -229,7 +229,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
     def _deliver_broadcasts(self) -> int:
         if not self._listening:
             return 0
-        mark = self.store.mark()
+        mark = self.store.mark(News.BROADCASTS)
         if mark == self._looked:
             return 0
         heard = self.store.listen(sorted(set(self._listening.values())), self._heard)

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from celeriac.errors import StoreError
 from celeriac.store.native import NativeEvent, native, start_thread
-from celeriac.store.protocols import Store
+from celeriac.store.protocols import ANY_NEWS, News, Store
 
 #: Looks in vain, each within so many seconds of the one before, until the next is put off; and by how many seconds.
 IN_VAIN, CLOSE, PUT_OFF = 20, 0.05, 0.006
@@ -33,8 +33,9 @@ class Restraint:
 class Watcher:
     """Watches the store on a thread, but only while its loop has nothing to do."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, news: News = ANY_NEWS) -> None:
         self._store = store
+        self._news = news
         self._armed = NativeEvent()
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
@@ -80,5 +81,5 @@ class Watcher:
             with suppress(StoreError):  # the poll that follows reports it
                 if self._pause:
                     sleep(self._pause)
-                self._store.wait(max(0.0, self._timeout - self._pause), self._mark)
+                self._store.wait(max(0.0, self._timeout - self._pause), self._mark, self._news)
             self.ring()

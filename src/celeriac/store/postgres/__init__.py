@@ -10,7 +10,7 @@ from celeriac.store.postgres.ledger import PostgresLedger
 from celeriac.store.postgres.migrate import migrate
 from celeriac.store.postgres.notices import Notices
 from celeriac.store.postgres.queue import PostgresQueue
-from celeriac.store.protocols import Publisher
+from celeriac.store.protocols import ANY_NEWS, News, Publisher
 from celeriac.store.relational.chords import ChordsPart
 from celeriac.store.relational.deadletters import DeadLettersPart
 from celeriac.store.relational.fanout import FanoutPart
@@ -62,11 +62,11 @@ class PostgresStore(PostgresQueue, FanoutPart, PostgresLedger, ChordsPart, KeysP
                 self._uuid = str(row[0])
         return self._uuid
 
-    def mark(self) -> int:
-        return self._notices.mark()
+    def mark(self, news: News = ANY_NEWS) -> int:
+        return self._notices.mark(news)
 
-    def wait(self, timeout: float, seen: int) -> int:
-        return self._notices.wait(timeout, seen)
+    def wait(self, timeout: float, seen: int, news: News = ANY_NEWS) -> int:
+        return self._notices.wait(timeout, seen, news)
 
     def within(self, connection: object) -> Publisher:
         return Borrowed(self, connection)

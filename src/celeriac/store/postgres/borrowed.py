@@ -13,6 +13,7 @@ from psycopg.pq import TransactionStatus
 from celeriac.core.message import Published, TaskMessage
 from celeriac.errors import TransactionError
 from celeriac.store.postgres.session import STATEMENTS, pack
+from celeriac.store.protocols import News
 from celeriac.store.relational import queue
 
 _NUMBERED = re.compile(r"\$(\d+)")
@@ -43,7 +44,8 @@ class Borrowed:
         self._one("SELECT set_config('search_path', $1, true)", (f'"{self._store.database.schema}"',))
         try:
             sent = [queue.publish(self, message, now) for message in messages]
-            self._one("SELECT pg_notify($1, '')", (self._store.database.channel_name,))
+            # The commit is his, so the word is part of it.
+            self._one("SELECT pg_notify($1, '')", (self._store.database.channels[News.WORK],))
         finally:
             if not self._failed():
                 self._one("SELECT set_config('search_path', $1, true)", (before,))

@@ -15,7 +15,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from celeriac.errors import StoreError, StoreReadOnly, StoreUnavailable
 from celeriac.store.clock import lease_now as machine_clock
+from celeriac.store.postgres.bell import Bell
+from celeriac.store.postgres.news import channels
 from celeriac.store.postgres.session import PATIENCE, Raw, Session
+from celeriac.store.protocols import News
 
 #: Connections kept open for the next who needs one; more are made where more threads ask at once.
 KEPT = 4
@@ -27,6 +30,10 @@ CLOCK_KEPT = 10.0
 _KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 #: Seconds of unacknowledged data after which a connection counts as lost, in milliseconds.
 _USER_TIMEOUT = {"tcp_user_timeout": 20_000}
+#: What is told after the commit.
+_LATER = int(News.WORK | News.RESULTS)
+#: What is told by the commit itself.
+_AT_ONCE = int(News.BROADCASTS)
 
 
 class Database:
@@ -43,12 +50,12 @@ class Database:
         self.schema = schema
         self.timeout = timeout
         self.location = shown(conninfo)
-        self.channel_name = f"celeriac_{schema}"
-        self.channel = sql.Identifier(self.channel_name).as_string(None)
+        self.channels = channels(schema)
         self._idle: list[Session] = []
         self._lock = threading.Lock()
         self._offset: float | None = None
         self._asked_at = 0.0
+        self.bell = Bell(schema, lambda: self.reading(self.timeout))
         with _REGISTRY:
             _ALL.add(self)
 
@@ -115,15 +122,18 @@ class Database:
 
     @contextmanager
     def writing(self, patience: float = PATIENCE) -> Iterator[Session]:
-        """One transaction, each of its statements at most ``patience`` seconds; who listens is told of it."""
+        """One transaction, each of its statements at most ``patience`` seconds; who waits for such news is told."""
         with self.translated(), self._begun(patience) as session:
             try:
                 yield session
-                session.commit(self.channel)
+                # Who listens for broadcasts looks at them for no other reason, so this word must not be lost.
+                session.commit(self.bell.command(_AT_ONCE) if session.news & _AT_ONCE else b"")
             except BaseException:
                 with suppress(psycopg.Error):
                     session.rollback()
                 raise
+            if session.news & _LATER:
+                self.bell.ring(session, session.news & _LATER)
 
     def publishing(self) -> AbstractContextManager[Session]:
         """One transaction, in which no step takes longer than ``timeout`` seconds."""
@@ -197,6 +207,7 @@ class Database:
 
     def close(self) -> None:
         """Close what is idle; the next use connects again."""
+        self.bell.say_what_is_owed(all_of_it=True)
         with self._lock:
             idle, self._idle = self._idle, []
         for session in idle:
@@ -205,6 +216,7 @@ class Database:
     def forget(self) -> None:
         """In a child: the connections are the parent's, who goes on using them."""
         self._lock = threading.Lock()
+        self.bell.forget()
         idle, self._idle = self._idle, []
         for session in idle:
             leave_to_the_parent(session.raw)

@@ -8,6 +8,7 @@ from operator import attrgetter
 from celeriac.core.attempt import Outcome, Record, Settled, Settlement
 from celeriac.store.postgres.database import Database
 from celeriac.store.postgres.session import Session, pack
+from celeriac.store.protocols import News
 from celeriac.store.relational.ledger import HELD, LOST, LedgerPart, settle
 
 _FIELDS = (
@@ -29,6 +30,7 @@ class PostgresLedger(LedgerPart):
         if len(plain) == len(settlements):
             with self.database.reading() as session:  # one statement is its own transaction
                 held = self._settle_plain(session, plain)
+                self.database.bell.ring(session, News.RESULTS)
             return [HELD if item.lease.message_id in held else LOST for item in settlements]
         now = self.now()
         with self.database.writing() as session:
@@ -52,7 +54,7 @@ class PostgresLedger(LedgerPart):
             values = [get(record) for record in records]
             columns.append([pack(value) for value in values] if name == "result" else values)
         columns[5] = [item.record and item.record.state for item in items]
-        row = session.run("ledger.settle_plain", (*columns, self.database.channel_name)).fetchone()
+        row = session.run("ledger.settle_plain", columns).fetchone()
         assert row is not None
         return set(row[0])
 

@@ -13,6 +13,8 @@ import psycopg
 
 from celeriac.errors import StoreUnavailable
 from celeriac.store.postgres.database import Database, leave_to_the_parent
+from celeriac.store.postgres.news import command
+from celeriac.store.protocols import ANY_NEWS, News
 
 #: Seconds between looks of those for whom another thread listens.
 LOOK = 0.005
@@ -23,82 +25,108 @@ RECONNECT = 1.0
 class Notices:
     """Marks, and waits for, the commits to one schema.
 
-    One thread of a process listens at a time, on one connection; the others see by the mark what it heard.
+    One thread of a process listens at a time, on one connection, to the kinds of news that were ever asked for in this
+    process; the others see by the mark what it heard.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._heard = 0
+        self._kinds = {channel: kind for kind, channel in database.channels.items()}
+        self._heard = dict.fromkeys(self._kinds.values(), 0)
+        self._wanted = 0
+        #: What the connection listens to.
+        self._listened = 0
         self._raw: psycopg.Connection[Any] | None = None
         self._listening = threading.Lock()
         self._lost_at = float("-inf")
         _ALL.add(self)
 
-    def mark(self) -> int:
-        """A number that changes with every commit that was heard of; the first call begins to listen."""
-        if self._raw is None and self._listening.acquire(blocking=False):
+    def mark(self, news: News = ANY_NEWS) -> int:
+        """A number that changes with every word of such news; the first call begins to listen."""
+        wanted = int(news)
+        if wanted & ~self._listened and self._listening.acquire(blocking=False):
             try:
-                self._connect()
+                self._listen_to(wanted)
             finally:
                 self._listening.release()
-        return self._heard
+        return self._sum(wanted)
 
-    def wait(self, timeout: float, seen: int) -> int:
+    def wait(self, timeout: float, seen: int, news: News = ANY_NEWS) -> int:
         """Sleep until the mark is no longer ``seen``, or ``timeout`` seconds have passed; returns the mark."""
-        until = time.monotonic() + timeout
-        while self._heard == seen:
+        until, wanted = time.monotonic() + timeout, int(news)
+        while (mark := self._sum(wanted)) == seen:
             left = until - time.monotonic()
             if left <= 0:
                 break
             if self._listening.acquire(blocking=False):
                 try:
-                    self._listen(left)
+                    self._listen(left, wanted)
                 finally:
                     self._listening.release()
             else:
-                time.sleep(min(LOOK, left))
-        return self._heard
+                self._leave_it_to_another(left, wanted)
+        return mark
 
-    def _listen(self, seconds: float) -> None:
+    def _sum(self, wanted: int) -> int:
+        return sum(heard for kind, heard in self._heard.items() if kind & wanted)
+
+    def _leave_it_to_another(self, seconds: float, wanted: int) -> None:
+        time.sleep(min(LOOK, seconds))
+        if self._raw is not None and wanted & ~self._listened:
+            # Whoever listens has not been told of this kind, and does not hear of it before he looks up.
+            self._wanted |= wanted
+            self._count(wanted & ~self._listened)
+
+    def _listen(self, seconds: float, wanted: int) -> None:
         try:
-            if self._raw is None:
-                # What was committed before it listened counts as heard.
-                if not self._connect():
+            if (wanted | self._wanted) & ~self._listened:
+                if not self._listen_to(wanted):
                     time.sleep(min(seconds, RECONNECT))
                 return
+            assert self._raw is not None
             # Not the driver's own wait: it would stop every greenlet of the process.
             waiting = select.poll()
             waiting.register(self._raw.fileno(), select.POLLIN)
             if waiting.poll(max(1, int(seconds * 1000))):
-                for _ in self._raw.notifies(timeout=0):
-                    self._heard += 1
+                for notice in self._raw.notifies(timeout=0):
+                    self._count(self._kinds.get(notice.channel, 0))
         except psycopg.Error:
             # What was said meanwhile is not known, so it counts as something.
             self._drop()
-            self._heard += 1
+            self._count(int(ANY_NEWS))
 
-    def _connect(self) -> bool:
-        if time.monotonic() - self._lost_at < RECONNECT:
+    def _count(self, news: int) -> None:
+        for kind in self._heard:
+            if kind & news:
+                self._heard[kind] += 1
+
+    def _listen_to(self, wanted: int) -> bool:
+        """Listen to these as well, on a new connection where there is none."""
+        self._wanted |= wanted
+        if self._raw is None and time.monotonic() - self._lost_at < RECONNECT:
             return False
+        new = self._wanted & ~(self._listened if self._raw is not None else 0)
         try:
-            raw = self._database.connect()
-            raw.execute(f"LISTEN {self._database.channel}".encode())
+            if self._raw is None:
+                self._raw = self._database.connect()
+            names = [channel for channel, kind in self._kinds.items() if kind & new]
+            self._raw.execute(command("LISTEN", names), prepare=False)
         except (StoreUnavailable, psycopg.Error):
-            self._lost_at = time.monotonic()
+            self._drop()
             return False
-        self._raw = raw
-        self._heard += 1
+        self._listened |= new
+        # What was committed before it listened counts as heard, and so does what the driver may have heard just now.
+        self._count(int(ANY_NEWS))
         return True
 
     def _drop(self) -> None:
-        raw, self._raw = self._raw, None
         self._lost_at = time.monotonic()
-        if raw is not None:
-            raw.close()
+        self.close()
 
     def close(self) -> None:
         """Stop listening; the next mark begins again."""
         raw, self._raw = self._raw, None
+        self._listened = 0
         if raw is not None:
             raw.close()
 
@@ -106,6 +134,7 @@ class Notices:
         """In a child: the connection is the parent's."""
         self._listening = threading.Lock()
         raw, self._raw = self._raw, None
+        self._listened = self._wanted = 0
         if raw is not None:
             leave_to_the_parent(raw)
 

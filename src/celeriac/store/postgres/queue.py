@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from celeriac.core.message import LAST_CHANCE, Delivery, Published, TaskMessage
 from celeriac.store.postgres.database import Database
 from celeriac.store.postgres.session import Session, pack
+from celeriac.store.protocols import News
 from celeriac.store.relational.part import DELAYED, READY
 from celeriac.store.relational.queue import MANY, QueuePart
 
@@ -23,7 +24,8 @@ class PostgresQueue(QueuePart):
             return []
         now = self.now()
         with self.database.reading(self.database.timeout) as session:
-            row = session.run("queue.publish_many", (*_columns(messages, now), self.database.channel_name)).fetchone()
+            row = session.run("queue.publish_many", _columns(messages, now)).fetchone()
+            self.database.bell.ring(session, News.WORK)
         assert row is not None
         sent = set(row[0] or ())
         return [Published(message.task_id, live=message.task_id not in sent) for message in messages]

@@ -14,6 +14,7 @@ from psycopg.abc import RV, Buffer, PQGen
 from psycopg.adapt import Loader
 from psycopg.pq import Format, TransactionStatus
 
+from celeriac.store.postgres.news import NEWS
 from celeriac.store.sql import statements
 
 #: A parameter of the domain ``packed``: text or bytes, whichever it was, with a letter in front that says so.
@@ -90,11 +91,14 @@ class Session:
 
     def __init__(self, raw: Raw) -> None:
         self.raw = raw
+        #: What the transaction's statements are news of.
+        self.news = 0
         raw.adapters.register_loader("bytea", _PackedLoader)
 
     def run(self, name: str, parameters: Sequence[Any] = ()) -> RawCursor[Any]:
         """Run a statement of the files by its name; the server prepares it once."""
         text, packed = STATEMENTS[name]
+        self.news |= NEWS.get(name, 0)
         if packed:
             parameters = list(parameters)
             for place in packed:
@@ -116,11 +120,16 @@ class Session:
 
     def begin(self) -> None:
         """Begin a transaction."""
+        self.news = 0
         self._simply(b"BEGIN")
 
-    def commit(self, channel: str) -> None:
-        """Commit, and tell who listens."""
-        self._simply(f"NOTIFY {channel}; COMMIT".encode())
+    def commit(self, word: bytes = b"") -> None:
+        """Commit; with a word to those who listen that is part of it."""
+        self._simply(word + b"; COMMIT" if word else b"COMMIT")
+
+    def tell(self, word: bytes) -> None:
+        """Say this to those who listen, in a transaction of its own."""
+        self._simply(word)
 
     def rollback(self) -> None:
         """Undo, where the connection still can."""

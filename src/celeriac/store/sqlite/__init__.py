@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from celeriac.errors import TransactionError
-from celeriac.store.protocols import Publisher
+from celeriac.store.protocols import ANY_NEWS, News, Publisher
 from celeriac.store.relational.chords import ChordsPart
 from celeriac.store.relational.deadletters import DeadLettersPart
 from celeriac.store.relational.fanout import FanoutPart
@@ -59,10 +59,10 @@ class SQLiteStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadL
                 self._uuid = str(raw.execute("SELECT value FROM fact WHERE name = 'uuid'").fetchone()[0])
         return self._uuid
 
-    def mark(self) -> int:
+    def mark(self, news: News = ANY_NEWS) -> int:
         return self._commits.mark()
 
-    def wait(self, timeout: float, seen: int) -> int:
+    def wait(self, timeout: float, seen: int, news: News = ANY_NEWS) -> int:
         return self._commits.wait(timeout, seen)
 
     def within(self, connection: object) -> Publisher:

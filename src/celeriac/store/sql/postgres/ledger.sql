@@ -39,7 +39,7 @@ written AS (
         expires_at = excluded.expires_at
     WHERE excluded.generation > task.generation
        OR (excluded.generation = task.generation AND NOT task.closed))
-SELECT coalesce(array_agg(id), '{}'), pg_notify($17, '') FROM gone
+SELECT coalesce(array_agg(id), '{}') FROM gone
 
 -- name: current_generation
 SELECT max(g) FROM (SELECT generation + ($2 AND closed AND state <> 'SUCCESS')::int AS g FROM task WHERE task_id = $1

@@ -8,7 +8,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7,
         $9, $10, $11, $12::packed)
 ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
 
--- All of them, and the word to who listens, in one round trip.
+-- All of them in one round trip.
 -- name: publish_many
 WITH sent AS (
     INSERT INTO message (queue, priority, status, run_at, expires_at, task_id, name, generation, sent_at, envelope, body)
@@ -22,7 +22,7 @@ WITH sent AS (
     ORDER BY place
     ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
     RETURNING task_id)
-SELECT array_agg(task_id), pg_notify($12, '') FROM sent
+SELECT array_agg(task_id) FROM sent
 
 -- name: promote
 UPDATE message SET status = CASE WHEN crashes > 0 THEN 4 ELSE 0 END

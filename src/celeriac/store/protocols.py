@@ -277,6 +277,9 @@ class Store(MessageQueue, Fanout, Ledger, Chords, Keys, DeadLetters, Protocol):
         Of broadcasts none is lost.
         """
 
+    def rouse(self) -> None:
+        """End the waits for work in this process: it can take more than it could."""
+
     def mark(self, news: News = ANY_NEWS) -> int:
         """The present commit mark, for ``wait`` for the same news."""
 

@@ -137,8 +137,12 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
         """A slot is free, or somebody began to consume: look for work at the loop's next turn."""
         # Not call_soon(): the hub sleeps once more before it runs what was
         # scheduled during its own callbacks.
-        if self._watcher is not None and not self._rung and self._wants_more():
+        if self._rung or not self._wants_more():
+            return
+        if self._watcher is not None:
             self._again()
+        else:
+            self.store.rouse()
 
     def _again(self) -> None:
         if self._watcher is not None:

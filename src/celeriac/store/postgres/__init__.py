@@ -9,6 +9,7 @@ from celeriac.store.postgres.database import CONNECT_TIMEOUT, Database
 from celeriac.store.postgres.ledger import PostgresLedger
 from celeriac.store.postgres.migrate import migrate
 from celeriac.store.postgres.notices import Notices
+from celeriac.store.postgres.pruning import Pruner
 from celeriac.store.postgres.queue import PostgresQueue
 from celeriac.store.protocols import ANY_NEWS, News, Publisher
 from celeriac.store.relational.chords import ChordsPart
@@ -42,6 +43,7 @@ class PostgresStore(PostgresQueue, FanoutPart, PostgresLedger, ChordsPart, KeysP
             self.database.close()
             raise
         self._notices = Notices(self.database)
+        self._pruner = Pruner(self.database, self.now)
         self._uuid: str | None = None
 
     @property
@@ -61,6 +63,9 @@ class PostgresStore(PostgresQueue, FanoutPart, PostgresLedger, ChordsPart, KeysP
                 assert row is not None
                 self._uuid = str(row[0])
         return self._uuid
+
+    def rouse(self) -> None:
+        self._notices.rouse()
 
     def mark(self, news: News = ANY_NEWS) -> int:
         return self._notices.mark(news)

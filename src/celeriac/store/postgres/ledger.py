@@ -7,6 +7,7 @@ from operator import attrgetter
 
 from celeriac.core.attempt import Outcome, Record, Settled, Settlement
 from celeriac.store.postgres.database import Database
+from celeriac.store.postgres.pruning import Pruner
 from celeriac.store.postgres.session import Session, pack
 from celeriac.store.protocols import News
 from celeriac.store.relational.ledger import HELD, LOST, LedgerPart, settle
@@ -22,6 +23,10 @@ class PostgresLedger(LedgerPart):
     """The ledger's side of the store."""
 
     database: Database
+    _pruner: Pruner
+
+    def _prune(self, bounds: Sequence[tuple[str, float]]) -> int:
+        return self._pruner.prune(bounds)
 
     def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         # Of several ends under one lease the first counts.

@@ -7,6 +7,7 @@ import select
 import threading
 import time
 import weakref
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -39,6 +40,9 @@ class Notices:
         self._raw: psycopg.Connection[Any] | None = None
         self._listening = threading.Lock()
         self._lost_at = float("-inf")
+        #: Read by who sleeps, written by who rouses him; made in the process that uses it.
+        self._pipe: tuple[int, int] | None = None
+        self._asleep = False
         _ALL.add(self)
 
     def mark(self, news: News = ANY_NEWS) -> int:
@@ -60,12 +64,19 @@ class Notices:
                 break
             if self._listening.acquire(blocking=False):
                 try:
-                    self._listen(left, wanted)
+                    self._listen(left, wanted, seen)
                 finally:
                     self._listening.release()
             else:
                 self._leave_it_to_another(left, wanted)
         return mark
+
+    def rouse(self) -> None:
+        """Let who waits for work look for it."""
+        self._count(int(News.WORK))
+        if self._asleep and self._pipe is not None:
+            with suppress(OSError):  # full: he is awake soon
+                os.write(self._pipe[1], b"!")
 
     def _sum(self, wanted: int) -> int:
         return sum(heard for kind, heard in self._heard.items() if kind & wanted)
@@ -77,23 +88,46 @@ class Notices:
             self._wanted |= wanted
             self._count(wanted & ~self._listened)
 
-    def _listen(self, seconds: float, wanted: int) -> None:
+    def _listen(self, seconds: float, wanted: int, seen: int) -> None:
         try:
-            if (wanted | self._wanted) & ~self._listened:
-                if not self._listen_to(wanted):
-                    time.sleep(min(seconds, RECONNECT))
+            if (wanted | self._wanted) & ~self._listened and self._listen_to(wanted):
                 return
-            assert self._raw is not None
-            # Not the driver's own wait: it would stop every greenlet of the process.
-            waiting = select.poll()
-            waiting.register(self._raw.fileno(), select.POLLIN)
-            if waiting.poll(max(1, int(seconds * 1000))):
+            if self._raw is None:
+                self._sleep(min(seconds, RECONNECT), wanted, seen)
+            elif self._sleep(seconds, wanted, seen, self._raw.fileno()):
                 for notice in self._raw.notifies(timeout=0):
                     self._count(self._kinds.get(notice.channel, 0))
         except psycopg.Error:
             # What was said meanwhile is not known, so it counts as something.
             self._drop()
             self._count(int(ANY_NEWS))
+
+    def _sleep(self, seconds: float, wanted: int, seen: int, connection: int = -1) -> bool:
+        """Sleep until roused, or until the connection can be read, which is the answer."""
+        # Not the driver's own wait: it would stop every greenlet of the process.
+        waiting = select.poll()
+        bell = self._bell()
+        waiting.register(bell, select.POLLIN)
+        if connection >= 0:
+            waiting.register(connection, select.POLLIN)
+        self._asleep = True
+        try:
+            if self._sum(wanted) != seen:
+                return False  # roused before he slept
+            ready = [number for number, _ in waiting.poll(max(1, int(seconds * 1000)))]
+        finally:
+            self._asleep = False
+        if bell in ready:
+            with suppress(OSError):
+                os.read(bell, 512)
+        return connection in ready
+
+    def _bell(self) -> int:
+        if self._pipe is None:
+            self._pipe = os.pipe()
+            for end in self._pipe:
+                os.set_blocking(end, False)
+        return self._pipe[0]
 
     def _count(self, news: int) -> None:
         for kind in self._heard:
@@ -130,11 +164,22 @@ class Notices:
         if raw is not None:
             raw.close()
 
+    def __del__(self) -> None:
+        self._close_pipe()
+
+    def _close_pipe(self) -> None:
+        pipe, self._pipe = self._pipe, None
+        for end in pipe or ():
+            with suppress(OSError):
+                os.close(end)
+
     def forget(self) -> None:
         """In a child: the connection is the parent's."""
         self._listening = threading.Lock()
         raw, self._raw = self._raw, None
         self._listened = self._wanted = 0
+        self._close_pipe()
+        self._asleep = False
         if raw is not None:
             leave_to_the_parent(raw)
 

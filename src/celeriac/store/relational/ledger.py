@@ -278,6 +278,9 @@ class LedgerPart(Part):
         ]
         if dead_letters_before is not None:
             bounds.append(("dead_letters.prune", dead_letters_before))
+        return self._prune(bounds)
+
+    def _prune(self, bounds: Sequence[tuple[str, float]]) -> int:
         total = 0
         while deleted := self._prune_some(bounds):
             total += deleted

@@ -59,6 +59,9 @@ class SQLiteStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadL
                 self._uuid = str(raw.execute("SELECT value FROM fact WHERE name = 'uuid'").fetchone()[0])
         return self._uuid
 
+    def rouse(self) -> None:
+        """Whatever frees a slot is a commit, which is seen."""
+
     def mark(self, news: News = ANY_NEWS) -> int:
         return self._commits.mark()
 

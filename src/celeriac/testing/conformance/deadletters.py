@@ -213,6 +213,7 @@ class DeadLetterConformance(Conformance):
         _prune(store)
         assert (len(store.attempts("a")), store.attempts("b")) == (1, [])
         store.purge_dead_letters([letter.id])
+        harness.pass_time(300)  # what was spared need not be looked at in every round
         _prune(store)
         assert store.attempts("a") == []
 

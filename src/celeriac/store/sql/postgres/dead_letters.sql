@@ -36,4 +36,10 @@ WHERE ($1::jsonb IS NULL OR id IN (SELECT jsonb_array_elements_text($1::jsonb)::
 DELETE FROM dead_letter WHERE id = $1
 
 -- name: prune
-DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter WHERE failed_at < $1 LIMIT $2)
+WITH old AS MATERIALIZED (
+    SELECT ctid, failed_at AS at FROM dead_letter
+    WHERE failed_at < $1 AND failed_at >= $3
+          AND (SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema(), 11)))
+    ORDER BY failed_at LIMIT $2 FOR UPDATE SKIP LOCKED),
+gone AS (DELETE FROM dead_letter WHERE ctid = ANY (ARRAY(SELECT ctid FROM old)) RETURNING 1)
+SELECT (SELECT count(*) FROM gone), count(*), max(at) FROM old

@@ -151,34 +151,81 @@ UPDATE message SET status = 0 WHERE task_id = $1 AND status IN (1, 3) RETURNING 
 INSERT INTO revoked (task_id, expires_at) VALUES ($1, $2)
 ON CONFLICT (task_id) DO UPDATE SET expires_at = excluded.expires_at
 
+-- What follows deletes a slice, the oldest first: how many went, how many were looked at, and how old the last of them is,
+-- from where the next slice goes on. It waits for nobody, and of several who prune one schema at once one does it.
 -- name: prune_tasks
-DELETE FROM task WHERE task_id IN (SELECT task_id FROM task WHERE expires_at < $1 LIMIT $2)
-
--- name: prune_attempts
-DELETE FROM attempt WHERE id IN (
-    SELECT id FROM attempt WHERE finished_at < $1
-    AND NOT EXISTS (SELECT 1 FROM dead_letter WHERE dead_letter.task_id = attempt.task_id) LIMIT $2)
+WITH old AS MATERIALIZED (
+    SELECT ctid, expires_at AS at FROM task
+    WHERE expires_at < $1 AND expires_at >= $3
+          AND (SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema(), 11)))
+    ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED),
+gone AS (DELETE FROM task WHERE ctid = ANY (ARRAY(SELECT ctid FROM old)) RETURNING 1)
+SELECT (SELECT count(*) FROM gone), count(*), max(at) FROM old
 
 -- name: prune_groups
-DELETE FROM group_result WHERE group_id IN (SELECT group_id FROM group_result WHERE expires_at < $1 LIMIT $2)
+WITH old AS MATERIALIZED (
+    SELECT ctid, expires_at AS at FROM group_result
+    WHERE expires_at < $1 AND expires_at >= $3
+          AND (SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema(), 11)))
+    ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED),
+gone AS (DELETE FROM group_result WHERE ctid = ANY (ARRAY(SELECT ctid FROM old)) RETURNING 1)
+SELECT (SELECT count(*) FROM gone), count(*), max(at) FROM old
 
 -- name: prune_revoked
-DELETE FROM revoked WHERE task_id IN (SELECT task_id FROM revoked WHERE expires_at < $1 LIMIT $2)
+WITH old AS MATERIALIZED (
+    SELECT ctid, expires_at AS at FROM revoked
+    WHERE expires_at < $1 AND expires_at >= $3
+          AND (SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema(), 11)))
+    ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED),
+gone AS (DELETE FROM revoked WHERE ctid = ANY (ARRAY(SELECT ctid FROM old)) RETURNING 1)
+SELECT (SELECT count(*) FROM gone), count(*), max(at) FROM old
 
 -- name: prune_keys
-DELETE FROM idempotency_key WHERE key IN (SELECT key FROM idempotency_key WHERE done = 1 AND expires_at < $1 LIMIT $2)
+WITH old AS MATERIALIZED (
+    SELECT ctid, expires_at AS at FROM idempotency_key
+    WHERE expires_at < $1 AND expires_at >= $3 AND done = 1
+          AND (SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema(), 11)))
+    ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED),
+gone AS (DELETE FROM idempotency_key WHERE ctid = ANY (ARRAY(SELECT ctid FROM old)) RETURNING 1)
+SELECT (SELECT count(*) FROM gone), count(*), max(at) FROM old
+
+-- Those of a dead letter stay as long as it does. Nobody ever changes one, so none is locked.
+-- name: prune_attempts
+WITH old AS MATERIALIZED (
+    SELECT ctid, task_id, finished_at AS at FROM attempt
+    WHERE finished_at < $1 AND finished_at >= $3
+          AND (SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema(), 11)))
+    ORDER BY finished_at LIMIT $2),
+gone AS (
+    DELETE FROM attempt WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM old WHERE NOT EXISTS (SELECT 1 FROM dead_letter WHERE dead_letter.task_id = old.task_id)))
+    RETURNING 1)
+SELECT (SELECT count(*) FROM gone), count(*), max(at) FROM old
 
 -- name: prune_chord_parts
-DELETE FROM chord_part WHERE (group_id, task_id) IN (
-    SELECT chord_part.group_id, chord_part.task_id FROM chord JOIN chord_part USING (group_id)
-    WHERE chord.state <> 'open' AND chord.updated_at < $1 LIMIT $2)
+WITH old AS MATERIALIZED (
+    SELECT chord_part.ctid, chord.updated_at AS at FROM chord JOIN chord_part USING (group_id)
+    WHERE chord.state <> 'open' AND chord.updated_at < $1 AND chord.updated_at >= $3
+          AND (SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema(), 11)))
+    ORDER BY chord.updated_at LIMIT $2 FOR UPDATE OF chord_part SKIP LOCKED),
+gone AS (DELETE FROM chord_part WHERE ctid = ANY (ARRAY(SELECT ctid FROM old)) RETURNING 1)
+SELECT (SELECT count(*) FROM gone), count(*), max(at) FROM old
 
 -- name: prune_chords
-DELETE FROM chord WHERE group_id IN (
-    SELECT group_id FROM chord WHERE state <> 'open' AND updated_at < $1
-    AND NOT EXISTS (SELECT 1 FROM chord_part WHERE chord_part.group_id = chord.group_id) LIMIT $2)
+WITH old AS MATERIALIZED (
+    SELECT ctid, updated_at AS at FROM chord
+    WHERE state <> 'open' AND updated_at < $1 AND updated_at >= $3
+          AND (SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema(), 11)))
+          AND NOT EXISTS (SELECT 1 FROM chord_part WHERE chord_part.group_id = chord.group_id)
+    ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED),
+gone AS (DELETE FROM chord WHERE ctid = ANY (ARRAY(SELECT ctid FROM old)) RETURNING 1)
+SELECT (SELECT count(*) FROM gone), count(*), max(at) FROM old
 
 -- name: prune_bindings
-DELETE FROM binding WHERE (exchange, routing_key, pattern, queue) IN (
-    SELECT exchange, routing_key, pattern, queue FROM binding
-    WHERE bound_at < $1 AND queue LIKE '%.reply.celery.pidbox' LIMIT $2)
+WITH old AS MATERIALIZED (
+    SELECT ctid, bound_at AS at FROM binding
+    WHERE bound_at < $1 AND bound_at >= $3 AND queue LIKE '%.reply.celery.pidbox'
+          AND (SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema(), 11)))
+    ORDER BY bound_at LIMIT $2 FOR UPDATE SKIP LOCKED),
+gone AS (DELETE FROM binding WHERE ctid = ANY (ARRAY(SELECT ctid FROM old)) RETURNING 1)
+SELECT (SELECT count(*) FROM gone), count(*), max(at) FROM old

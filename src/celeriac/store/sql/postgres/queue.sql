@@ -180,8 +180,12 @@ SELECT id, exchange, routing_key, envelope, body FROM broadcast
 WHERE id > $1 AND exchange IN (SELECT jsonb_array_elements_text($2::jsonb)) ORDER BY id LIMIT 500
 
 -- name: prune_broadcast
-DELETE FROM broadcast WHERE id IN (SELECT id FROM (SELECT id, sent_at FROM broadcast ORDER BY id LIMIT $2) AS oldest
-                                   WHERE sent_at < $1)
+WITH old AS MATERIALIZED (
+    SELECT ctid, sent_at AS at FROM (SELECT ctid, sent_at FROM broadcast ORDER BY id LIMIT $2) AS oldest
+    WHERE sent_at < $1 AND sent_at >= $3
+          AND (SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema(), 11)))),
+gone AS (DELETE FROM broadcast WHERE ctid = ANY (ARRAY(SELECT ctid FROM old)) RETURNING 1)
+SELECT (SELECT count(*) FROM gone), count(*), max(at) FROM old
 
 -- name: bind
 INSERT INTO binding (exchange, routing_key, pattern, queue, bound_at) VALUES ($1, $2, $3, $4, $5)

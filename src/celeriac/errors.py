@@ -96,6 +96,25 @@ class Unroutable(CeleriacError):
         )
 
 
+class PartlySent(CeleriacError):
+    """`app.send_tasks()` could not go on; `sent` is how many of the signatures, from the first on, were sent before.
+
+    What became of the few hundred after those is unknown when the cause is `BrokerUnavailable`, and none of them was
+    sent when it is another.
+    """
+
+    def __init__(self, sent: int, problem: object) -> None:
+        super().__init__(sent, str(problem))
+        self.sent = sent
+        self.problem = str(problem)
+
+    def __str__(self) -> str:
+        return (
+            f"the first {self.sent:,} signatures were sent, and then: {self.problem}. Send the others again; with a "
+            "task_id in each, or an idempotency key, none that was sent runs twice"
+        )
+
+
 class StoreError(CeleriacError):
     """The store could not do what was asked.
 

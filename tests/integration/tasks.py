@@ -188,6 +188,14 @@ def spawn(x: int) -> str:
 
 
 @task(bind=True)
+def spawn_many(self: Any, count: int) -> dict[str, Any]:
+    """Publish many from inside a body."""
+    sent = self.app.send_tasks(self.app.tasks["whoami"].s() for _ in range(count))
+    ids, children = [result.id for result in sent], [child.id for child in self.request.children]
+    return {"id": self.request.id, "ids": ids, "children": children}
+
+
+@task(bind=True)
 def whoami(self: Any) -> dict[str, Any]:
     request = self.request
     return {

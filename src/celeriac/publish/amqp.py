@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 from celery import signals
@@ -42,6 +43,15 @@ class Outgoing:
         self.published: Published | None = None
         self.serializer: str | None = None
 
+    def put(self, message: TaskMessage, afterwards: Callable[[], None]) -> None:
+        """Send the message, and tell of it."""
+        self.published = send(self.store, [message])[0]
+        afterwards()
+
+    def send_elsewhere(self, sender: Callable[[], Any]) -> Any:
+        """What an exchange has to route goes through kombu."""
+        return sender()
+
     def __enter__(self) -> Outgoing:
         return self
 
@@ -71,8 +81,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
                 return celery_sender(producer, name, message, **options)
             target = self._direct_queue(options)
             if target is None:
-                with self.app.producer_or_acquire() as real:
-                    return celery_sender(real, name, message, **options)
+                return producer.send_elsewhere(partial(self._through_kombu, celery_sender, name, message, options))
             headers, properties, body, sent_event = message
             extra = options.get("headers")
             if extra:
@@ -104,14 +113,21 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
                 priority=priority,
                 **task_columns(headers),
             )
-            producer.published = send(producer.store, [outgoing])[0]
-            if after.receivers:
-                after.send(sender=name, body=body, headers=headers, **event_fields)
-            if sent_event:
-                self._announce(sent_event, target, options.get("event_dispatcher"))
+
+            def afterwards() -> None:
+                if after.receivers:
+                    after.send(sender=name, body=body, headers=headers, **event_fields)
+                if sent_event:
+                    self._announce(sent_event, target, options.get("event_dispatcher"))
+
+            producer.put(outgoing, afterwards)
             return None
 
         return send_task_message
+
+    def _through_kombu(self, sender: Any, name: str, message: Any, options: dict[str, Any]) -> Any:
+        with self.app.producer_or_acquire() as real:
+            return sender(real, name, message, **options)
 
     def _direct_queue(self, options: dict[str, Any]) -> str | None:
         """The one queue a message goes to; None when an exchange has to decide."""

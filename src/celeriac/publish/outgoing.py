@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+
 from celeriac.core.attempt import Attempt
 from celeriac.core.current import current
 from celeriac.core.message import Published, TaskMessage
 from celeriac.core.transactions import open_for
 from celeriac.store.protocols import Store
+
+logger = logging.getLogger(__name__)
+
+
+def tell_of_live(name: str | None, published: Published) -> None:
+    """Log that nothing was sent, since the task of this id has not ended."""
+    text = "task %s[%s] waits or runs already: nothing was sent. Leave task_id out for a second run"
+    logger.warning(text, name, published.task_id)
 
 
 def send(store: Store, messages: list[TaskMessage]) -> list[Published]:

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+
+import psycopg
 
 from celeriac.core.message import LAST_CHANCE, Delivery, Published, TaskMessage
+from celeriac.store.postgres import copying
 from celeriac.store.postgres.database import Database
 from celeriac.store.postgres.session import Session, pack
 from celeriac.store.protocols import News
 from celeriac.store.relational.part import DELAYED, READY
-from celeriac.store.relational.queue import MANY, QueuePart
+from celeriac.store.relational.queue import MANY, QueuePart, told
+
+#: One of the tasks is there already, or text holds what only a single statement puts right.
+_NOT_COPIED = (
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.CharacterNotInRepertoire,
+    psycopg.errors.UntranslatableCharacter,
+    UnicodeError,
+)
+
+
+class _NotCopiedError(Exception):
+    """Nothing was: each message has to be looked at."""
 
 
 class PostgresQueue(QueuePart):
@@ -23,12 +39,22 @@ class PostgresQueue(QueuePart):
         if not messages:
             return []
         now = self.now()
+        if copying.worth_it(messages):
+            with suppress(_NotCopiedError):
+                return self._copy(messages, now)
         with self.database.reading(self.database.timeout) as session:
             row = session.run("queue.publish_many", _columns(messages, now)).fetchone()
             self.database.bell.ring(session, News.WORK)
         assert row is not None
-        sent = set(row[0] or ())
-        return [Published(message.task_id, live=message.task_id not in sent) for message in messages]
+        return told(messages, set(row[0] or ()))
+
+    def _copy(self, messages: Sequence[TaskMessage], now: float) -> list[Published]:
+        with self.database.publishing() as session:
+            try:
+                copying.copy(session, messages, now)
+            except _NOT_COPIED as error:
+                raise _NotCopiedError from error
+        return [Published(message.task_id) for message in messages]
 
     def claim(
         self,

@@ -13,6 +13,7 @@ from psycopg import RawCursor
 from psycopg.abc import RV, Buffer, PQGen
 from psycopg.adapt import Loader
 from psycopg.pq import Format, TransactionStatus
+from psycopg.types.array import ListBinaryDumper
 
 from celeriac.store.postgres.news import NEWS
 from celeriac.store.sql import statements
@@ -94,6 +95,8 @@ class Session:
         #: What the transaction's statements are news of.
         self.news = 0
         raw.adapters.register_loader("bytea", _PackedLoader)
+        # As text, an array has every quote escaped by Python: a message has dozens.
+        raw.adapters.register_dumper(list, ListBinaryDumper)
 
     def run(self, name: str, parameters: Sequence[Any] = ()) -> RawCursor[Any]:
         """Run a statement of the files by its name; the server prepares it once."""

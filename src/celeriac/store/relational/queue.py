@@ -24,28 +24,39 @@ from celeriac.store.relational.session import Session
 MANY = 1 << 30
 
 
-def insert(raw: Session, message: TaskMessage, status: int, now: float) -> bool:
-    """Put one message into its queue; false when its task is there already."""
+def row(message: TaskMessage, status: int, now: float) -> tuple[object, ...]:
+    """The parameters of ``queue.publish``."""
     if status == READY and message.run_at is not None and message.run_at > now:
         status = DELAYED
-    done = raw.run(
-        "queue.publish",
-        (
-            message.queue,
-            message.priority,
-            status,
-            message.run_at,
-            message.expires_at,
-            message.task_id,
-            message.name,
-            message.generation,
-            keys.full_key(message.key) if message.key else None,
-            now,
-            message.envelope,
-            message.body,
-        ),
+    return (
+        message.queue,
+        message.priority,
+        status,
+        message.run_at,
+        message.expires_at,
+        message.task_id,
+        message.name,
+        message.generation,
+        keys.full_key(message.key) if message.key else None,
+        now,
+        message.envelope,
+        message.body,
     )
-    if done.rowcount != 1:
+
+
+def told(messages: Sequence[TaskMessage], sent: set[str]) -> list[Published]:
+    """What became of each, where the ids of those that were sent are known; an id is sent once."""
+    found = []
+    for message in messages:
+        live = message.task_id is not None and message.task_id not in sent
+        sent.discard(message.task_id or "")
+        found.append(Published(message.task_id, live=live))
+    return found
+
+
+def insert(raw: Session, message: TaskMessage, status: int, now: float) -> bool:
+    """Put one message into its queue; false when its task is there already."""
+    if raw.run("queue.publish", row(message, status, now)).rowcount != 1:
         return False
     if message.grows is not None:
         grow(raw, message.grows, 1, now)

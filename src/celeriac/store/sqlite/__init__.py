@@ -11,14 +11,14 @@ from celeriac.store.relational.deadletters import DeadLettersPart
 from celeriac.store.relational.fanout import FanoutPart
 from celeriac.store.relational.keys import KeysPart
 from celeriac.store.relational.ledger import LedgerPart
-from celeriac.store.relational.queue import QueuePart
 from celeriac.store.sqlite import log
 from celeriac.store.sqlite.commits import Commits
 from celeriac.store.sqlite.database import BUSY_TIMEOUT, Database
 from celeriac.store.sqlite.migrate import migrate
+from celeriac.store.sqlite.queue import SQLiteQueue
 
 
-class SQLiteStore(QueuePart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart):
+class SQLiteStore(SQLiteQueue, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart):
     """The store in one file; see ``celeriac.store.protocols.Store``.
 
     Args:

@@ -36,7 +36,7 @@ FROM pragma_user_version, pragma_application_id
 _SYNCHRONOUS = {"normal": "NORMAL", "full": "FULL"}
 
 
-_STATEMENTS = statements("sqlite")
+STATEMENTS = statements("sqlite")
 
 
 class Session(sqlite3.Connection):
@@ -44,7 +44,7 @@ class Session(sqlite3.Connection):
 
     def run(self, name: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run a statement of the files by its name."""
-        return self.execute(_STATEMENTS[name], parameters)
+        return self.execute(STATEMENTS[name], parameters)
 
     def lock(self, key: str) -> None:
         """Whoever writes has the whole file for himself."""

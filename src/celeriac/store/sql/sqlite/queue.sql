@@ -8,6 +8,12 @@ VALUES (?, ?, ?, ?, ?, ?, ?,
         ?, ?, ?, ?)
 ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
 
+-- name: last_message
+SELECT coalesce(max(id), 0) FROM message
+
+-- name: messages_after
+SELECT task_id FROM message WHERE id > ? AND task_id IS NOT NULL
+
 -- name: promote
 -- Not all at once: a night's worth falling due together would hold up every publish.
 UPDATE message SET status = iif(crashes > 0, 4, 0)

@@ -1,0 +1,104 @@
+"""Many publishes on their way out together: what Celery would send one by one is sent a few hundred at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from celeriac.core.message import TaskMessage
+from celeriac.publish.amqp import Outgoing
+from celeriac.publish.mould import Moulds
+from celeriac.publish.outgoing import send, tell_of_live
+from celeriac.store.protocols import Store
+
+#: Messages sent in one round trip: enough that it costs nothing, few enough that nobody waits long for the store.
+SLICE = 500
+
+
+class Batch(Outgoing):
+    """Keeps what is published, and sends it by slices, each whole or not at all.
+
+    Args:
+        store: where to.
+        moulds: makes the moulds of one slice.
+    """
+
+    def __init__(self, store: Store, moulds: Callable[[], Moulds]) -> None:
+        super().__init__(store)
+        self._make_moulds = moulds
+        self.moulds = moulds()
+        self._messages: list[TaskMessage] = []
+        self._afterwards: list[Callable[[], None]] = []
+        #: Ids of which another task holds the key, with that one's id.
+        self.holders: dict[str, str] = {}
+
+    def put(self, message: TaskMessage, afterwards: Callable[[], None] | None = None) -> None:
+        """Keep the message; a full slice is sent."""
+        self._messages.append(message)
+        if afterwards is not None:
+            self._afterwards.append(afterwards)
+        if len(self._messages) >= SLICE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is kept.
+
+        Raises:
+            IdempotencyConflict: a key is held with other arguments; nothing of the slice was sent.
+            StoreUnavailable: what became of the slice is unknown.
+        """
+        messages, self._messages = self._messages, []
+        afterwards, self._afterwards = self._afterwards, []
+        if not messages:
+            return
+        for message, published in zip(messages, send(self.store, messages), strict=True):
+            if published.duplicate_of and published.task_id:
+                self.holders[published.task_id] = published.duplicate_of
+            elif published.live:
+                tell_of_live(message.name, published)
+        for tell in afterwards:
+            tell()
+        # Settings and receivers may be others by the next slice.
+        self.moulds = self._make_moulds()
+
+    @property
+    def empty(self) -> bool:
+        """Whether everything so far was sent."""
+        return not self._messages
+
+    def send_short(self, name: str, task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        """The result of a publish that went the short way; None where Celery has to build the message."""
+        args, kwargs = args or (), kwargs or {}
+        if type(args) not in (tuple, list) or type(kwargs) is not dict:
+            return None
+        mould = self.moulds.of(name, task, options)
+        if mould is None:
+            return None
+        given = options.get("task_id")
+        task_id = given or self.moulds.new_id()
+        message = mould.fill(task_id, args, kwargs, options.get("group_index"), fresh=not given)
+        if message is None:
+            return None
+        self.put(message)
+        return mould.result(task_id)
+
+
+_OPEN: ContextVar[Batch | None] = ContextVar("celeriac_batch", default=None)
+
+
+@contextmanager
+def joining(batch: Batch) -> Iterator[None]:
+    """Have what this thread, or coroutine, publishes to the batch's store join the batch."""
+    token = _OPEN.set(batch)
+    try:
+        yield
+    finally:
+        _OPEN.reset(token)
+
+
+def batch_for(store: Store) -> Batch | None:
+    """The batch that what is published to ``store`` joins now, if any."""
+    batch = _OPEN.get()
+    return batch if batch is not None and batch.store is store else None

@@ -11,6 +11,8 @@ import click
 
 from celeriac import errors
 from celeriac.cli.dead import dead
+from celeriac.cli.effects import effects
+from celeriac.cli.outbox import outbox
 from celeriac.publish.amqp import BrokerUnavailable
 from celeriac.publish.arguments import UnsendableArgument
 from celeriac.settings import PRECEDENCE, defaults_reference
@@ -91,14 +93,24 @@ def _default(row: Row) -> str:
 def cli_page() -> str:
     """What the commands say of themselves."""
     parts = ["# Commands", "", MADE, "", "Reached through Celery's own command: `celery -A shop dead …`.", ""]
-    context = click.Context(dead, info_name="celery -A shop dead", terminal_width=WIDTH, max_content_width=WIDTH)
-    parts += ["## dead", "", "```text", dead.get_help(context), "```", ""]
-    for name in dead.list_commands(context):
-        command = dead.get_command(context, name)
-        assert command is not None
-        inner = click.Context(command, info_name=name, parent=context, terminal_width=WIDTH, max_content_width=WIDTH)
-        parts += [f"## dead {name}", "", "```text", command.get_help(inner), "```", ""]
+    for group in (dead, effects, outbox):
+        parts += _commands(group)
     return "\n".join(parts)
+
+
+def _commands(group: click.Group) -> Iterator[str]:
+    name = group.name or "?"
+    context = _context(group, f"celery -A shop {name}")
+    yield from (f"## {name}", "", "```text", group.get_help(context), "```", "")
+    for inner_name in group.list_commands(context):
+        command = group.get_command(context, inner_name)
+        assert command is not None
+        inner = _context(command, inner_name, context)
+        yield from (f"## {name} {inner_name}", "", "```text", command.get_help(inner), "```", "")
+
+
+def _context(command: click.Command, name: str, parent: click.Context | None = None) -> click.Context:
+    return click.Context(command, parent, name, terminal_width=WIDTH, max_content_width=WIDTH)
 
 
 def errors_page() -> str:

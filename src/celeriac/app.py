@@ -21,8 +21,8 @@ from celery.utils.time import make_aware, maybe_iso8601
 from kombu.utils.functional import maybe_list
 from kombu.utils.imports import symbol_by_name
 
-from celeriac.core.transactions import publishing_within
-from celeriac.errors import CeleriacWarning, OptionError, PartlySent, SettingsError, TransactionError
+from celeriac.core.transactions import open_for, publishing_within
+from celeriac.errors import CeleriacWarning, LeadsElsewhere, OptionError, PartlySent, SettingsError
 from celeriac.execution.pipeline import unrecordable
 from celeriac.execution.room import Room
 from celeriac.execution.settler import Settler
@@ -36,6 +36,7 @@ from celeriac.publish.canvas import send_groups_together
 from celeriac.publish.ids import new_id
 from celeriac.publish.keys import with_key
 from celeriac.publish.mould import Moulds
+from celeriac.publish.recording import Recorder
 from celeriac.results import chords
 from celeriac.settings import (
     OwnSettings,
@@ -54,8 +55,11 @@ from celeriac.settings import (
 )
 from celeriac.settings.names import check_environment, check_names, known_options
 from celeriac.settings.watched import RefusedSettings, WatchedSettings
-from celeriac.store.protocols import Store
+from celeriac.store.guest import Guest
+from celeriac.store.outbox import OutboxWriter
+from celeriac.store.protocols import Publisher, Store
 from celeriac.store.registry import STORES, open_store
+from celeriac.store.tables import Outside
 from celeriac.store.whereabouts import elsewhere
 from celeriac.transport import postgres as postgres_transport
 from celeriac.transport import sqlite as sqlite_transport
@@ -107,8 +111,9 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             raise SettingsError("defaults", f'{defaults!r} is neither "safe" nor "celery"')
         self.defaults: Policy = defaults
         self._warned_of: set[str] = set()
+        self._outboxes: list[str] = []
         super().__init__(main, **options)
-        self.steps["worker"].add("celeriac.worker.maintenance:Maintenance")
+        self.steps["worker"].update(("celeriac.worker.maintenance:Maintenance", "celeriac.worker.outboxes:Outboxes"))
 
     def __reduce_keys__(self) -> dict[str, Any]:
         return {**super().__reduce_keys__(), "defaults": self.defaults}
@@ -315,6 +320,9 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             problem = "it belongs to the task: declare it where the task is, as a template over its arguments"
             raise OptionError(name, option, f"{options[option]!r} is given for one call, and {problem}")
         with publishing():
+            recorder = None if self.has_store else open_for(self)
+            if recorder is not None and not options.get("connection"):
+                return self._record(recorder, name, args, kwargs, options)
             if not self.has_store or options.get("connection") or self._leads_elsewhere(options.get("producer")):
                 self._warn_of_a_key_nobody_keeps(name, options)
                 return super().send_task(name, args, kwargs, **options)
@@ -332,6 +340,13 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             CeleriacWarning,
             stacklevel=3,
         )
+
+    def _record(self, publisher: Publisher, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        """For a broker that is no store, in a transaction of somebody's."""
+        self._warn_of_a_key_nobody_keeps(name, options)
+        self._normalise(options)
+        self._check_arguments(name, options.get("task_type") or self._tasks.get(name), args, kwargs, options)
+        return super().send_task(name, args, kwargs, **{**options, "producer": Recorder(publisher)})
 
     def _send(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         self._normalise(options)
@@ -398,21 +413,46 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     def transaction(self, connection: object) -> Iterator[None]:
         """Send what is published in the block if, and only if, the transaction on ``connection`` commits.
 
-        The block neither begins nor commits it. The broker must be in the same PostgreSQL database.
+        The block neither begins nor commits it. In the broker's own database the messages are written there; in another
+        one into the table ``celeriac_outbox``, from which a worker sends them after the commit (``celeriac_outboxes``).
 
         Args:
-            connection: psycopg's (3 or 2), a SQLAlchemy session or connection, or the alias of a Django database.
+            connection: of sqlite3 or psycopg (3 or 2), a SQLAlchemy session or connection, or the alias of a Django database.
 
         Raises:
-            TransactionError: it leads elsewhere, or no transaction is open on it.
+            TransactionError: no transaction is open on it, or it leads to a database without that table.
         """
-        if not self.has_store:
-            scheme = capabilities_of(self.conf.broker_url).scheme
-            raise TransactionError(
-                f"a {scheme} broker has no part in a database's transaction. Publish after the commit"
-            )
-        with publishing_within(self.store, self.store.within(connection)):
+        guest = Guest(connection)
+        with publishing_within(self.store if self.has_store else self, self._publisher_within(guest)):
             yield
+
+    def _publisher_within(self, guest: Guest) -> Publisher:
+        if not self.has_store:
+            why = f"a {capabilities_of(self.conf.broker_url).scheme} broker is in no database, and"
+            return OutboxWriter(guest, self.destination, why)
+        try:
+            return self.store.within(guest)
+        except LeadsElsewhere as error:
+            return OutboxWriter(guest, self.destination, f"{error}, and")
+
+    @property
+    def destination(self) -> str:
+        """Names the broker in an outbox: several may be written for in one database."""
+        return self.store.uuid if self.has_store else str(self.connection_for_write().as_uri())
+
+    @property
+    def outboxes(self) -> list[str]:
+        """The databases whose outboxes this app's workers empty."""
+        return [*self.own_settings.outboxes, *self._outboxes]
+
+    def add_outbox(self, url: str) -> None:
+        """Have this app's workers empty the outbox in a database, ``postgresql://…`` or ``sqlite:///…``.
+
+        Raises:
+            SettingsError: the URL is of neither kind.
+        """
+        Outside(url)
+        self._outboxes.append(url)
 
     def producer_or_acquire(self, producer: Any = None) -> Any:
         """As Celery's, for groups and events."""

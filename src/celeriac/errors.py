@@ -200,7 +200,22 @@ class StoreTooNew(StoreError):
 
 
 class TransactionError(CeleriacError):
-    """`app.transaction()` cannot send with the transaction it was given; the text says why, and what to do instead."""
+    """What was to be done in somebody's transaction cannot be; the text says why, and what to do instead."""
+
+
+class LeadsElsewhere(TransactionError):
+    """The connection is another database's than the broker's."""
+
+
+class PublishRolledBack(CeleriacError):
+    """The transaction in which the task was published was rolled back, so it was never sent. Raised by `get()`."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(task_id)
+        self.task_id = task_id
+
+    def __str__(self) -> str:
+        return f"task id {self.task_id} was never sent: the transaction in which it was published was rolled back"
 
 
 class LeaseLost(CeleriacError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -229,8 +230,9 @@ def test_eagerly_and_on_a_foreign_broker(site: Site) -> None:
     site.app.conf.task_always_eager = True
     assert [result.get() for result in site.app.send_tasks([site.add.s(1, 1), site.add.s(2, 2)])] == [2, 4]
     foreign = Celery("foreign", broker="memory://", set_as_current=False)
+    foreign.conf.task_default_queue = queue = f"q{uuid.uuid4().hex}"
     sent = foreign.send_tasks(foreign.signature("anything", (number,)) for number in range(5))
     assert len({result.id for result in sent}) == 5
     with foreign.connection() as connection:
-        assert connection.default_channel._size("celery") == 5
+        assert connection.default_channel._size(queue) == 5
     foreign.close()

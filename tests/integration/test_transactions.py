@@ -12,13 +12,14 @@ from typing import Any
 
 import psycopg
 import psycopg2
+import psycopg2.extras
 import pytest
 import sqlalchemy
 from celery import chain, group
 from sqlalchemy.orm import Session
 
 from celeriac import BrokerUnavailable, Celery
-from celeriac.errors import IdempotencyConflict, TransactionError
+from celeriac.errors import IdempotencyConflict, PublishRolledBack, TransactionError
 from tests.integration.sites import PostgresSite, Site, lines
 from tests.support.plugin import PROGRAMS
 
@@ -176,6 +177,61 @@ def test_a_result_is_not_waited_for_inside(site: Site, postgres_url: str) -> Non
             group(site.add.s(1, 1), site.add.s(2, 2)).delay().get(timeout=5)
 
 
+def test_a_result_is_not_waited_for_before_the_commit(site: Site, opened: Callable[[], Any]) -> None:
+    with opened() as (connection, _):
+        with site.app.transaction(connection):
+            result = site.add.delay(1, 1)
+        # This thread would wait for itself.
+        with pytest.raises(TransactionError, match="after the commit"):
+            result.get(timeout=5)
+        assert result.state == "PENDING"
+    site.worker("solo")
+    assert result.get(timeout=30) == 2
+
+
+def test_a_result_says_that_its_publish_was_rolled_back(site: Site, opened: Callable[[], Any]) -> None:
+    with suppress(RolledBack), opened() as (connection, _):
+        with site.app.transaction(connection):
+            result = site.add.delay(1, 1)
+            several = group(site.add.s(1, 1), site.add.s(2, 2)).delay()
+        raise RolledBack
+    with pytest.raises(PublishRolledBack, match=f"{result.id} was never sent"):
+        result.get(timeout=30)
+    assert result.failed()
+    assert site.app.AsyncResult(result.id).state == "FAILURE"
+    with pytest.raises(PublishRolledBack):
+        several.get(timeout=30)
+
+
+def test_what_a_savepoint_takes_back_was_never_sent(site: Site, postgres_url: str) -> None:
+    with psycopg.connect(postgres_url) as connection:
+        with site.app.transaction(connection):
+            kept = site.add.delay(1, 1)
+        with suppress(RolledBack), connection.transaction(), site.app.transaction(connection):
+            taken_back = site.add.delay(2, 2)
+            raise RolledBack
+        assert kept.state == "PENDING"
+    with pytest.raises(PublishRolledBack):
+        taken_back.get(timeout=30)
+    assert kept.state == "PENDING"
+    assert site.store.size("celery") == 1
+
+
+def test_rows_are_read_whatever_the_connection_makes_of_them(site: Site, postgres_url: str) -> None:
+    with (
+        psycopg.connect(postgres_url, row_factory=psycopg.rows.dict_row) as connection,
+        site.app.transaction(connection),
+    ):
+        site.add.delay(1, 1)
+    with (
+        closing(psycopg2.connect(postgres_url, cursor_factory=psycopg2.extras.RealDictCursor)) as other,
+        other,
+        site.app.transaction(other),
+    ):
+        site.add.delay(1, 1)
+    assert site.store.size("celery") == 2
+
+
 # -- what cannot be
 
 
@@ -198,7 +254,10 @@ def test_a_connection_elsewhere_is_refused(site: Site, postgres_url: str) -> Non
         admin.execute(f"CREATE DATABASE {name}".encode())
         try:
             elsewhere = psycopg.conninfo.make_conninfo(postgres_url, dbname=name)
-            with psycopg.connect(elsewhere) as connection, pytest.raises(TransactionError, match="another database"):
+            with (
+                psycopg.connect(elsewhere) as connection,
+                pytest.raises(TransactionError, match=r"another database.*no table celeriac_outbox.*outbox sql"),
+            ):
                 _enter(site.app, connection)
         finally:
             admin.execute(f"DROP DATABASE {name}".encode())
@@ -209,13 +268,13 @@ def test_what_is_no_connection_is_refused(site: Site) -> None:
         _enter(site.app, 5)
 
 
-def test_a_file_of_its_own_and_a_foreign_broker_are_refused(tmp_path: Path, postgres_url: str) -> None:
+def test_a_file_of_its_own_and_a_foreign_broker_have_no_outbox_there(tmp_path: Path, postgres_url: str) -> None:
     with psycopg.connect(postgres_url) as connection:
         embedded = Site(tmp_path)
-        with pytest.raises(TransactionError, match="a file of its own"):
+        with pytest.raises(TransactionError, match="no table celeriac_outbox"):
             _enter(embedded.app, connection)
         embedded.close()
-        with pytest.raises(TransactionError, match="a redis broker"):
+        with pytest.raises(TransactionError, match="a redis broker is in no database, and there is no table"):
             _enter(Celery("shop", broker="redis://localhost", set_as_current=False), connection)
 
 

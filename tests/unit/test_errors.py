@@ -31,6 +31,9 @@ EXAMPLES: list[tuple[errors.CeleriacError, list[str]]] = [
     (errors.LeaseLost("id-1", 42), ["id-1", "42", "celeriac_lease_seconds"]),
     (errors.DeadLetterError("dead letter 7 is gone"), ["7 is gone"]),
     (errors.TransactionError("it leads elsewhere"), ["leads elsewhere"]),
+    (errors.LeadsElsewhere("it leads elsewhere"), ["leads elsewhere"]),
+    (errors.PublishRolledBack("id-1"), ["id-1", "never sent", "rolled back"]),
+    (errors.PartlySent(1500, errors.StoreUnavailable("/data/shop.db")), ["1,500", "/data/shop.db", "task_id"]),
     (
         errors.RedriveSuperseded("shop.charge", 4, "id-2", 3, "STARTED"),
         ["shop.charge", "id-2", "generation 3", "STARTED"],

@@ -11,11 +11,11 @@ from kombu.utils.url import maybe_sanitize_url
 
 from celeriac.cli.bulk import SHOWN, Action, Tally, ask, carry_out, report
 from celeriac.cli.choosing import Choice, filters
+from celeriac.cli.group import Group
 from celeriac.cli.letters import document, listing, page
 from celeriac.cli.screen import echo, plural, to_json, width
 from celeriac.cli.text import one_line
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter
-from celeriac.errors import CeleriacError
 from celeriac.publish import redrive as actions
 from celeriac.store.protocols import Store
 
@@ -28,17 +28,7 @@ references = click.argument("references", metavar="[ID|TASK_ID]...", nargs=-1)
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
 
 
-class DeadGroup(click.Group):
-    """Shows celeriac's own errors as a command's, without a traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except CeleriacError as error:
-            raise click.ClickException(one_line(str(error))) from error
-
-
-@click.group(cls=DeadGroup, short_help="Look at, redrive and purge dead letters.")
+@click.group(cls=Group, short_help="Look at, redrive and purge dead letters.")
 def dead() -> None:
     """Dead letters: the tasks that gave up, with arguments, attempts and tracebacks."""
 

@@ -6,7 +6,7 @@ import functools
 import inspect
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime, timedelta, timezone
 from types import CoroutineType
 from typing import Any
@@ -22,6 +22,7 @@ from celeriac.core.idempotency import KeyTemplate, time_to_live
 from celeriac.core.retries import RetryAt, decide, policy_of
 from celeriac.errors import TaskExited
 from celeriac.execution import coroutines
+from celeriac.execution.effects import Effect, effect_once
 from celeriac.execution.pipeline import traced
 from celeriac.execution.room import room_of
 
@@ -127,6 +128,24 @@ class TaskMixin:
         attempt.buffering = attempt.replaced = True
         with attempting(attempt):
             return super().replace(sig)  # type: ignore[misc]
+
+    def effect_once(self, step: str, connection: object) -> AbstractContextManager[Effect]:
+        """``with self.effect_once("charge", connection) as first:`` records the step in the transaction that does it.
+
+        ``first`` is true for the run that is to do it, and false, with the ``value`` that one has saved, where it was
+        done before: by this task under its idempotency key, or, where it declares none, under its id, in whichever
+        attempt. Two runs at once wait for each other. Nothing is committed here, and the record is as durable as the
+        effect.
+
+        Args:
+            step: names the effect within the task.
+            connection: of sqlite3 or psycopg (3 or 2), a SQLAlchemy session or connection, or the alias of a Django
+                database, with an open transaction; ``celery -A app effects sql`` prints the table that it must have.
+
+        Raises:
+            TransactionError: it commits by itself, has no such table, or this is no run of the task.
+        """
+        return effect_once(self, step, connection)
 
     def _own_attempt(self) -> Attempt | None:
         attempt, request = current(), self.request

@@ -40,7 +40,9 @@ def send(store: Store, messages: list[TaskMessage]) -> list[Published]:
 def _send(attempt: Attempt | None, store: Store, messages: list[TaskMessage]) -> list[Published]:
     if attempt is None or not (attempt.retrying or attempt.buffering):
         within = open_for(store)
-        return store.publish(messages) if within is None else within.publish(messages)
+        # An event or a reply is nobody's to commit.
+        beside = within is None or any(message.task_id is None for message in messages)
+        return store.publish(messages) if beside else within.publish(messages)
     return [_keep(attempt, store, message) for message in messages]
 
 

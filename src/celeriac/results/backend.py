@@ -21,8 +21,8 @@ from kombu.utils.url import maybe_sanitize_url
 from celeriac.core.attempt import Attempt, ChordPart, Record
 from celeriac.core.current import current
 from celeriac.core.text import writable
-from celeriac.core.transactions import open_for
-from celeriac.errors import TransactionError
+from celeriac.core.transactions import fate_of, forget, open_for
+from celeriac.errors import PublishRolledBack, TransactionError
 from celeriac.results import chords
 from celeriac.settings import absolute_url
 from celeriac.store.protocols import News, Store
@@ -157,7 +157,19 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
     # -- reading
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
-        return self._to_meta(task_id, self.store.records([task_id]).get(task_id))
+        record = self.store.records([task_id]).get(task_id)
+        return (
+            self._never_sent(task_id) or self._to_meta(task_id, None)
+            if record is None
+            else self._to_meta(task_id, record)
+        )
+
+    def _never_sent(self, task_id: str) -> dict[str, Any] | None:
+        """The end of a task that was published in a transaction of this process which was rolled back."""
+        fate = fate_of(task_id)
+        if fate is None or not fate.rolled_back():
+            return None
+        return {"task_id": task_id, "status": states.FAILURE, "result": PublishRolledBack(task_id), "traceback": None}
 
     def settled_result(self, task_id: str) -> Any:
         """The result that ``task_id`` last settled with, also while it is queued once more."""
@@ -204,6 +216,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         return record is not None and record.closed
 
     def _forget(self, task_id: str) -> None:
+        forget(task_id)
         self.store.forget(task_id)
 
     # -- waiting: woken by the commit, not by a timer
@@ -217,7 +230,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         on_interval: Any = None,
     ) -> dict[str, Any]:
         self._ensure_not_eager()
-        self._check_outside()
+        self._check_outside([task_id])
         for _ in self._commits(timeout, on_interval):
             meta: dict[str, Any] = self.get_task_meta(task_id)
             if meta["status"] in states.READY_STATES:
@@ -234,22 +247,29 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         on_interval: Any = None,
         **kwargs: Any,
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        self._check_outside()
         waiting = set(task_ids)
+        self._check_outside(waiting)
         for _ in self._commits(timeout, on_interval):
-            for task_id, record in self.store.records(sorted(waiting)).items():
-                if record.state in states.READY_STATES:
-                    waiting.discard(task_id)
-                    meta = self._to_meta(task_id, record)
-                    if on_message is not None:
-                        on_message(meta)
-                    yield task_id, meta
+            for task_id, meta in self._ended(waiting):
+                waiting.discard(task_id)
+                if on_message is not None:
+                    on_message(meta)
+                yield task_id, meta
             if not waiting:
                 return
         raise TimeoutError(f"Operation timed out ({timeout})")
 
-    def _check_outside(self) -> None:
-        if open_for(self.store) is not None:
+    def _ended(self, task_ids: set[str]) -> list[tuple[str, dict[str, Any]]]:
+        records = self.store.records(sorted(task_ids))
+        ended = [
+            (one, self._to_meta(one, record)) for one, record in records.items() if record.state in states.READY_STATES
+        ]
+        never = ((task_id, self._never_sent(task_id)) for task_id in sorted(task_ids - records.keys()))
+        return ended + [(task_id, meta) for task_id, meta in never if meta is not None]
+
+    def _check_outside(self, task_ids: Iterable[str]) -> None:
+        fates = {fate for fate in map(fate_of, task_ids) if fate is not None}
+        if open_for(self.store) is not None or any(fate.is_open_here() for fate in fates):
             raise TransactionError(
                 "a result is waited for in the transaction that sends its task, which begins only when that commits. "
                 "Call get() after the commit"

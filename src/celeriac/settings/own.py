@@ -71,6 +71,9 @@ class OwnSettings:
         "Model instances and the like under pickle are stale when the task runs.",
         none='yes under defaults="safe", a warning under defaults="celery"',
     )
+    outboxes: tuple[str, ...] = _setting(
+        (), "URLs", "Databases whose outboxes this app's workers empty: what `app.transaction()` wrote there is sent."
+    )
 
     def undeclared_retries(self) -> Retries:
         """The policy of a task that declares none."""
@@ -126,9 +129,19 @@ def _checked(setting: str, name: str, value: object, metadata: Mapping[str, Any]
         value = value.total_seconds()
     if value is None and metadata["none"]:
         return None
+    if kind.startswith("tuple"):
+        return _texts(setting, value)
     if kind.startswith("bool"):
         return _bool(setting, value)
     return _number(setting, value, metadata, whole=kind.startswith("int"))
+
+
+def _texts(setting: str, value: object) -> tuple[str, ...]:
+    """Several, or one; in the environment with commas between them."""
+    found = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if not isinstance(found, (list, tuple)) or not all(isinstance(part, str) for part in found):
+        raise SettingsError(setting, f"{type(value).__name__} is not a list of URLs")
+    return tuple(found)
 
 
 def _bool(setting: str, value: object) -> bool:

@@ -43,6 +43,8 @@ def _own() -> Iterator[Row]:
 
 
 def _value(default: Any, metadata: Any) -> str:
+    if isinstance(default, tuple):
+        return ", ".join(default) or "none"
     return f"None: {metadata['none']}" if default is None else f"{default:g}"
 
 

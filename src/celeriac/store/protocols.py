@@ -29,6 +29,7 @@ from celeriac.core.message import (
     QueueSize,
     TaskMessage,
 )
+from celeriac.store.guest import Guest
 
 
 class News(IntFlag):
@@ -260,11 +261,12 @@ class Store(MessageQueue, Fanout, Ledger, Chords, Keys, DeadLetters, Protocol):
     def lease_now(self) -> float:
         """The store's lease clock."""
 
-    def within(self, connection: object) -> Publisher:
+    def within(self, guest: Guest) -> Publisher:
         """Publishes on somebody else's connection, in his transaction.
 
         Raises:
-            TransactionError: it does not lead here, or has no transaction.
+            LeadsElsewhere: it does not lead here.
+            TransactionError: it cannot be written on.
         """
 
     def keeper(self) -> Store:

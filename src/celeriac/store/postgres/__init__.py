@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 
+from celeriac.errors import LeadsElsewhere
+from celeriac.store.guest import Guest
 from celeriac.store.postgres.borrowed import Borrowed
 from celeriac.store.postgres.database import CONNECT_TIMEOUT, Database
 from celeriac.store.postgres.ledger import PostgresLedger
@@ -73,8 +75,10 @@ class PostgresStore(PostgresQueue, FanoutPart, PostgresLedger, ChordsPart, KeysP
     def wait(self, timeout: float, seen: int, news: News = ANY_NEWS) -> int:
         return self._notices.wait(timeout, seen, news)
 
-    def within(self, connection: object) -> Publisher:
-        return Borrowed(self, connection)
+    def within(self, guest: Guest) -> Publisher:
+        if guest.dialect != "postgres":
+            raise LeadsElsewhere(f"the connection leads to another database than the broker, {self.location}")
+        return Borrowed(self, guest)
 
     def keeper(self) -> PostgresStore:
         """A second store on the same schema with connections of its own, for a thread that must never wait."""

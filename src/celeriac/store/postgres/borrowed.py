@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
+import threading
 from collections.abc import Sequence
 from typing import Any
 
-from psycopg import Connection as Psycopg3
-from psycopg import RawCursor
-from psycopg.pq import TransactionStatus
-
 from celeriac.core.message import Published, TaskMessage
-from celeriac.errors import TransactionError
+from celeriac.core.transactions import remember
+from celeriac.errors import LeadsElsewhere, StoreError
+from celeriac.store.guest import Guest
 from celeriac.store.postgres.session import STATEMENTS, pack
 from celeriac.store.protocols import News
 from celeriac.store.relational import queue
-
-_NUMBERED = re.compile(r"\$(\d+)")
 
 
 class Borrowed:
@@ -26,9 +22,9 @@ class Borrowed:
     back, since the transaction's owner has tables too.
     """
 
-    def __init__(self, store: Any, connection: object) -> None:
+    def __init__(self, store: Any, guest: Guest) -> None:
         self._store = store
-        self._raw = dbapi_connection(connection)
+        self._guest = guest
         self._check()
 
     def publish(self, messages: Sequence[TaskMessage]) -> list[Published]:
@@ -38,18 +34,25 @@ class Borrowed:
             IdempotencyConflict: a key is held with other arguments.
             TransactionError: there is no transaction any more.
         """
-        self._check_transaction()
+        self._guest.check_transaction()
         now = self._store.now()
         before = self._one("SELECT current_setting('search_path')", ())
         self._one("SELECT set_config('search_path', $1, true)", (f'"{self._store.database.schema}"',))
         try:
             sent = [queue.publish(self, message, now) for message in messages]
-            # The commit is his, so the word is part of it.
-            self._one("SELECT pg_notify($1, '')", (self._store.database.channels[News.WORK],))
+            self._remember(sent)
         finally:
-            if not self._failed():
+            if not self._guest.failed:
                 self._one("SELECT set_config('search_path', $1, true)", (before,))
         return sent
+
+    def _remember(self, sent: Sequence[Published]) -> None:
+        """Tell who listens, and keep what the commit can be asked by: a row's own transaction, of a savepoint too."""
+        new = [one.task_id for one in sent if one.task_id and not one.live and one.duplicate_of is None]
+        channel = self._store.database.channels[News.WORK]
+        row = self._guest.execute(STATEMENTS["queue.written_by"][0], (channel, new[0] if new else None)).fetchone()
+        if row[1] is not None:
+            remember(new, _Fate(self._store, self._guest, row[1]))
 
     def run(self, name: str, parameters: Sequence[Any] = ()) -> Any:
         """As a session's."""
@@ -57,84 +60,45 @@ class Borrowed:
         given = list(parameters)
         for place in packed:
             given[place] = pack(given[place])
-        return self._execute(text, given)
+        return self._guest.execute(text, given)
 
     def lock(self, key: str) -> None:
         """As a session's."""
         self.run("keys.lock", (key,))
 
     def _one(self, text: str, parameters: Sequence[Any]) -> Any:
-        row = self._execute(text, parameters).fetchone()
+        row = self._guest.execute(text, parameters).fetchone()
         return row[0]
 
-    def _execute(self, text: str, parameters: Sequence[Any]) -> Any:
-        if isinstance(self._raw, Psycopg3):
-            cursor: Any = RawCursor(self._raw)
-            cursor.execute(text, parameters)
-            return cursor
-        # psycopg2, and whoever else writes %(name)s.
-        cursor = self._raw.cursor()
-        named = {f"p{number}": value for number, value in enumerate(parameters, 1)}
-        cursor.execute(_NUMBERED.sub(r"%(p\1)s", text.replace("%", "%%")), named)
-        return cursor
-
-    def _failed(self) -> bool:
-        info = getattr(self._raw, "info", None)
-        return info is not None and int(info.transaction_status) == int(TransactionStatus.INERROR)
-
     def _check(self) -> None:
-        self._check_transaction()
         schema = self._store.database.schema
         if self._one("SELECT to_regclass($1)::text", (f'"{schema}".fact',)) is None:
             found = None
         else:
             found = self._one(f"SELECT value FROM \"{schema}\".fact WHERE name = 'uuid'", ())  # noqa: S608  # a checked name
         if found != self._store.uuid:
-            raise TransactionError(
-                f"the connection leads to another database than the broker, {self._store.location}, schema {schema}. "
-                "Publish after the commit instead, or keep the broker in the application's database"
-            )
-
-    def _check_transaction(self) -> None:
-        info = getattr(self._raw, "info", None)
-        idle = info is None or int(info.transaction_status) == int(TransactionStatus.IDLE)
-        if idle and getattr(self._raw, "autocommit", False):
-            raise TransactionError(
-                "the connection commits by itself, and no transaction is open on it: each publish would be sent at once. "
-                "Open one first"
+            raise LeadsElsewhere(
+                f"the connection leads to another database than the broker, {self._store.location}, schema {schema}"
             )
 
 
-def dbapi_connection(connection: object) -> Any:
-    """The driver's connection behind a SQLAlchemy session or connection, a Django alias, or itself.
+class _Fate:
+    """The server knows how every transaction ended."""
 
-    Raises:
-        TransactionError: it is none of these, or has no transaction.
-    """
-    if isinstance(connection, str):
-        return _of_django(connection)
-    if hasattr(connection, "sync_session") or hasattr(connection, "sync_connection"):
-        raise TransactionError(
-            "an asynchronous session cannot be published on from here. Publish after its commit, or inside "
-            "`await session.run_sync(...)`, with the session that is passed there"
-        )
-    of_session = getattr(connection, "connection", None) if hasattr(connection, "get_bind") else None
-    if callable(of_session):
-        connection = of_session()
-    pooled = getattr(connection, "connection", None)
-    raw = getattr(pooled, "dbapi_connection", None) or connection
-    if not hasattr(raw, "cursor"):
-        raise TransactionError(
-            f"{type(connection).__name__} is no connection: pass one of psycopg's, a SQLAlchemy session or connection, "
-            "or a Django alias"
-        )
-    return raw
+    def __init__(self, store: Any, guest: Guest, transaction: int) -> None:
+        self._store, self._guest, self._transaction = store, guest, transaction
+        self._thread = threading.get_ident()
 
+    def rolled_back(self) -> bool:
+        try:
+            return bool(self._status() == "aborted")
+        except StoreError:  # so long ago that it is not known any more
+            return False
 
-def _of_django(alias: str) -> Any:
-    from django.db import connections  # noqa: PLC0415  # only who names an alias has Django
+    def is_open_here(self) -> bool:
+        return self._thread == threading.get_ident() and self._guest.open and self._status() == "in progress"
 
-    wrapper = connections[alias]
-    if not wrapper.in_atomic_block:
-        raise TransactionError(f"there is no transaction on {alias!r}: enter transaction.atomic() first")
-    return wrapper.connection
+    def _status(self) -> str | None:
+        with self._store.database.reading() as session:
+            row = session.run("queue.transaction_status", (self._transaction,)).fetchone()
+        return None if row is None else row[0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from celeriac.errors import TransactionError
+from celeriac.errors import LeadsElsewhere
+from celeriac.store.guest import Guest
 from celeriac.store.protocols import ANY_NEWS, News, Publisher
 from celeriac.store.relational.chords import ChordsPart
 from celeriac.store.relational.deadletters import DeadLettersPart
@@ -12,6 +13,7 @@ from celeriac.store.relational.fanout import FanoutPart
 from celeriac.store.relational.keys import KeysPart
 from celeriac.store.relational.ledger import LedgerPart
 from celeriac.store.sqlite import log
+from celeriac.store.sqlite.borrowed import Borrowed
 from celeriac.store.sqlite.commits import Commits
 from celeriac.store.sqlite.database import BUSY_TIMEOUT, Database
 from celeriac.store.sqlite.migrate import migrate
@@ -68,11 +70,10 @@ class SQLiteStore(SQLiteQueue, FanoutPart, LedgerPart, ChordsPart, KeysPart, Dea
     def wait(self, timeout: float, seen: int, news: News = ANY_NEWS) -> int:
         return self._commits.wait(timeout, seen)
 
-    def within(self, connection: object) -> Publisher:
-        raise TransactionError(
-            f"the broker is a file of its own, {self.location}, and no other file's transaction reaches it. Publish after "
-            "the commit instead (Django: delay_on_commit), or keep the broker in the application's PostgreSQL"
-        )
+    def within(self, guest: Guest) -> Publisher:
+        if guest.dialect != "sqlite":
+            raise LeadsElsewhere(f"the connection leads to another database than the broker, {self.location}")
+        return Borrowed(self, guest)
 
     def keeper(self) -> SQLiteStore:
         """A second store on the same file with connections of its own, for a thread that must never wait."""

@@ -24,6 +24,17 @@ WITH sent AS (
     RETURNING task_id)
 SELECT array_agg(task_id) FROM sent
 
+-- A row's xmin has 32 of the 64 bits of the number by which its transaction, or subtransaction, is asked after.
+-- name: written_by
+SELECT pg_notify($1, ''), (
+    SELECT high * 4294967296 + low + CASE WHEN low < top % 4294967296 THEN 4294967296 ELSE 0 END
+    FROM message, LATERAL (SELECT xmin::text::bigint AS low, txid_current() AS top) AS numbers,
+         LATERAL (SELECT top / 4294967296 AS high) AS epoch
+    WHERE task_id = $2)
+
+-- name: transaction_status
+SELECT txid_status($1)
+
 -- name: promote
 UPDATE message SET status = CASE WHEN crashes > 0 THEN 4 ELSE 0 END
 WHERE id IN (SELECT id FROM message WHERE status = 1 AND run_at <= $1 ORDER BY run_at LIMIT 2000

@@ -1,0 +1,137 @@
+"""Celeriac's two tables in somebody else's database, and connections of its own to that."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from celeriac.errors import SettingsError, StoreUnavailable, TransactionError
+from celeriac.settings import is_postgres, is_sqlite, sqlite_url
+from celeriac.store.guest import Guest, run_on
+from celeriac.store.sql import script, statements
+
+#: Seconds that connecting, or waiting for another process's transaction, may take.
+PATIENCE = 5.0
+_STATEMENTS = {dialect: statements(f"guest_{dialect}", ("outbox", "effect")) for dialect in ("sqlite", "postgres")}
+
+
+def ddl(table: str, dialect: str) -> str:
+    """The statements that make ``outbox`` or ``effect`` on ``postgresql`` or ``sqlite``; harmless where it is there.
+
+    Raises:
+        ValueError: another table, or another dialect.
+    """
+    if table not in ("outbox", "effect"):
+        raise ValueError(f"there is no table {table!r}: outbox and effect are")
+    if dialect not in ("postgresql", "sqlite"):
+        raise ValueError(f"there is no dialect {dialect!r}: postgresql and sqlite are")
+    return script(
+        f"guest_{dialect.removesuffix('ql')}" if dialect == "postgresql" else "guest_sqlite", f"{table}_table"
+    )
+
+
+def run(guest: Guest, name: str, parameters: Sequence[Any] = ()) -> Any:
+    """Run a statement of the tables' own, such as ``outbox.write``."""
+    return guest.execute(_STATEMENTS[guest.dialect][name], parameters)
+
+
+def check_table(guest: Guest, table: str, why: str) -> None:
+    """Refuse a database that has no such table.
+
+    Raises:
+        TransactionError: saying what makes it.
+    """
+    if not run(guest, f"{table}.exists").fetchone()[0]:
+        command = {"outbox": "celery -A … outbox sql", "effect": "celery -A … effects sql"}[table]
+        raise TransactionError(
+            f"{why} there is no table celeriac_{table} in the connection's database. `{command}` prints the statements "
+            "that make it, for your migrations"
+        )
+
+
+class Outside:
+    """A database of the application's, by its URL: ``postgresql://…`` or ``sqlite:///…``.
+
+    Raises:
+        SettingsError: the URL is of neither kind.
+    """
+
+    def __init__(self, url: str, setting: str = "celeriac_outboxes") -> None:
+        scheme, _, rest = url.partition("://")
+        #: SQLAlchemy's way to name the driver too.
+        self.url = f"{scheme.partition('+')[0]}://{rest}"
+        if not is_postgres(self.url) and not is_sqlite(self.url):
+            raise SettingsError(
+                setting, f"{scheme}:// is no database that is known here: postgresql:// and sqlite:/// are"
+            )
+        self.dialect = "postgres" if is_postgres(self.url) else "sqlite"
+        self.path = sqlite_url(self.url, setting=setting).path if self.dialect == "sqlite" else None
+        self._raw: Any = None
+
+    @property
+    def location(self) -> str:
+        """Where it is, for people: a path, or a URL without its password."""
+        if self.path is not None:
+            return str(self.path)
+        from celeriac.store.postgres.database import shown  # noqa: PLC0415  # an extra
+
+        return shown(self.url)
+
+    @property
+    def raw(self) -> Any:
+        """The connection, on which each statement commits by itself; opened when needed.
+
+        Raises:
+            StoreUnavailable: naming the database.
+        """
+        if self._raw is None:
+            with self.translated():
+                self._raw = self._connect()
+        return self._raw
+
+    def _connect(self) -> Any:
+        if self.path is not None:
+            if not self.path.exists():  # SQLite would make it
+                raise StoreUnavailable(self.location, "there is no such file")
+            return sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        import psycopg  # noqa: PLC0415  # an extra
+
+        return psycopg.connect(self.url, autocommit=True, connect_timeout=round(PATIENCE), application_name="celeriac")
+
+    def run(self, name: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement of the tables' own; gives its rows.
+
+        Raises:
+            StoreUnavailable: naming the database; the next use connects again.
+        """
+        with self.translated():
+            cursor = run_on(self.raw, _STATEMENTS[self.dialect][name], parameters)
+            return list(cursor.fetchall()) if cursor.description else [(cursor.rowcount,)]
+
+    def run_many(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
+        """The same for many, in one transaction."""
+        with self.translated():
+            run_on(self.raw, "BEGIN IMMEDIATE" if self.dialect == "sqlite" else "BEGIN")
+            for row in rows:
+                run_on(self.raw, _STATEMENTS[self.dialect][name], row)
+            run_on(self.raw, "COMMIT")
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Raise the driver's errors as a store's, and forget the connection."""
+        try:
+            yield
+        except Exception as error:
+            if not {"sqlite3", "psycopg"} & {base.__module__.partition(".")[0] for base in type(error).__mro__}:
+                raise
+            self.close()
+            text = str(error).strip().partition("\n")[0]
+            raise StoreUnavailable(self.location, text) from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            raw.close()

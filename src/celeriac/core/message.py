@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, NamedTuple
 
 #: The delivery's own facts (message row, fencing token, generation, …), a list
@@ -12,6 +13,9 @@ DELIVERY_HEADER = "celeriac"
 #: ``{"key": …, "digest": …, "ttl": seconds}`` of a task published under an
 #: idempotency key.
 KEY_HEADER = "celeriac_key"
+
+#: ``[uuid, location]`` of the ledger that a message published to another broker belongs to.
+LEDGER_HEADER = "celeriac_ledger"
 
 #: Crashes after which the next run is the last before burial, and shared with nobody.
 LAST_CHANCE = 2
@@ -132,6 +136,15 @@ class Delivery:
             self.queue,
             self.batch,
         ]
+
+
+class Adoption(Enum):
+    """Why a message that another broker delivered is not run by whoever got it."""
+
+    SETTLED = "settled"  # it is over: a copy
+    HELD = "held"  # the ledger has it already, and sees to it
+    DELAYED = "delayed"  # the ledger keeps it until it is due
+    ALONE = "alone"  # its last chance before burial, for a worker that holds nothing else; it stays as it was
 
 
 class DeliveryFacts(NamedTuple):

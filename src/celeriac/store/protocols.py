@@ -20,6 +20,7 @@ from celeriac.core.attempt import (
 )
 from celeriac.core.message import (
     LAST_CHANCE,
+    Adoption,
     Broadcast,
     Delivery,
     IdempotencyKey,
@@ -112,13 +113,44 @@ class MessageQueue(Protocol):
         """When the next delayed message is due."""
 
     def size(self, queue: str) -> int:
-        """Messages waiting in ``queue``, delayed ones included."""
+        """Messages waiting in ``queue``, delayed ones included; not those that another broker was given."""
 
     def sizes(self) -> list[QueueSize]:
-        """All queues that hold anything."""
+        """All queues that hold anything; ``extra["relayed"]`` counts what another broker was given and nobody adopted."""
 
     def purge(self, queue: str) -> int:
         """Drop what waits in ``queue``; keys are freed; returns how many."""
+
+
+class Outbox(Protocol):
+    """The ledger beside a broker that is no store: what comes from there, and what goes there."""
+
+    def adopt(
+        self,
+        messages: Sequence[TaskMessage],
+        *,
+        owner: str,
+        lease: float,
+        idle: bool = True,
+        last_chance: int = LAST_CHANCE,
+    ) -> list[Delivery | Adoption]:
+        """Hold tasks that the broker delivered, for ``lease`` seconds, as if they had been claimed; all or none.
+
+        A task that the ledger has to send, or has sent, is taken over as the ledger knows it. One with ``last_chance``
+        crashes or more is only where ``idle`` says that the caller holds nothing.
+        """
+
+    def take_for_relay(self, limit: int, lease: float) -> list[Delivery]:
+        """Up to ``limit`` messages that the broker is to be given now, of any queue, and nobody else for ``lease`` seconds.
+
+        They can be adopted from now on. Their leases are only good for ``relayed``.
+        """
+
+    def relayed(self, leases: Sequence[Lease], again: float) -> None:
+        """The broker has them; what nobody has adopted by then is to be given to it again after ``again`` seconds."""
+
+    def relay_again(self, queue: str, within: float) -> int:
+        """Have what was to be given again within so many seconds given now: the broker has lost ``queue``; returns how many."""
 
 
 class Fanout(Protocol):
@@ -244,7 +276,7 @@ class DeadLetters(Protocol):
         """Delete them; returns how many."""
 
 
-class Store(MessageQueue, Fanout, Ledger, Chords, Keys, DeadLetters, Protocol):
+class Store(MessageQueue, Outbox, Fanout, Ledger, Chords, Keys, DeadLetters, Protocol):
     """Everything, in one place: broker, ledger, keys and dead letters."""
 
     @property

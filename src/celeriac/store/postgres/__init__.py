@@ -18,12 +18,13 @@ from celeriac.store.relational.chords import ChordsPart
 from celeriac.store.relational.deadletters import DeadLettersPart
 from celeriac.store.relational.fanout import FanoutPart
 from celeriac.store.relational.keys import KeysPart
+from celeriac.store.relational.outbox import OutboxPart
 
 #: Where celeriac's tables are, unless the URL says otherwise.
 SCHEMA = "celeriac"
 
 
-class PostgresStore(PostgresQueue, FanoutPart, PostgresLedger, ChordsPart, KeysPart, DeadLettersPart):
+class PostgresStore(PostgresQueue, OutboxPart, FanoutPart, PostgresLedger, ChordsPart, KeysPart, DeadLettersPart):
     """The store in one schema; see ``celeriac.store.protocols.Store``.
 
     Args:

@@ -283,8 +283,15 @@ class QueuePart(Part):
         with self.database.reading() as raw:
             rows = raw.run("queue.depths").fetchall()
         return [
-            QueueSize(queue, ready, delayed, claimed, None if oldest is None else max(0.0, now - oldest))
-            for queue, ready, delayed, claimed, oldest in rows
+            QueueSize(
+                queue,
+                ready,
+                delayed,
+                claimed,
+                None if oldest is None else max(0.0, now - oldest),
+                {"relayed": relayed} if relayed else {},
+            )
+            for queue, ready, delayed, claimed, relayed, oldest in rows
         ]
 
     def purge(self, queue: str) -> int:

@@ -12,6 +12,7 @@ from celeriac.store.relational.deadletters import DeadLettersPart
 from celeriac.store.relational.fanout import FanoutPart
 from celeriac.store.relational.keys import KeysPart
 from celeriac.store.relational.ledger import LedgerPart
+from celeriac.store.relational.outbox import OutboxPart
 from celeriac.store.sqlite import log
 from celeriac.store.sqlite.borrowed import Borrowed
 from celeriac.store.sqlite.commits import Commits
@@ -20,7 +21,7 @@ from celeriac.store.sqlite.migrate import migrate
 from celeriac.store.sqlite.queue import SQLiteQueue
 
 
-class SQLiteStore(SQLiteQueue, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart):
+class SQLiteStore(SQLiteQueue, OutboxPart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart):
     """The store in one file; see ``celeriac.store.protocols.Store``.
 
     Args:

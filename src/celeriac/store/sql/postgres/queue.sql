@@ -155,12 +155,12 @@ SET queue = $1, priority = $2, status = $3, run_at = $4, expires_at = $5, genera
 WHERE id = $8 AND deliveries = $9 AND status = 2
 
 -- name: ready_count
-SELECT count(*) FROM message WHERE queue = $1 AND status <> 2
+SELECT count(*) FROM message WHERE queue = $1 AND status IN (0, 1, 3, 4)
 
 -- name: depths
 SELECT queue,
        count(*) FILTER (WHERE status IN (0, 4)), count(*) FILTER (WHERE status IN (1, 3)),
-       count(*) FILTER (WHERE status = 2),
+       count(*) FILTER (WHERE status = 2), count(*) FILTER (WHERE status IN (5, 6)),
        min(greatest(sent_at, coalesce(run_at, 0))) FILTER (WHERE status IN (0, 4))
 FROM message GROUP BY queue ORDER BY queue
 
@@ -176,6 +176,63 @@ WHERE status = 3 AND key = $2
 
 -- name: waiting_message
 SELECT id, status, generation, name, queue, started_at FROM message WHERE task_id = $1
+
+-- The row is inserted before the end of its task is looked for: an end that takes the row away is then to be seen.
+-- name: adopt
+INSERT INTO message (queue, priority, status, run_at, expires_at, task_id, name, generation, key, sent_at, envelope, body,
+                     deliveries, lease_until, owner)
+VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce((SELECT generation FROM task WHERE task_id = $6), 0), $8, $9, $10,
+        $11::packed, $12, $13, $14)
+ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
+RETURNING id, generation
+
+-- name: adopted
+SELECT EXISTS (SELECT 1 FROM revoked WHERE task_id = $1), EXISTS (SELECT 1 FROM task WHERE task_id = $1 AND closed)
+
+-- name: take_over
+UPDATE message
+SET status = 2, deliveries = deliveries + 1, started_at = NULL, lease_until = $1, owner = $2
+WHERE task_id = $3 AND status IN (0, 5)
+RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 0,
+          EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id),
+          EXISTS (SELECT 1 FROM task WHERE task.task_id = message.task_id
+                  AND task.generation >= message.generation AND task.closed),
+          priority
+
+-- name: take_over_suspect
+UPDATE message
+SET status = 2, deliveries = deliveries + 1, started_at = NULL, lease_until = $1, owner = $2
+WHERE task_id = $3 AND status IN (4, 6) AND crashes < $4
+RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 1,
+          EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id),
+          EXISTS (SELECT 1 FROM task WHERE task.task_id = message.task_id
+                  AND task.generation >= message.generation AND task.closed),
+          priority
+
+-- name: passed_over
+SELECT 1 FROM message WHERE task_id = $1 AND status IN (4, 6)
+
+-- name: outbox_work
+SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= $1)
+    OR EXISTS (SELECT 1 FROM message WHERE status = 0)
+    OR EXISTS (SELECT 1 FROM message WHERE status = 4)
+    OR EXISTS (SELECT 1 FROM message WHERE status IN (5, 6) AND lease_until <= $2)
+
+-- name: take_for_relay
+WITH suspect AS MATERIALIZED (SELECT id FROM message WHERE status = 4 LIMIT $3 FOR UPDATE SKIP LOCKED),
+     ready AS MATERIALIZED (SELECT id FROM message WHERE status = 0 LIMIT $3 FOR UPDATE SKIP LOCKED),
+     overdue AS MATERIALIZED (SELECT id FROM message WHERE status IN (5, 6) AND lease_until <= $2
+                              ORDER BY lease_until LIMIT $3 FOR UPDATE SKIP LOCKED),
+     chosen AS MATERIALIZED (SELECT id FROM suspect UNION ALL SELECT id FROM ready UNION ALL SELECT id FROM overdue LIMIT $3)
+UPDATE message SET status = CASE WHEN status IN (4, 6) THEN 6 ELSE 5 END, lease_until = $1
+FROM chosen WHERE message.id = chosen.id
+RETURNING message.id, deliveries, queue, envelope, body, task_id, generation, crashes, status = 6, false, false, priority
+
+-- name: relayed
+UPDATE message SET lease_until = $1 WHERE id = $2 AND deliveries = $3 AND status IN (5, 6)
+
+-- name: relay_again
+UPDATE message SET lease_until = 0 WHERE queue = $1 AND status IN (5, 6) AND lease_until <= $2
 
 -- One after the other: a listener that has seen a number would miss a lower one that commits later.
 -- name: broadcast

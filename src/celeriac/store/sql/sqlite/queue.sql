@@ -111,7 +111,7 @@ SET status = 4, lease_until = NULL, started_at = NULL, owner = NULL, crashes = c
 WHERE id = ? AND deliveries = ? AND status = 2
 
 -- name: forget_boot
-UPDATE message SET lease_until = 0 WHERE status = 2
+UPDATE message SET lease_until = 0 WHERE status IN (2, 5, 6)
 
 -- name: dead_letter_from_message
 INSERT INTO dead_letter (task_id, generation, name, queue, priority, reason, error_type, error, traceback, worker,
@@ -133,7 +133,7 @@ SELECT (SELECT count(*) FROM message WHERE status = 0 AND queue = ?1)
 
 -- name: depths
 SELECT queue,
-       sum(status IN (0, 4)), sum(status IN (1, 3)), sum(status = 2),
+       sum(status IN (0, 4)), sum(status IN (1, 3)), sum(status = 2), sum(status IN (5, 6)),
        min(CASE WHEN status IN (0, 4) THEN max(sent_at, coalesce(run_at, 0)) END)
 FROM message GROUP BY queue ORDER BY queue
 
@@ -148,6 +148,62 @@ UPDATE message SET status = iif(run_at > ?1, 1, iif(crashes > 0, 4, 0)) WHERE st
 
 -- name: waiting_message
 SELECT id, status, generation, name, queue, started_at FROM message WHERE task_id = ?
+
+-- What another broker delivers is a row that is held already, or waits until it is due.
+-- name: adopt
+INSERT INTO message (queue, priority, status, run_at, expires_at, task_id, name, generation, key, sent_at, envelope, body,
+                     deliveries, lease_until, owner)
+VALUES (?, ?, ?, ?, ?, ?, ?, coalesce((SELECT generation FROM task WHERE task_id = ?6), 0), ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
+RETURNING id, generation
+
+-- name: adopted
+SELECT EXISTS (SELECT 1 FROM revoked WHERE task_id = ?1), EXISTS (SELECT 1 FROM task WHERE task_id = ?1 AND closed = 1)
+
+-- name: take_over
+UPDATE message
+SET status = 2, deliveries = deliveries + 1, started_at = NULL, lease_until = ?, owner = ?
+WHERE task_id = ? AND status IN (0, 5)
+RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 0,
+          EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = CAST(message.task_id AS TEXT)),
+          EXISTS (SELECT 1 FROM task WHERE task.task_id = CAST(message.task_id AS TEXT)
+                  AND task.generation >= message.generation AND task.closed = 1),
+          priority
+
+-- name: take_over_suspect
+UPDATE message
+SET status = 2, deliveries = deliveries + 1, started_at = NULL, lease_until = ?, owner = ?
+WHERE task_id = ? AND status IN (4, 6) AND crashes < ?
+RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 1,
+          EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = CAST(message.task_id AS TEXT)),
+          EXISTS (SELECT 1 FROM task WHERE task.task_id = CAST(message.task_id AS TEXT)
+                  AND task.generation >= message.generation AND task.closed = 1),
+          priority
+
+-- name: passed_over
+SELECT 1 FROM message WHERE task_id = ? AND status IN (4, 6)
+
+-- name: outbox_work
+SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= ?1)
+    OR EXISTS (SELECT 1 FROM message WHERE status = 0)
+    OR EXISTS (SELECT 1 FROM message WHERE status = 4)
+    OR EXISTS (SELECT 1 FROM message WHERE status IN (5, 6) AND lease_until <= ?2)
+
+-- Each part by an index of its own.
+-- name: take_for_relay
+UPDATE message SET status = iif(status IN (4, 6), 6, 5), lease_until = ?1
+WHERE id IN (SELECT id FROM (SELECT id FROM message WHERE status = 4 LIMIT ?3)
+             UNION ALL SELECT id FROM (SELECT id FROM message WHERE status = 0 LIMIT ?3)
+             UNION ALL SELECT id FROM (SELECT id FROM message WHERE status IN (5, 6) AND lease_until <= ?2
+                                       ORDER BY lease_until LIMIT ?3)
+             LIMIT ?3)
+RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, status = 6, 0, 0, priority
+
+-- name: relayed
+UPDATE message SET lease_until = ? WHERE id = ? AND deliveries = ? AND status IN (5, 6)
+
+-- name: relay_again
+UPDATE message SET lease_until = 0 WHERE queue = ? AND status IN (5, 6) AND lease_until <= ?
 
 -- name: broadcast
 INSERT INTO broadcast (exchange, routing_key, sent_at, envelope, body) VALUES (?, ?, ?, ?, ?)

@@ -1,0 +1,121 @@
+"""The ledger beside a broker that is no store: messages adopted from there, and relayed to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import attrgetter
+
+from celeriac.core.message import LAST_CHANCE, Adoption, Delivery, Lease, TaskMessage
+from celeriac.store.relational import keys
+from celeriac.store.relational.part import CLAIMED, DELAYED, Part
+from celeriac.store.relational.queue import MANY, delivery
+from celeriac.store.relational.session import Session
+
+
+class OutboxPart(Part):
+    """The broker's side of the ledger."""
+
+    def adopt(
+        self,
+        messages: Sequence[TaskMessage],
+        *,
+        owner: str,
+        lease: float,
+        idle: bool = True,
+        last_chance: int = LAST_CHANCE,
+    ) -> list[Delivery | Adoption]:
+        now, clock = self.now(), self.lease_now()
+        with self.database.writing() as raw:
+            return [
+                _insert(raw, message, now, clock, lease, owner)
+                or _take_over(raw, message, clock, lease, owner, MANY if idle else last_chance)
+                for message in messages
+            ]
+
+    def take_for_relay(self, limit: int, lease: float) -> list[Delivery]:
+        now, clock = self.now(), self.lease_now()
+        with self.database.reading() as raw:
+            # Only a look: who has nothing to relay never takes the write lock.
+            if not raw.run("queue.outbox_work", (now, clock)).fetchone()[0]:
+                return []
+        with self.database.writing() as raw:
+            raw.run("queue.promote", (now,))
+            rows = raw.run("queue.take_for_relay", (clock + lease, clock, limit)).fetchall()
+        found = [delivery(row, clock) for row in rows]
+        found.sort(key=attrgetter("lease.message_id"))
+        return found
+
+    def relayed(self, leases: Sequence[Lease], again: float) -> None:
+        until = self.lease_now() + again
+        with self.database.writing() as raw:
+            for lease in leases:
+                raw.run("queue.relayed", (until, lease.message_id, lease.token))
+
+    def relay_again(self, queue: str, within: float) -> int:
+        with self.database.writing() as raw:
+            return raw.run("queue.relay_again", (queue, self.lease_now() + within)).rowcount
+
+
+def _insert(
+    raw: Session, message: TaskMessage, now: float, clock: float, lease: float, owner: str
+) -> Delivery | Adoption | None:
+    """Make it a row; None where its task has one."""
+    waits = message.run_at is not None and message.run_at > now
+    held = (0, None, None) if waits else (1, clock + lease, owner)
+    rows = raw.run(
+        "queue.adopt",
+        (
+            message.queue,
+            message.priority,
+            DELAYED if waits else CLAIMED,
+            message.run_at,
+            message.expires_at,
+            message.task_id,
+            message.name,
+            keys.full_key(message.key) if message.key else None,
+            now,
+            message.envelope,
+            message.body,
+            *held,
+        ),
+    ).fetchall()
+    if not rows:
+        return None
+    [(message_id, generation)] = rows
+    revoked, settled = raw.run("queue.adopted", (message.task_id,)).fetchone()
+    if settled:
+        raw.run("queue.delete_message", (message_id,))
+        return Adoption.SETTLED
+    if waits:
+        return Adoption.DELAYED
+    return _held(message, Lease(message_id, 1), generation, bool(revoked), clock)
+
+
+def _held(message: TaskMessage, lease: Lease, generation: int, revoked: bool, clock: float) -> Delivery:
+    return Delivery(
+        lease,
+        message.queue,
+        message.envelope,
+        message.body,
+        message.task_id,
+        generation,
+        0,
+        False,
+        revoked,
+        False,
+        clock,
+        message.priority,
+    )
+
+
+def _take_over(
+    raw: Session, message: TaskMessage, clock: float, lease: float, owner: str, below: int
+) -> Delivery | Adoption:
+    """Of a task that the ledger has, its row is what counts, and not the copy that came."""
+    held = (clock + lease, owner, message.task_id)
+    rows = raw.run("queue.take_over", held).fetchall()
+    rows = rows or raw.run("queue.take_over_suspect", (*held, below)).fetchall()
+    if rows:
+        return delivery(rows[0], clock)
+    passed_over = raw.run("queue.passed_over", (message.task_id,)).fetchone() is not None
+    return Adoption.ALONE if passed_over else Adoption.HELD

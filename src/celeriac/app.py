@@ -31,6 +31,7 @@ from celeriac.publish import outgoing
 from celeriac.publish.amqp import Outgoing, publishing
 from celeriac.publish.arguments import check_arguments
 from celeriac.publish.batch import Batch, batch_for
+from celeriac.publish.beside import confirmed_by, goes_straight, stamp_of, stamped
 from celeriac.publish.bulk import Sender
 from celeriac.publish.canvas import send_groups_together
 from celeriac.publish.ids import new_id
@@ -49,6 +50,7 @@ from celeriac.settings import (
     default_broker,
     defaults_for,
     is_sqlite,
+    ledger_beside,
     names_a_broker,
     read_own,
     sqlite_url,
@@ -77,16 +79,20 @@ for _scheme in ("sqlite", "postgresql", "postgres"):
 send_groups_together()
 StoreTransport.send = staticmethod(outgoing.send)  # type: ignore[method-assign]  # the seam between the rooms
 
-#: Rooms that Celery takes by name, on a broker of ours.
+#: Rooms that Celery takes by name, where there is a ledger.
 _ROOMS = {"worker_consumer": "celeriac.worker.consumer:Consumer"}
+#: What our workers do beside running tasks.
+_STEPS = ("celeriac.worker.maintenance:Maintenance", "celeriac.worker.outboxes:Outboxes", "celeriac.worker.relay:Relay")
 #: Options in which signatures travel.
 _FOLLOWING = ("chain", "link", "link_error", "chord")
 #: Options that say what a task is, and not how it is called.
 _DECLARED_ONLY = frozenset({"idempotency_key", "idempotency_ttl"})
 #: No broker was configured yet, not even none.
 _NEVER = object()
+#: Seconds after which kombu's Redis transport takes a message for lost, and delivers it again, where nobody says otherwise.
+VISIBILITY_TIMEOUT = 3600.0
 #: What belongs to the broker that is configured.
-_BROKERS_ROOMS = ("has_store", "store", "keeper", "execution_room")
+_BROKERS_ROOMS = ("has_store", "ledger_beside", "store", "keeper", "execution_room", "_brokers_uri")
 
 
 class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
@@ -96,6 +102,8 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         main: as Celery's.
         defaults: ``safe`` sets what production needs; ``celery`` observes and
             warns, for the first day of an existing project.
+        ledger: the URL of a store that keeps keys, results, history and dead
+            letters beside a broker that does not, such as Redis or RabbitMQ.
         **options: as Celery's; every keyword keeps its meaning.
 
     Raises:
@@ -106,14 +114,18 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     control_cls = "celeriac.worker.control:Control"
     _followed_broker: Any = _NEVER
 
-    def __init__(self, main: str | None = None, *, defaults: Policy = "safe", **options: Any) -> None:
+    def __init__(
+        self, main: str | None = None, *, defaults: Policy = "safe", ledger: str | None = None, **options: Any
+    ) -> None:
         if defaults not in ("safe", "celery"):
             raise SettingsError("defaults", f'{defaults!r} is neither "safe" nor "celery"')
         self.defaults: Policy = defaults
         self._warned_of: set[str] = set()
         self._outboxes: list[str] = []
+        if ledger is not None:
+            options["celeriac_ledger"] = ledger
         super().__init__(main, **options)
-        self.steps["worker"].update(("celeriac.worker.maintenance:Maintenance", "celeriac.worker.outboxes:Outboxes"))
+        self.steps["worker"].update(_STEPS)
 
     def __reduce_keys__(self) -> dict[str, Any]:
         return {**super().__reduce_keys__(), "defaults": self.defaults}
@@ -150,8 +162,9 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         check_broker(conf.broker_url)
         check_result_backend(conf.broker_url, conf.result_backend)
         self.__dict__.pop("own_settings", None)
-        before, self._followed_broker = self._followed_broker, conf.broker_url
-        if before not in (_NEVER, conf.broker_url):
+        followed = (conf.broker_url, ledger_beside(conf, conf.broker_url))
+        before, self._followed_broker = self._followed_broker, followed
+        if before not in (_NEVER, followed):
             self._forget_rooms()
 
     def _forget_rooms(self) -> None:
@@ -181,9 +194,10 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     def _policy_defaults(self, conf: Any) -> PolicyDefaults:
         named = self.defaults != "safe" or names_a_broker(lambda name: _sets(conf, name))
         url = conf.broker_url if named else default_broker(self.main)
-        broker = capabilities_of(url, quorum=conf.task_default_queue_type == "quorum")
+        ledger = ledger_beside(conf, url) or ""
+        broker = capabilities_of(url, quorum=conf.task_default_queue_type == "quorum", ledger=ledger)
         chosen = defaults_for(self.defaults, broker, queues_declared=bool(conf.task_queues), broker_named=named)
-        if broker.ours:
+        if broker.ours or ledger:
             chosen.update(_ROOMS)
         return chosen
 
@@ -247,14 +261,24 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         return capabilities_of(self.conf.broker_url).scheme in STORES
 
     @cached_property
+    def ledger_beside(self) -> str | None:
+        """The URL of the ledger beside a broker that is no store; None where the broker keeps it, or nobody does."""
+        return ledger_beside(self.conf, self.conf.broker_url)
+
+    @property
+    def has_ledger(self) -> bool:
+        """Whether a store knows what is delivered and what became of it: the broker itself, or one beside it."""
+        return self.has_store or self.ledger_beside is not None
+
+    @cached_property
     def store(self) -> Store:
-        """The open store behind the broker URL.
+        """The open store that keeps the ledger, and the messages too where it is the broker.
 
         Raises:
             SettingsError: the URL is not one of ours.
             StoreError: the file cannot be used; naming it.
         """
-        url = str(self.conf.broker_url)
+        url = str(self.ledger_beside or self.conf.broker_url)
         if is_sqlite(url):
             self._warn_of_another_file(url, sqlite_url(url).path)
         return open_store(url, timeout=self.own_settings.publish_timeout)
@@ -266,7 +290,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         if other:
             logger.warning(
                 "%s means %s here, but %s elsewhere: what is published in one is never seen in the other. "
-                "Write an absolute path in the broker URL: sqlite:///%s",
+                "Write an absolute path in the URL: sqlite:///%s",
                 url,
                 path,
                 other,
@@ -301,8 +325,21 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             lease=self.keeper.lease,
             given_up=self.keeper.given_up,
             retries_undeclared=self.defaults == "safe",
-            remembered=_seconds(self.backend.expires),
+            remembered=self._remembered(),
         )
+
+    def _remembered(self) -> float | None:
+        """Seconds for which an end is known; a broker beside the ledger may deliver a copy of what is long over."""
+        expires = _seconds(self.backend.expires)
+        if expires is None or self.ledger_beside is None:
+            return expires
+        return max(expires, self.copies_come_for)
+
+    @property
+    def copies_come_for(self) -> float:
+        """Seconds after which a broker that is no store delivers no second copy of a message any more."""
+        options = self.conf.broker_transport_options or {}
+        return 2 * float(options.get("visibility_timeout") or VISIBILITY_TIMEOUT)
 
     # -- publishing
 
@@ -313,30 +350,39 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             OptionError: one that only a declaration may give.
             UnsendableArgument: an argument cannot, or should not, travel; with the remedy.
             IdempotencyConflict: the key is held with other arguments.
-            BrokerUnavailable: the store cannot be written now; nothing was sent.
+            BrokerUnavailable: the store cannot be written now, and nothing was sent; or another broker has not
+                confirmed the publish, and it is not known whether it was sent.
             StoreError: it cannot be written at all.
         """
         for option in _DECLARED_ONLY & options.keys():
             problem = "it belongs to the task: declare it where the task is, as a template over its arguments"
             raise OptionError(name, option, f"{options[option]!r} is given for one call, and {problem}")
         with publishing():
-            recorder = None if self.has_store else open_for(self)
+            recorder = None if self.has_ledger else open_for(self)
             if recorder is not None and not options.get("connection"):
                 return self._record(recorder, name, args, kwargs, options)
-            if not self.has_store or options.get("connection") or self._leads_elsewhere(options.get("producer")):
+            if not self.has_ledger or options.get("connection") or self._leads_elsewhere(options.get("producer")):
                 self._warn_of_a_key_nobody_keeps(name, options)
-                return super().send_task(name, args, kwargs, **options)
+                return self._send_without(name, args, kwargs, options)
             return self._send(name, args, kwargs, options)
+
+    def _send_without(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        """To a broker that is no store, and at once."""
+        if self.has_store:  # somebody else's connection
+            return super().send_task(name, args, kwargs, **options)
+        with confirmed_by(self.conf.broker_url):
+            return super().send_task(name, args, kwargs, **options)
 
     def _warn_of_a_key_nobody_keeps(self, name: str, options: dict[str, Any]) -> None:
         task = options.get("task_type") or self._tasks.get(name)
-        if self.has_store or name in self._warned_of or getattr(task, "key_template", None) is None:
+        if self.has_ledger or name in self._warned_of or getattr(task, "key_template", None) is None:
             return
         self._warned_of.add(name)
         scheme = capabilities_of(self.conf.broker_url).scheme
         warnings.warn(
             f"task {name}, option idempotency_key: a {scheme} broker keeps no keys, so what is published twice runs twice. "
-            "Use a broker of celeriac's own (sqlite:///…), or leave the option out",
+            'Name a ledger that does (ledger="postgresql://…"), use a broker of celeriac\'s own (sqlite:///…), or leave '
+            "the option out",
             CeleriacWarning,
             stacklevel=3,
         )
@@ -357,7 +403,9 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         if result is not None:
             return self._trailed(result, options)
         options = with_key(task, args, kwargs, options, self.own_settings.idempotency_ttl)
-        sent = batch or Outgoing(self.store)
+        if not self.has_store and batch is None and goes_straight(self.store, options):
+            return self._send_without(name, args, kwargs, {**stamped(self.store, options), "task_id": new_id()})
+        sent = batch or Outgoing(self.store, self._stamp)
         options["task_id"] = options.get("task_id") or new_id()
         result = super().send_task(name, args, kwargs, **{**options, "producer": sent})
         published = sent.published
@@ -366,6 +414,11 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         if published is not None and published.live:
             outgoing.tell_of_live(name, published)
         return result
+
+    @property
+    def _stamp(self) -> list[str] | None:
+        """Names the ledger in what another broker will deliver."""
+        return None if self.has_store else stamp_of(self.store)
 
     def _trailed(self, result: Any, options: dict[str, Any]) -> Any:
         parent = self.current_worker_task
@@ -413,8 +466,9 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     def transaction(self, connection: object) -> Iterator[None]:
         """Send what is published in the block if, and only if, the transaction on ``connection`` commits.
 
-        The block neither begins nor commits it. In the broker's own database the messages are written there; in another
-        one into the table ``celeriac_outbox``, from which a worker sends them after the commit (``celeriac_outboxes``).
+        The block neither begins nor commits it. In the database of the broker, or of the ledger beside it, the messages are
+        written there; in another one into the table ``celeriac_outbox``, from which a worker sends them after the commit
+        (``celeriac_outboxes``).
 
         Args:
             connection: of sqlite3 or psycopg (3 or 2), a SQLAlchemy session or connection, or the alias of a Django database.
@@ -423,11 +477,11 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             TransactionError: no transaction is open on it, or it leads to a database without that table.
         """
         guest = Guest(connection)
-        with publishing_within(self.store if self.has_store else self, self._publisher_within(guest)):
+        with publishing_within(self.store if self.has_ledger else self, self._publisher_within(guest)):
             yield
 
     def _publisher_within(self, guest: Guest) -> Publisher:
-        if not self.has_store:
+        if not self.has_ledger:
             why = f"a {capabilities_of(self.conf.broker_url).scheme} broker is in no database, and"
             return OutboxWriter(guest, self.destination, why)
         try:
@@ -438,7 +492,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     @property
     def destination(self) -> str:
         """Names the broker in an outbox: several may be written for in one database."""
-        return self.store.uuid if self.has_store else str(self.connection_for_write().as_uri())
+        return self.store.uuid if self.has_ledger else str(self.connection_for_write().as_uri())
 
     @property
     def outboxes(self) -> list[str]:
@@ -478,8 +532,14 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         """Whether a producer publishes to another broker; a group hands its members one of this app's own."""
         if producer is None:
             return False
+        if not self.has_store:
+            return bool(producer.connection.as_uri(include_password=True) != self._brokers_uri)
         transport = producer.connection.transport
         return not (isinstance(transport, StoreTransport) and transport.store.location == self.store.location)
+
+    @cached_property
+    def _brokers_uri(self) -> str:
+        return str(self.connection_for_write().as_uri(include_password=True))
 
     def _check_arguments(self, name: str, task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> None:
         """Those of the task, and those of what follows it, which travel in its message."""

@@ -233,6 +233,21 @@ class LeaseLost(CeleriacError):
         )
 
 
+class ForeignLedger(CeleriacError):
+    """A worker was given a task whose end another ledger keeps; `theirs` and `ours` name the two."""
+
+    def __init__(self, task: str, task_id: str, theirs: str, ours: str) -> None:
+        super().__init__(task, task_id, theirs, ours)
+        self.task, self.task_id, self.theirs, self.ours = task, task_id, theirs, ours
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.task}[{self.task_id}] belongs to the ledger {self.theirs}, and this worker has the ledger {self.ours}: "
+            "run here, it could run there too. It is back in its queue, and this worker ends. Give everything that shares "
+            "the broker's queues the same ledger="
+        )
+
+
 class DeadLetterError(CeleriacError):
     """A dead letter could not be found or handled."""
 

@@ -137,6 +137,46 @@ class PostgresSite(Site):
             raw.execute(f"DROP SCHEMA IF EXISTS {self._schema} CASCADE".encode())
 
 
+class BesideSite(Site):
+    """A ledger beside a broker that others use too: queues and keys of its own."""
+
+    def __init__(self, folder: Path, broker: str, ledger: str, **settings: Any) -> None:
+        self.broker, self.name = broker, f"site-{uuid.uuid4().hex[:12]}"
+        self._server, self._schema = ledger, f"site_{uuid.uuid4().hex[:12]}"
+        super().__init__(folder, **(self._of_its_own(folder) | settings))
+
+    def _of_its_own(self, folder: Path) -> dict[str, Any]:
+        """Settings under which nobody else sees its messages."""
+        ledger = f"{self._server}?schema={self._schema}" if self._server else f"sqlite:///{folder}/ledger.db"
+        own = {"celeriac_ledger": ledger, "task_default_queue": self.name}
+        if self.broker.startswith("redis"):
+            own["broker_transport_options"] = {"global_keyprefix": f"{self.name}:", "socket_timeout": 4.0}
+        return own
+
+    def _make_url(self) -> str:
+        return self.broker
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.close()
+        self.drop_queue()
+        super().close()
+        if self._server:
+            with closing(psycopg.connect(self._server, autocommit=True)) as raw:
+                raw.execute(f"DROP SCHEMA IF EXISTS {self._schema} CASCADE".encode())
+
+    def drop_queue(self) -> None:
+        """All the broker has of it."""
+        with self.app.connection_for_write() as connection:
+            connection.default_channel.queue_delete(self.name)
+
+    def in_broker(self) -> int:
+        """Messages that wait in the broker's queue."""
+        with self.app.connection_for_write() as connection:
+            queue = self.app.amqp.queues[self.name](connection.default_channel)
+            return int(queue.queue_declare().message_count)
+
+
 def _nothing(key: str) -> str:
     return key
 

@@ -40,15 +40,16 @@ def store_of(context: click.Context) -> Store:
         click.UsageError: the app has none.
     """
     app = context.obj.app
-    if not hasattr(app, "has_store"):
+    if not hasattr(app, "has_ledger"):
         raise click.UsageError(
             f"{app.main or '?'} is a plain Celery app, which keeps no dead letters; name yours as in "
             "`celery -A shop dead list`, and make it one of celeriac's: from celeriac import Celery"
         )
-    if not app.has_store:
+    if not app.has_ledger:
         raise click.UsageError(
             f"The broker of {app.main or '?'} is {maybe_sanitize_url(app.conf.broker_url or '?')}, which keeps no dead "
-            'letters; celeriac keeps them with a broker such as "sqlite:///shop.db"'
+            'letters; celeriac keeps them in a ledger beside it, ledger="postgresql://…", or with a broker such as '
+            '"sqlite:///shop.db"'
         )
     store: Store = app.store
     return store

@@ -87,7 +87,7 @@ class TaskMixin:
         worker every task acknowledges late. What ``acks_late=False`` asks for, that
         a run which died is not repeated, the pipeline sees to.
         """
-        if app.has_store and self.durable and self.at_most_once is None:
+        if app.has_ledger and self.durable and self.at_most_once is None:
             self.at_most_once = not self.acks_late
             self.acks_late = True
         return super().start_strategy(app, consumer, **kwargs)  # type: ignore[misc]  # Celery's class has it

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
+import kombu
 from celery import signals
 from celery.app import amqp
 from kombu.compression import compress
 from kombu.exceptions import OperationalError
 from kombu.serialization import dumps
 
-from celeriac.core.message import DELIVERY_HEADER, Published, TaskMessage
+from celeriac.core.message import DELIVERY_HEADER, LEDGER_HEADER, Published, TaskMessage
 from celeriac.errors import StoreUnavailable
 from celeriac.publish.outgoing import send
 from celeriac.store.protocols import Store
+from celeriac.transport.consumer import NamingConsumer
 from celeriac.transport.envelope import clamp_priority, pack, task_columns
 
 
@@ -38,10 +40,18 @@ def publishing() -> Iterator[None]:
 class Outgoing:
     """Stands where Celery hands a producer through, and brings back what became of the publish."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, stamp: list[str] | None = None) -> None:
         self.store = store
+        #: Names the ledger in messages that another broker will be given.
+        self.stamp = stamp
         self.published: Published | None = None
         self.serializer: str | None = None
+
+    def label(self, headers: dict[str, Any]) -> None:
+        """Have a message's headers name its ledger, and no delivery: Celery copies a delivery's into its retry."""
+        headers.pop(DELIVERY_HEADER, None)
+        if self.stamp:
+            headers[LEDGER_HEADER] = self.stamp
 
     def put(self, message: TaskMessage, afterwards: Callable[[], None]) -> None:
         """Send the message, and tell of it."""
@@ -67,8 +77,21 @@ class Outgoing:
         return publishing()
 
 
+class Target(NamedTuple):
+    """Where a message goes: to a queue, or to an exchange that decides."""
+
+    queue: str
+    exchange: str
+    routing_key: str
+
+
 class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
     """Celery's message builder with a short way into a store."""
+
+    @property
+    def Consumer(self) -> Any:  # noqa: N802  # Celery's name for the class
+        """The class of what consumes tasks."""
+        return NamingConsumer if self.app.ledger_beside else kombu.Consumer
 
     def _create_task_sender(self) -> Any:
         celery_sender = super()._create_task_sender()
@@ -79,16 +102,15 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
             if not isinstance(producer, Outgoing):
                 return celery_sender(producer, name, message, **options)
-            target = self._direct_queue(options)
+            target = self._target(producer, options)
             if target is None:
                 return producer.send_elsewhere(partial(self._through_kombu, celery_sender, name, message, options))
             headers, properties, body, sent_event = message
             extra = options.get("headers")
             if extra:
                 headers.update(extra)
-            # Celery copies a delivery's headers into its retry.
-            headers.pop(DELIVERY_HEADER, None)
-            event_fields = {"exchange": "", "routing_key": target}
+            producer.label(headers)
+            event_fields = {"exchange": target.exchange, "routing_key": target.routing_key}
             if before.receivers:
                 before.send(
                     sender=name,
@@ -107,7 +129,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
             properties["priority"] = priority
             properties["delivery_info"] = event_fields
             outgoing = TaskMessage(
-                target,
+                target.queue,
                 pack(headers, properties, content_type, encoding),
                 data,
                 priority=priority,
@@ -118,7 +140,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
                 if after.receivers:
                     after.send(sender=name, body=body, headers=headers, **event_fields)
                 if sent_event:
-                    self._announce(sent_event, target, options.get("event_dispatcher"))
+                    self._announce(sent_event, target.queue, options.get("event_dispatcher"))
 
             producer.put(outgoing, afterwards)
             return None
@@ -129,20 +151,28 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         with self.app.producer_or_acquire() as real:
             return sender(real, name, message, **options)
 
-    def _direct_queue(self, options: dict[str, Any]) -> str | None:
-        """The one queue a message goes to; None when an exchange has to decide."""
+    def _target(self, producer: Outgoing, options: dict[str, Any]) -> Target | None:
+        """The one queue a message goes to; None when an exchange has to decide, and the store cannot ask it later."""
         queue = options.get("queue")
         if queue is None and options.get("exchange") is None:
             queue = self.default_queue
         if isinstance(queue, str):
             queue = self.queues[queue]
-        if queue is None:
-            return None
-        kind = options.get("exchange_type") or getattr(queue.exchange, "type", None) or "direct"
+        kind = options.get("exchange_type") or getattr(getattr(queue, "exchange", None), "type", None) or "direct"
         explicit = options.get("exchange") and options.get("routing_key")
-        return None if kind != "direct" or explicit else str(queue.name)
+        if queue is not None and kind == "direct" and not explicit:
+            return Target(str(queue.name), "", str(queue.name))
+        # A relay publishes to any exchange; what goes to all workers has no end of its own.
+        return None if producer.stamp is None or kind == "fanout" else _by_exchange(queue, options)
 
     def _announce(self, sent_event: dict[str, Any], queue: str, dispatcher: Any) -> None:
         with self.app.producer_or_acquire() as real:
             event = dict(sent_event, queue=queue, exchange="", routing_key=queue)
             (dispatcher or self._event_dispatcher).publish("task-sent", event, real)
+
+
+def _by_exchange(queue: Any, options: dict[str, Any]) -> Target:
+    exchange = options.get("exchange") or getattr(queue, "exchange", "")
+    key = options.get("routing_key") or getattr(queue, "routing_key", None) or ""
+    name = str(getattr(exchange, "name", exchange))
+    return Target(str(getattr(queue, "name", None) or key or name), name, str(key))

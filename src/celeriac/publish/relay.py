@@ -58,7 +58,7 @@ class Relay:
             self.reader.sent(given)
 
     def _give(self, rows: Sequence[Row], given: list[Row]) -> None:
-        if self._app.has_store:
+        if self._app.has_ledger:
             self._give_store(rows, given)
             return
         with self._app.producer_or_acquire() as producer:

@@ -1,5 +1,6 @@
 """What is configured, where it comes from, and why its default is what it is."""
 
+from celeriac.settings.ledger import ledger_beside, on_one_host_only
 from celeriac.settings.names import check_environment, check_names, check_option_names
 from celeriac.settings.own import OwnSettings, read_own
 from celeriac.settings.policy import (
@@ -11,6 +12,7 @@ from celeriac.settings.policy import (
     check_broker,
     check_result_backend,
     defaults_for,
+    first_url,
 )
 from celeriac.settings.reference import defaults_reference
 from celeriac.settings.sources import PRECEDENCE, default_broker, explain, names_a_broker
@@ -45,9 +47,12 @@ __all__ = [
     "defaults_for",
     "defaults_reference",
     "explain",
+    "first_url",
     "is_postgres",
     "is_sqlite",
+    "ledger_beside",
     "names_a_broker",
+    "on_one_host_only",
     "postgres_url",
     "read_own",
     "sqlite_url",

@@ -25,6 +25,18 @@ def _setting(default: Any, unit: str, reason: str, *, least: float = 0.0, none: 
 class OwnSettings:
     """Each field is the setting `celeriac_<field>`; its metadata holds unit, reason and bounds."""
 
+    ledger: str | None = _setting(
+        None,
+        "a URL",
+        "Keeps results, keys, history and dead letters where the broker, such as Redis or RabbitMQ, does not.",
+        none="the broker, where it is a store of celeriac's; otherwise there is no ledger",
+    )
+    relay_again_seconds: float = _setting(
+        3600.0,
+        "seconds",
+        "What the ledger gave to the broker beside it and no worker has taken is sent once more; a second copy is harmless.",
+        least=1.0,
+    )
     lease_seconds: float = _setting(
         30.0,
         "seconds",
@@ -96,6 +108,13 @@ def read_own(conf: Mapping[str, Any], environ: Mapping[str, str] | None = None) 
     return settings
 
 
+def read_one(name: str, conf: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Any:
+    """One of them alone, before the others are known to be right. Raises `SettingsError`, as `read_own`."""
+    (own,) = (own for own in fields(OwnSettings) if own.name == name)
+    value = _given(name, own.metadata, conf, os.environ if environ is None else environ)
+    return own.default if value is _MISSING else value
+
+
 def _given(name: str, metadata: Mapping[str, Any], conf: Mapping[str, Any], environ: Mapping[str, str]) -> Any:
     setting = PREFIX + name
     text = environ.get(setting.upper())
@@ -133,6 +152,8 @@ def _checked(setting: str, name: str, value: object, metadata: Mapping[str, Any]
         return _texts(setting, value)
     if kind.startswith("bool"):
         return _bool(setting, value)
+    if kind.startswith("str"):
+        return _text(setting, value, metadata)
     return _number(setting, value, metadata, whole=kind.startswith("int"))
 
 
@@ -142,6 +163,12 @@ def _texts(setting: str, value: object) -> tuple[str, ...]:
     if not isinstance(found, (list, tuple)) or not all(isinstance(part, str) for part in found):
         raise SettingsError(setting, f"{type(value).__name__} is not a list of URLs")
     return tuple(found)
+
+
+def _text(setting: str, value: object, metadata: Mapping[str, Any]) -> str:
+    if isinstance(value, str) and value:
+        return value
+    raise SettingsError(setting, f"{value!r} is not {metadata['unit']}, nor None: {metadata['none']}")
 
 
 def _bool(setting: str, value: object) -> bool:

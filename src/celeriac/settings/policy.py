@@ -15,7 +15,8 @@ SAFE: frozenset[Policy] = frozenset({"safe"})
 BOTH: frozenset[Policy] = frozenset({"safe", "celery"})
 
 _OURS = frozenset({"sqlite", "postgresql", "redis+streams"})
-_SERVED = frozenset({"sqlite", "postgresql"})
+#: The stores of celeriac's that this version has.
+SERVED = frozenset({"sqlite", "postgresql"})
 _AMQP = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq"})
 #: Result backends that take a broker's queues for theirs.
 _IN_QUEUES = frozenset({"rpc", "amqp"})
@@ -29,7 +30,7 @@ class BrokerCapabilities:
 
     `renews`: a living worker keeps its message however long the task runs. `counts_deliveries`: a message that kills
     its worker can be told from one that was delivered for the first time. `quorum`: its queues are RabbitMQ's quorum
-    queues.
+    queues. `ledger`: the URL of the ledger beside it, which leases and counts for a broker that does not.
     """
 
     scheme: str
@@ -37,6 +38,7 @@ class BrokerCapabilities:
     counts_deliveries: bool = False
     quorum: bool = False
     url: str = ""
+    ledger: str = ""
 
     @property
     def ours(self) -> bool:
@@ -44,26 +46,31 @@ class BrokerCapabilities:
         return self.scheme in _OURS
 
     @property
+    def recorded(self) -> bool:
+        """Whether a ledger knows what is delivered and what became of it: the broker's own, or one beside it."""
+        return self.scheme in SERVED or bool(self.ledger)
+
+    @property
     def late_acks(self) -> bool:
         """Whether acknowledging after the task neither repeats a long task nor loops on a deadly one."""
-        return self.renews and self.counts_deliveries
+        return (self.renews and self.counts_deliveries) or bool(self.ledger)
 
 
-def capabilities_of(url: object, *, quorum: bool = False) -> BrokerCapabilities:
+def capabilities_of(url: object, *, quorum: bool = False, ledger: str = "") -> BrokerCapabilities:
     """What the broker behind a URL, or a transport name, guarantees.
 
     Of several URLs, in a list or parted by `;`, the first counts. `quorum` is whether `task_default_queue_type` says
-    so.
+    so; `ledger` is the URL of the ledger beside it.
     """
-    text = _first_url(url)
+    text = first_url(url)
     scheme = text.partition(":")[0].lower()
     scheme = _ALIASES.get(scheme, scheme)
     if scheme in _OURS:
         return BrokerCapabilities(scheme, renews=True, counts_deliveries=True, url=text)
     if scheme in _AMQP:
         # A message stays with its connection; only quorum queues count how often it was delivered.
-        return BrokerCapabilities(scheme, renews=True, counts_deliveries=quorum, quorum=quorum, url=text)
-    return BrokerCapabilities(scheme, url=text)
+        return BrokerCapabilities(scheme, renews=True, counts_deliveries=quorum, quorum=quorum, url=text, ledger=ledger)
+    return BrokerCapabilities(scheme, url=text, ledger=ledger)
 
 
 def check_broker(broker_url: object) -> None:
@@ -73,10 +80,10 @@ def check_broker(broker_url: object) -> None:
         SettingsError: with what there is.
     """
     scheme = capabilities_of(broker_url).scheme
-    if scheme in _OURS - _SERVED:
+    if scheme in _OURS - SERVED:
         raise SettingsError(
             "broker_url",
-            f"{scheme}:// is not part of this version. celeriac's own brokers: {', '.join(sorted(_SERVED))}",
+            f"{scheme}:// is not part of this version. celeriac's own brokers: {', '.join(sorted(SERVED))}",
         )
 
 
@@ -87,7 +94,7 @@ def check_result_backend(broker_url: object, backend: object) -> None:
         SettingsError: with what to write instead.
     """
     scheme = str(backend or "").partition(":")[0]
-    broker = _first_url(broker_url)
+    broker = first_url(broker_url)
     if scheme == "sqlite" and is_sqlite(broker) and absolute_url(str(backend)) != absolute_url(broker):
         raise SettingsError(
             "result_backend",
@@ -101,7 +108,8 @@ def check_result_backend(broker_url: object, backend: object) -> None:
         )
 
 
-def _first_url(url: object) -> str:
+def first_url(url: object) -> str:
+    """Of several URLs, in a list or parted by `;`, the first."""
     if isinstance(url, (list, tuple)):
         url = url[0] if url else ""
     # Celery's own default where nothing is set.
@@ -127,9 +135,11 @@ class When:
 ALWAYS = When("always", lambda _: True)
 NO_BROKER = When("no broker is set", lambda facts: not facts.broker_named)
 OURS = When("sqlite, postgresql, redis+streams", lambda facts: facts.broker.ours)
-STORES = When("sqlite, postgresql", lambda facts: facts.broker.scheme in _SERVED)
-LATE_ACKS = When("sqlite, postgresql, redis+streams, quorum queues", lambda facts: facts.broker.late_acks)
-QUORUM = When("quorum queues", lambda facts: facts.broker.quorum)
+RECORDED = When("sqlite, postgresql, any broker with a ledger", lambda facts: facts.broker.recorded)
+LATE_ACKS = When(
+    "sqlite, postgresql, redis+streams, quorum queues, any broker with a ledger", lambda facts: facts.broker.late_acks
+)
+QUORUM = When("quorum queues without a ledger", lambda facts: facts.broker.quorum and not facts.broker.ledger)
 REDIS = When("redis, rediss, sentinel", lambda facts: facts.broker.scheme in _REDIS)
 QUEUES_DECLARED = When("task_queues is set", lambda facts: facts.queues_declared)
 
@@ -156,8 +166,8 @@ def _its_url(broker: BrokerCapabilities) -> str:
     return broker.url
 
 
-def _same_file(broker: BrokerCapabilities) -> str:
-    return absolute_url(broker.url)
+def _ledgers_url(broker: BrokerCapabilities) -> str:
+    return absolute_url(broker.ledger or broker.url)
 
 
 DEFAULTS: tuple[Default, ...] = (
@@ -170,11 +180,11 @@ DEFAULTS: tuple[Default, ...] = (
     ),
     Default(
         "result_backend",
-        _same_file,
+        _ledgers_url,
         "Results, history and dead letters belong where the messages are: one transaction settles them with the ack.",
-        STORES,
+        RECORDED,
         BOTH,
-        shown="the broker's URL",
+        shown="the ledger's URL, which is the broker's where that is a store",
     ),
     Default(
         "broker_pool_acquire_timeout",
@@ -215,7 +225,7 @@ DEFAULTS: tuple[Default, ...] = (
         "task_track_started",
         True,
         "A running task shows as such and not as PENDING; the mark rides on the settles and costs no write.",
-        OURS,
+        RECORDED,
     ),
     Default(
         "task_create_missing_queues",

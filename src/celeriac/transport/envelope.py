@@ -27,6 +27,23 @@ from celeriac.core.text import writable
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str).encode
 _loads = json.JSONDecoder().decode
 _JSON = "application/json"
+#: What RabbitMQ adds to a message's headers on its way.
+_BROKERS_OWN = frozenset(
+    f"x-{name}"
+    for name in [
+        "death",
+        "first-death-exchange",
+        "first-death-queue",
+        "first-death-reason",
+        "last-death-exchange",
+        "last-death-queue",
+        "last-death-reason",
+        "delivery-count",
+        "acquired-count",
+    ]
+)
+#: Properties that belong to the task's message, and not to one delivery of it.
+_PROPERTIES = ("correlation_id", "reply_to", "priority")
 
 
 def pack(headers: dict[str, Any], properties: dict[str, Any], content_type: str, encoding: str) -> str:
@@ -113,6 +130,44 @@ def to_message(delivery: Delivery, channel: Any) -> Message:
         # The store has held it until it was due; a worker would wait again.
         headers["eta"] = None
     return _message(headers, properties, content_type, encoding, delivery.body, info, delivery.lease, channel)
+
+
+def foreign_message(queue: str, message: Any) -> TaskMessage:
+    """A task message that another broker delivered from ``queue``, as the store keeps it."""
+    headers = {name: value for name, value in message.headers.items() if name not in _BROKERS_OWN}
+    if not message.errors:
+        headers.pop("compression", None)  # kombu has taken the body apart
+    known = message.properties or {}
+    properties = {name: known[name] for name in _PROPERTIES if known.get(name) is not None}
+    priority = clamp_priority(properties.get("priority"))
+    properties["delivery_info"] = {"exchange": "", "routing_key": queue}
+    return TaskMessage(
+        queue,
+        pack(headers, properties, message.content_type, message.content_encoding),
+        _plain(message),
+        priority=priority,
+        **_foreign_columns(headers),
+    )
+
+
+def _plain(message: Any) -> str | bytes:
+    """The body as a store of ours would have been given it."""
+    body = message.body
+    if isinstance(body, str):
+        return body
+    body = bytes(body or b"")
+    if message.content_type == _JSON:
+        with suppress(UnicodeDecodeError):  # whoever reads it says so
+            return body.decode()
+    return body
+
+
+def _foreign_columns(headers: dict[str, Any]) -> dict[str, Any]:
+    """What a client of another make wrote may be no date, or no key; whoever reads it to run it says so."""
+    try:
+        return task_columns(headers)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {"task_id": headers["id"], "name": headers["task"]}
 
 
 def broadcast_message(item: Broadcast, channel: Any) -> Message:

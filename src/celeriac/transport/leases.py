@@ -33,7 +33,7 @@ class Held:
     managed: bool = False
     started: bool = False
     released: bool = False
-    #: A rate limit keeps it here until its turn comes.
+    #: It waits here for its turn, however long: a rate limit, or the broker beside the ledger, keeps it from others.
     limited: bool = False
 
 

@@ -34,7 +34,7 @@ class Service(CeleryService):  # type: ignore[misc]  # Celery has no types
         Raises:
             StoreReplaced: the file was deleted, moved or replaced.
         """
-        if not self.app.has_store:
+        if not self.app.has_ledger:
             return
         try:
             self.app.store.next_due()
@@ -56,7 +56,7 @@ class Beat(CeleryBeat):  # type: ignore[misc]  # Celery has no types
             StoreError: the store cannot be used, or was replaced; on a command line that is one line.
         """
         with told_in_one_line():
-            if self.app.has_store:
+            if self.app.has_ledger:
                 self.setup_logging()
                 await_store(self.app)
             super().run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from celery.concurrency.prefork import TaskPool as PreforkPool
@@ -11,8 +12,10 @@ from celery.exceptions import InvalidTaskError, NotRegistered, WorkerTerminate
 from celery.platforms import EX_FAILURE
 from celery.worker.consumer import Consumer as CeleryConsumer
 
+from celeriac.core.message import DELIVERY_HEADER
 from celeriac.execution.request import Request
 from celeriac.execution.unrunnable import buried, well_formed
+from celeriac.worker.adoption import Adopter
 from celeriac.worker.prefork import TaskPool
 
 #: What Celery's reading of a malformed message raises.
@@ -24,6 +27,9 @@ LOOP = 0.5
 
 class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
     """Celery's consumer, which would drop unknown and acknowledge undecodable messages."""
+
+    #: Beside a broker that is no store.
+    adopter: Adopter | None = None
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         handle = super().create_task_handler(*args, **kwargs)
@@ -38,7 +44,14 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
                 shape = InvalidTaskError(f"the body is not (args, kwargs, options): {error}")
                 return self.on_invalid_task(message.body, message, shape)
 
-        return on_task_received
+        if self.app.ledger_beside is None:
+            return on_task_received
+        return partial(self._adopter().receive, run=on_task_received)
+
+    def _adopter(self) -> Adopter:
+        if self.adopter is None:
+            self.adopter = Adopter(self, isolates=isinstance(self.pool, PreforkPool))
+        return self.adopter
 
     def connect(self) -> Any:
         connection = super().connect()
@@ -76,7 +89,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         """
         if isinstance(self.pool, TaskPool):
             self.pool.tell_what_began()  # Celery ends what it was told of
-        if not self.app.has_store or isinstance(self.pool, PreforkPool):
+        if not self.app.has_ledger or isinstance(self.pool, PreforkPool):
             super().cancel_active_requests()
             return
         self.abandoned = True
@@ -86,6 +99,8 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         if isinstance(self.pool, TaskPool):
             self.pool.keep_what_began()  # before the connection hands back what has not
         super().on_connection_error_after_connected(exc)
+        if self.adopter is not None:
+            self.adopter.restore()
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
         unknown = NotRegistered(str((message.headers or {}).get("task")))
@@ -93,6 +108,12 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
             super().on_unknown_task(body, message, exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
+        if self.adopter is not None and DELIVERY_HEADER not in message.headers:  # kombu found it, before it was adopted
+            self.adopter.receive(message, partial(self._bury_undecodable, exc=exc))
+        else:
+            self._bury_undecodable(message, exc)
+
+    def _bury_undecodable(self, message: Any, exc: Exception) -> None:
         with self._buried(message, "undecodable", exc):
             super().on_decode_error(message, exc)
 

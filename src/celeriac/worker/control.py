@@ -32,8 +32,17 @@ class Control(CeleryControl):  # type: ignore[misc]  # Celery has no types
 
     Mailbox = Mailbox
 
+    def purge(self, connection: Any = None) -> int:
+        """As Celery's; beside a broker that is no store, also what the ledger has for the queues, or will give them again."""
+        count = int(super().purge(connection))
+        if self.app.ledger_beside is not None:
+            count += sum(self.app.store.purge(queue) for queue in self.app.amqp.queues.consume_from)
+        return count
+
+    discard_all = purge
+
     def broadcast(self, command: str, arguments: dict[str, Any] | None = None, **options: Any) -> Any:
-        if self.app.has_store and command in ("revoke", "terminate") and arguments:
+        if self.app.has_ledger and command in ("revoke", "terminate") and arguments:
             ids = maybe_list(arguments.get("task_id") or arguments.get("ids")) or []
             self.app.store.revoke(ids, self.app.own_settings.revoke_expires)
         return super().broadcast(command, arguments=arguments, **options)

@@ -27,7 +27,7 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
         self._stop = threading.Event()
 
     def include_if(self, worker: Any) -> bool:
-        return bool(worker.app.has_store)
+        return bool(worker.app.has_ledger)
 
     def start(self, worker: Any) -> None:
         StoreTransport.adaptive = not worker.app.user_sets("worker_prefetch_multiplier")

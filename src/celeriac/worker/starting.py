@@ -10,8 +10,10 @@ from typing import Any
 
 import click
 from kombu.utils.functional import fxrange
+from kombu.utils.url import maybe_sanitize_url
 
 from celeriac.errors import CeleriacError, StoreUnavailable
+from celeriac.settings import first_url, on_one_host_only
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,42 @@ def told_in_one_line() -> Iterator[None]:
         if click.get_current_context(silent=True) is None:
             raise
         raise click.ClickException(str(error)) from error
+
+
+def tell_of_the_ledger(app: Any) -> None:
+    """What people should know of where ends are kept, once, as the worker starts."""
+    broker, ledger = app.conf.broker_url, app.ledger_beside
+    if not app.has_ledger:
+        say = logger.warning if app.defaults == "safe" else logger.info
+        say(
+            "no ledger keeps dead letters and idempotency keys beside %s; name one with ledger=, such as postgresql://…",
+            maybe_sanitize_url(first_url(broker)),
+        )
+    elif ledger is not None:
+        _tell_of_another_host(app, ledger, broker)
+        _tell_of_what_is_forgotten(app)
+
+
+def _tell_of_another_host(app: Any, ledger: str, broker: object) -> None:
+    if on_one_host_only(ledger, broker):
+        logger.warning(
+            "the ledger is a file of this host, %s, and the broker is elsewhere, %s: a worker on another host has another "
+            "ledger, and refuses what was sent here. Name a PostgreSQL ledger, or keep all workers on this host",
+            app.store.location,
+            maybe_sanitize_url(first_url(broker)),
+        )
+
+
+def _tell_of_what_is_forgotten(app: Any) -> None:
+    expires = app.backend.expires
+    kept = expires.total_seconds() if hasattr(expires, "total_seconds") else expires
+    if kept and kept < app.copies_come_for:
+        logger.warning(
+            "result_expires is %.0f s, and the broker may deliver a message once more for %.0f s (twice its "
+            "visibility_timeout): ends are remembered that long instead, so that no copy runs again",
+            kept,
+            app.copies_come_for,
+        )
 
 
 def await_store(app: Any) -> None:

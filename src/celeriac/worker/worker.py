@@ -16,7 +16,7 @@ from celery.platforms import EX_FAILURE
 from kombu.utils.compat import detect_environment
 
 from celeriac.worker.prefork import TaskPool
-from celeriac.worker.starting import await_store, told_in_one_line
+from celeriac.worker.starting import await_store, tell_of_the_ledger, told_in_one_line
 
 
 class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
@@ -38,10 +38,11 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
 
     def on_init_blueprint(self) -> None:
         super().on_init_blueprint()
-        if self.app.has_store:
+        if self.app.has_ledger:
             await_store(self.app)
+        tell_of_the_ledger(self.app)
         # Ours shares memory with processes that are forked; one that is spawned has none of it.
-        if self.app.has_store and self.pool_cls is PreforkPool and self.pool_start_method == "fork":
+        if self.app.has_ledger and self.pool_cls is PreforkPool and self.pool_start_method == "fork":
             self.pool_cls = TaskPool
 
     def on_after_init(self, **kwargs: Any) -> None:
@@ -61,7 +62,7 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
     def _shutdown(self, warm: bool = True) -> None:
         super()._shutdown(warm)
         # Not a boot step: those end in no order that says "after the pool".
-        if self.app.has_store:
+        if self.app.has_ledger:
             self._wind_up()
         if getattr(self.consumer, "abandoned", False):
             _leave(self.exitcode or EX_FAILURE)

@@ -128,13 +128,14 @@ class OutboxConformance(Conformance):
 
     @pytest.mark.parametrize("relayed", [True, False])
     def test_its_last_chance_is_for_the_idle(self, store: Store, relayed: bool) -> None:
-        for _ in range(2):
+        crashes = 2
+        for _ in range(crashes):
             store.release([adopted(store, "a").lease], crashed=True)
         if relayed:
             relay(store)
         assert adopt(store, "a", idle=False) is Adoption.ALONE
         assert adopt(store, "a", idle=False, last_chance=2) is Adoption.ALONE
-        assert adopted(store, "a", idle=False, last_chance=3).crashes == 2
+        assert adopted(store, "a", idle=False, last_chance=3).crashes == crashes
 
     def test_what_is_handed_back_goes_to_the_broker(self, store: Store) -> None:
         delivery = adopted(store, "a")

@@ -1,0 +1,217 @@
+"""What the ledger has for a broker that is no store goes there, from any worker."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from celery import bootsteps
+from kombu.exceptions import OperationalError
+
+from celeriac.core.message import Delivery, Lease, TaskMessage
+from celeriac.errors import StoreError
+from celeriac.store.protocols import Store
+from celeriac.transport.envelope import clamp_priority
+
+logger = logging.getLogger(__name__)
+
+#: Messages that are taken at once, and seconds in which they are given to the broker.
+BATCH, LEASE = 100, 30.0
+#: Seconds between rounds while others commit, so that not each commit is a look; and the longest without one.
+PAUSE, LONGEST_WAIT = 0.005, 1.0
+#: Seconds between looks for queues that the broker has lost, and how long ago what is missing was given to it.
+LOOK, MISSING = 15.0, 30.0
+#: Seconds in which a broker answers, or counts as away.
+PATIENCE = 10.0
+#: Seconds between tries while the broker is away: first, longest.
+AWAY, LONGEST_AWAY = 0.1, 5.0
+
+
+class Relay(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+    """A thread that empties the outbox while the worker runs."""
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        self._stop = threading.Event()
+
+    def include_if(self, worker: Any) -> bool:
+        return worker.app.ledger_beside is not None
+
+    def start(self, worker: Any) -> None:
+        outbox = Outbox(worker.app, self._stop)
+        threading.Thread(target=outbox.run, name="celeriac-relay", daemon=True).start()
+
+    def stop(self, worker: Any) -> None:
+        self._stop.set()
+
+    terminate = stop
+
+
+class Outbox:
+    """Gives the broker what is ready, due, or was lost on the way."""
+
+    def __init__(self, app: Any, stop: threading.Event) -> None:
+        self._app, self._stop = app, stop
+        self._again: float = app.own_settings.relay_again_seconds
+        self._broker = Broker(app)
+        self._look_at = time.monotonic() + LOOK
+
+    def run(self) -> None:
+        """Until the worker ends."""
+        store = self._app.store.keeper()
+        try:
+            while not self._stop.wait(PAUSE):
+                self._round(store)
+        finally:
+            self._broker.close()
+            store.close()
+
+    def _round(self, store: Store) -> None:
+        try:
+            mark = store.mark()
+            if self.relay(store):
+                return
+            if time.monotonic() >= self._look_at:
+                self._look_at = time.monotonic() + LOOK
+                self._look_for_lost(store)
+            due = store.next_due()
+            store.wait(LONGEST_WAIT if due is None else max(0.0, min(LONGEST_WAIT, due - store.now())), mark)
+        except StoreError as error:
+            logger.warning("relaying is put off: %s", error)
+            self._stop.wait(LONGEST_WAIT)
+        except Exception:
+            logger.exception("relaying failed, trying again")
+            self._stop.wait(LONGEST_WAIT)
+
+    def relay(self, store: Store) -> bool:
+        """Give the broker one batch; false when there was none."""
+        taken = store.take_for_relay(BATCH, LEASE)
+        if not taken:
+            return False
+        given: list[Lease] = []
+        for delivery in taken:
+            if self._give(store, delivery):
+                given.append(delivery.lease)
+            if self._stop.is_set():
+                break  # what is left is another's when the lease is over
+        store.relayed(given, self._again)
+        return True
+
+    def _give(self, store: Store, delivery: Delivery) -> bool:
+        """Publish until the broker has confirmed it; false when it never will."""
+        pause, told = AWAY, False
+        while True:
+            try:
+                self._broker.publish(delivery)
+            except self._broker.errors as error:
+                self._broker.close()
+                if not told:
+                    told = True
+                    logger.warning("the ledger's messages cannot be given to the broker, trying on: %s", error)
+            except Exception as error:  # noqa: BLE001  # the message's own fault; the others go on
+                self._bury(store, delivery, error)
+                return False
+            else:
+                return True
+            if self._stop.wait(pause):
+                return False
+            pause = min(pause * 2, LONGEST_AWAY)
+
+    def _bury(self, store: Store, delivery: Delivery, error: Exception) -> None:
+        logger.error(
+            "the broker cannot be given task %s, which is kept as a dead letter", delivery.task_id, exc_info=error
+        )
+        row = TaskMessage(delivery.queue, delivery.envelope, delivery.body, task_id=delivery.task_id)
+        [held] = store.adopt([row], owner="relay", lease=LEASE)
+        if isinstance(held, Delivery):
+            store.reject(held.lease, "unsendable", type(error).__name__, str(error))
+
+    def _look_for_lost(self, store: Store) -> None:
+        """A broker that restarted without its data has empty queues, and the ledger knows what was in them."""
+        queues = [size.queue for size in store.sizes() if size.extra.get("relayed")]
+        for queue in self._empty(queues):
+            count = store.relay_again(queue, max(0.0, self._again - MISSING))
+            if count:
+                logger.warning(
+                    "queue %s is empty, and %d tasks that it was given have not come: sending them again", queue, count
+                )
+
+    def _empty(self, queues: Sequence[str]) -> list[str]:
+        try:
+            return [queue for queue in queues if self._broker.is_empty(queue)]
+        except self._broker.errors as error:
+            logger.debug("the broker's queues cannot be looked at now: %s", error)
+            self._broker.close()
+            return []
+
+
+class Broker:
+    """One connection for publishing, opened when needed; for one thread."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._connection: Any = None
+        self._producer: Any = None
+        sample = app.connection_for_write()
+        self.errors: tuple[type[Exception], ...] = (
+            OperationalError,
+            *sample.recoverable_connection_errors,
+            *sample.recoverable_channel_errors,
+        )
+
+    def _open(self) -> Any:
+        if self._producer is None:
+            # py-amqp's publish is over when the bytes are sent, unless the broker is asked to confirm it.
+            self._connection = self._app.connection_for_write(transport_options={"confirm_publish": True})
+            self._connection.ensure_connection(max_retries=1, timeout=4.0)
+            self._producer = self._app.amqp.Producer(self._connection, auto_declare=False)
+        return self._producer
+
+    def publish(self, delivery: Delivery) -> None:
+        """Returns when the broker has the message."""
+        headers, properties, content_type, encoding = json.loads(delivery.envelope)
+        target = properties.pop("delivery_info", {})
+        exchange = target.get("exchange") or ""
+        properties.pop("delivery_mode", None)
+        self._open().publish(
+            delivery.body,
+            exchange=exchange,
+            routing_key=target.get("routing_key") or delivery.queue,
+            declare=[] if exchange else self._declared(delivery.queue),
+            priority=clamp_priority(properties.pop("priority", None)),
+            content_type=content_type,
+            content_encoding=encoding,
+            headers=headers,
+            delivery_mode=2,
+            timeout=PATIENCE,
+            confirm_timeout=PATIENCE,
+            **properties,
+        )
+
+    def _declared(self, queue: str) -> list[Any]:
+        known = self._app.amqp.queues
+        return [known[queue]] if known.create_missing or queue in known else []
+
+    def is_empty(self, queue: str) -> bool:
+        """Whether nothing waits in the broker's queue."""
+        self._open()
+        channel = self._connection.channel()
+        try:
+            return bool(channel.queue_declare(queue, passive=True).message_count == 0)
+        except self._connection.channel_errors:  # there is no such queue, or not any more
+            return True
+        finally:
+            with suppress(*self.errors):
+                channel.close()
+
+    def close(self) -> None:
+        """Forget the connection; the next use opens another."""
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            with suppress(*self.errors):
+                connection.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 import os
 import signal
 import time
@@ -23,11 +24,15 @@ class Point(NamedTuple):
     alone: bool = False
 
 
+def _keeper() -> str:
+    """The URL of what keeps the ledger."""
+    beside = json.loads(os.environ.get("SITE_SETTINGS", "{}")).get("celeriac_ledger")
+    return str(beside or os.environ.get("SITE_BROKER", ""))
+
+
 #: The store of this worker.
 STORE = (
-    "celeriac.store.postgres:PostgresStore"
-    if os.environ.get("SITE_BROKER", "").startswith("postgres")
-    else "celeriac.store.sqlite:SQLiteStore"
+    "celeriac.store.postgres:PostgresStore" if _keeper().startswith("postgres") else "celeriac.store.sqlite:SQLiteStore"
 )
 POINTS = {
     # Messages are leased, none was handed to the pool.
@@ -44,6 +49,10 @@ POINTS = {
     "joining": Point(STORE, "close_chord", after=False),
     # The chord's body is sent, the sender does not know.
     "joined": Point(STORE, "close_chord", after=True),
+    # Beside another broker: it is in the ledger, and the worker does not know.
+    "adopted": Point(STORE, "adopt", after=True),
+    # The broker has what the ledger sent, and the ledger does not know.
+    "relayed": Point(STORE, "relayed", after=False),
     # The same, for one pool process.
     "child-settling": Point(STORE, "settle", after=False, alone=True),
     "child-settled": Point(STORE, "settle", after=True, alone=True),

@@ -17,6 +17,7 @@ from celeriac.core.message import QueueSize
 from celeriac.store.protocols import Store
 from tests.integration.tasks import lines, make_app
 from tests.support import Worker, wait_for
+from tests.support.plugin import server
 from tests.support.worker import Pool
 
 __all__ = ["SHORT", "Site", "counts", "lines", "open_gate", "wait_line"]
@@ -145,10 +146,16 @@ class BesideSite(Site):
         self._server, self._schema = ledger, f"site_{uuid.uuid4().hex[:12]}"
         super().__init__(folder, **(self._of_its_own(folder) | settings))
 
+    @classmethod
+    def of(cls, folder: Path, broker: str, ledger: str, **settings: Any) -> BesideSite:
+        """Of the kinds that are named: a test without a server is skipped."""
+        broker_url = server(f"CELERIAC_{broker.upper()}_URL")
+        return cls(folder, broker_url, "" if ledger == "sqlite" else server("CELERIAC_POSTGRES_URL"), **settings)
+
     def _of_its_own(self, folder: Path) -> dict[str, Any]:
         """Settings under which nobody else sees its messages."""
         ledger = f"{self._server}?schema={self._schema}" if self._server else f"sqlite:///{folder}/ledger.db"
-        own = {"celeriac_ledger": ledger, "task_default_queue": self.name}
+        own: dict[str, Any] = {"celeriac_ledger": ledger, "task_default_queue": self.name}
         if self.broker.startswith("redis"):
             own["broker_transport_options"] = {"global_keyprefix": f"{self.name}:", "socket_timeout": 4.0}
         return own

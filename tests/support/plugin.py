@@ -79,22 +79,23 @@ def worker_factory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[W
 @pytest.fixture
 def redis_url() -> str:
     """The URL of a real Redis, which others may use too: name queues and keys uniquely. Without one the test is skipped."""
-    return _server("CELERIAC_REDIS_URL")
+    return server("CELERIAC_REDIS_URL")
 
 
 @pytest.fixture
 def postgres_url() -> str:
     """The URL of a real PostgreSQL, which others may use too: make a schema. Without one the test is skipped."""
-    return _server("CELERIAC_POSTGRES_URL")
+    return server("CELERIAC_POSTGRES_URL")
 
 
 @pytest.fixture
 def amqp_url() -> str:
     """The URL of a real RabbitMQ, which others may use too: name queues and exchanges uniquely. Without one the test is skipped."""
-    return _server("CELERIAC_AMQP_URL")
+    return server("CELERIAC_AMQP_URL")
 
 
-def _server(variable: str) -> str:
+def server(variable: str) -> str:
+    """The URL of a real server. Without one the test is skipped."""
     try:
         return server_url(variable)
     except ServerMissing as missing:

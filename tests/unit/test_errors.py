@@ -16,6 +16,10 @@ CRASHED = tuple(datetime(2026, 2, 3, 4, minute, tzinfo=timezone.utc).timestamp()
 #: Each error, and what its text must name.
 EXAMPLES: list[tuple[errors.CeleriacError, list[str]]] = [
     (errors.CeleriacError("what happened"), ["what happened"]),
+    (
+        errors.ForeignLedger("shop.charge", "abc", "/srv/a.db (1)", "/srv/b.db (2)"),
+        ["shop.charge[abc]", "/srv/a.db (1)", "/srv/b.db (2)", "back in its queue", "ledger="],
+    ),
     (errors.SettingsError("task_ack_late", "did you mean task_acks_late?"), ["task_ack_late", "task_acks_late?"]),
     (errors.OptionError("shop.charge", "retries", "-1 is no number"), ["shop.charge", "retries", "-1"]),
     (errors.ArgumentError("shop.charge", "order", "it is a lock"), ["shop.charge", "order", "it is a lock"]),

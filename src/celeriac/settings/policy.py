@@ -136,6 +136,10 @@ ALWAYS = When("always", lambda _: True)
 NO_BROKER = When("no broker is set", lambda facts: not facts.broker_named)
 OURS = When("sqlite, postgresql, redis+streams", lambda facts: facts.broker.ours)
 RECORDED = When("sqlite, postgresql, any broker with a ledger", lambda facts: facts.broker.recorded)
+TRACKED = When(
+    "sqlite, postgresql, redis+streams, any broker with a ledger",
+    lambda facts: facts.broker.ours or bool(facts.broker.ledger),
+)
 LATE_ACKS = When(
     "sqlite, postgresql, redis+streams, quorum queues, any broker with a ledger", lambda facts: facts.broker.late_acks
 )
@@ -225,7 +229,7 @@ DEFAULTS: tuple[Default, ...] = (
         "task_track_started",
         True,
         "A running task shows as such and not as PENDING; the mark rides on the settles and costs no write.",
-        RECORDED,
+        TRACKED,
     ),
     Default(
         "task_create_missing_queues",

@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 BATCH, LEASE = 100, 30.0
 #: Seconds between rounds while others commit, so that not each commit is a look; and the longest without one.
 PAUSE, LONGEST_WAIT = 0.005, 1.0
-#: Seconds between looks for queues that the broker has lost, and how long ago what is missing was given to it.
-LOOK, MISSING = 15.0, 30.0
+#: Maintenance's rounds between which a message is given to the broker and, in an empty queue, counts as lost.
+MISSING = 3
 #: Seconds in which a broker answers, or counts as away.
 PATIENCE = 10.0
 #: Seconds between tries while the broker is away: first, longest.
@@ -58,8 +58,9 @@ class Outbox:
     def __init__(self, app: Any, stop: threading.Event) -> None:
         self._app, self._stop = app, stop
         self._again: float = app.own_settings.relay_again_seconds
+        self._every: float = app.own_settings.maintenance_seconds
         self._broker = Broker(app)
-        self._look_at = time.monotonic() + LOOK
+        self._look_at = time.monotonic() + self._every
 
     def run(self) -> None:
         """Until the worker ends."""
@@ -77,7 +78,7 @@ class Outbox:
             if self.relay(store):
                 return
             if time.monotonic() >= self._look_at:
-                self._look_at = time.monotonic() + LOOK
+                self._look_at = time.monotonic() + self._every
                 self._look_for_lost(store)
             due = store.next_due()
             store.wait(LONGEST_WAIT if due is None else max(0.0, min(LONGEST_WAIT, due - store.now())), mark)
@@ -135,7 +136,7 @@ class Outbox:
         """A broker that restarted without its data has empty queues, and the ledger knows what was in them."""
         queues = [size.queue for size in store.sizes() if size.extra.get("relayed")]
         for queue in self._empty(queues):
-            count = store.relay_again(queue, max(0.0, self._again - MISSING))
+            count = store.relay_again(queue, max(0.0, self._again - MISSING * self._every))
             if count:
                 logger.warning(
                     "queue %s is empty, and %d tasks that it was given have not come: sending them again", queue, count

@@ -82,6 +82,17 @@ def test_what_each_policy_sets(url: str, quorum: bool, safe: dict[str, Any], as_
     assert defaults_for("celery", broker) == as_celery
 
 
+@pytest.mark.parametrize("url", ["redis://localhost", "amqp://localhost", "sqs://"])
+@pytest.mark.parametrize("quorum", [True, False])
+def test_a_ledger_leases_and_counts_for_any_broker(url: str, quorum: bool) -> None:
+    broker = capabilities_of(url, quorum=quorum, ledger="postgresql://db/shop")
+    safe, as_celery = defaults_for("safe", broker), defaults_for("celery", broker)
+    assert safe.items() >= {**LATE, **SCHEMA, "task_track_started": True}.items()
+    assert not safe.keys() & {*CANCEL, "worker_prefetch_multiplier"}
+    assert as_celery.items() >= SCHEMA.items()
+    assert not as_celery.keys() & LATE.keys()
+
+
 def test_missing_queues_are_refused_only_where_queues_are_declared() -> None:
     broker = capabilities_of("sqlite:///x.db")
     assert defaults_for("safe", broker, queues_declared=True)["task_create_missing_queues"] is False

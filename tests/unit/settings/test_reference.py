@@ -19,7 +19,7 @@ def test_a_row_says_what_it_replaces_and_where() -> None:
     late = next(row for row in defaults_reference() if row.setting == "task_acks_late")
     assert late.group == "safe"
     assert (late.value, late.instead_of) == ("True", repr(CELERYS["task_acks_late"]))
-    assert late.when == "sqlite, postgresql, redis+streams, quorum queues"
+    assert late.when == "sqlite, postgresql, redis+streams, quorum queues, any broker with a ledger"
 
 
 def test_own_settings_have_their_unit_and_what_none_means() -> None:

@@ -114,6 +114,8 @@ class Adopter:
 
     def _settle_copy(self, message: Any, answer: Adoption) -> None:
         logger.debug("task %s came once more: %s", message.headers.get("id"), answer.value)
+        if answer is Adoption.DELAYED:
+            self.store.rouse()  # the relay may have to wake earlier than it meant to
         self._acknowledge(message)
 
     # -- somebody else's

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
-import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -164,6 +165,7 @@ def _as_nobody(code: str, *arguments: str) -> None:
 #: Imported before the user changes, who may not read where this is installed.
 _IMPORTS = """
 import sys
+import tempfile
 from celeriac.errors import StoreReadOnly
 from celeriac.store.sqlite import SQLiteStore
 from celeriac.testing.conformance.harness import publish
@@ -179,18 +181,13 @@ def refused(saying):
 
 
 @pytest.fixture
-def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder that anybody can reach."""
-    folder = tmp_path_factory.mktemp("public")
-    mine = [parent for parent in folder.parents if parent.stat().st_uid == os.getuid() and parent != Path("/")]
-    changed = {parent: mode for parent in mine if not (mode := parent.stat().st_mode) & stat.S_IXOTH}
-    for parent, mode in changed.items():
-        parent.chmod(mode | stat.S_IXGRP | stat.S_IXOTH)
+def public() -> Iterator[Path]:
+    """A folder that anybody can reach, unlike those that pytest makes."""
+    folder = Path(tempfile.mkdtemp(prefix="celeriac-public-"))
     folder.chmod(0o755)
     yield folder
     folder.chmod(0o755)
-    for parent, mode in changed.items():
-        parent.chmod(mode)
+    shutil.rmtree(folder)
 
 
 def test_a_read_only_file(public: Path) -> None:

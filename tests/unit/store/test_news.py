@@ -24,6 +24,11 @@ SILENT = {
     "queue.promote",  # the caller claims next, and each idle worker knows when something is due
     "queue.claim",
     "queue.claim_suspect",
+    "queue.adopt",  # what is not due yet, the relay beside it is told of
+    "queue.take_over",
+    "queue.take_over_suspect",
+    "queue.take_for_relay",
+    "queue.relayed",
     "queue.extend",
     "queue.start",
     "queue.park",

@@ -9,6 +9,7 @@ from contextlib import closing
 import psycopg
 import pytest
 
+from celeriac.store.postgres.migrate import lock_name
 from tests.conformance.postgres import PostgresHarness
 from tests.support.waiting import wait_for
 
@@ -24,7 +25,7 @@ def harness(postgres_url: str) -> Iterator[PostgresHarness]:
 
 def test_the_first_to_come_makes_the_tables_and_the_others_find_them(harness: PostgresHarness) -> None:
     with closing(psycopg.connect(harness.url)) as holder, ThreadPoolExecutor(TOGETHER) as threads:
-        holder.execute("SELECT pg_advisory_xact_lock(hashtextextended('celeriac schema', 0))")
+        holder.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (lock_name(harness.schema),))
         opening = [threads.submit(harness.open) for _ in range(TOGETHER)]
         with closing(psycopg.connect(harness.url, autocommit=True)) as watcher:
             wait_for(lambda: _waiting(watcher, holder.info.backend_pid) == TOGETHER, 30)

@@ -31,10 +31,15 @@ def migrate(database: Database) -> None:
         if _version(session, database) == len(MIGRATIONS):
             return
     with database.writing() as session:
-        session.raw.execute("SELECT pg_advisory_xact_lock(hashtextextended('celeriac schema', 0))")
+        session.raw.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (lock_name(database.schema),))
         # Another process may have been faster.
         for name in MIGRATIONS[_version(session, database) :]:
             _run(session, database, name)
+
+
+def lock_name(schema: str) -> str:
+    """Names the lock of whoever changes the tables of one schema: others in the same database have nothing to wait for."""
+    return f"celeriac schema {schema}"
 
 
 def _version(session: Session, database: Database) -> int:

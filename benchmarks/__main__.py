@@ -19,7 +19,7 @@ from typing import Any
 
 import redis
 
-from benchmarks import backlog, bulk, drain, harness, idle, latency, memory, publish, servers
+from benchmarks import backlog, bulk, churn, drain, harness, idle, latency, memory, publish, servers
 from benchmarks.configs import CONFIGS
 from benchmarks.harness import Figure
 
@@ -35,6 +35,7 @@ QUESTIONS: dict[str, Measure] = {
     "memory": memory.measure,
     "backlog": backlog.measure,
     "servers": servers.measure,
+    "churn": churn.measure,
 }
 RESULTS = Path(__file__).with_name("results")
 
@@ -67,13 +68,17 @@ def say(text: str) -> None:
     )
 
 
+def _verdict(figure: Figure) -> str:
+    return figure.bar if figure.met is None else f"{'met' if figure.met else 'NOT met'}: {figure.bar}"
+
+
 def shown(figure: Figure) -> list[str]:
     """One table row a configuration."""
     rows = []
     for name, values in figure.values.items():
         label = CONFIGS[name].label if name in CONFIGS else name
-        ours = figure.bar and name not in ("stock", "tuned")
-        verdict = f"{'met' if figure.met else 'NOT met'}: {figure.bar}" if ours else ""
+        ours = name not in ("stock", "tuned")
+        verdict = _verdict(figure) if ours else ""
         least, middle = min(values), statistics.median(values)
         rows.append(f"| {figure.question} | {label} | {middle:,.1f} | {least:,.1f} | {figure.unit} | {verdict} |")
     return rows

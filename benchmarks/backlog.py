@@ -12,6 +12,7 @@ from benchmarks.harness import Figure
 from celeriac.core.attempt import Outcome, Record, Settlement
 from celeriac.core.message import TaskMessage
 from celeriac.publish.ids import new_id
+from celeriac.store.protocols import Store
 from celeriac.store.sqlite import SQLiteStore
 
 BAR = 0.8
@@ -37,7 +38,7 @@ def fill(store: SQLiteStore, waiting: int, delayed: int) -> None:
         )
 
 
-def rate(store: SQLiteStore, count: int) -> float:
+def rate(store: Store, count: int) -> float:
     """Messages claimed by 64 and settled by 16, a second."""
     began, done = time.perf_counter(), 0
     while done < count:

@@ -54,6 +54,11 @@ def redis_url() -> str:
     return f"{url.rstrip('/').rsplit('/', 1)[0] if url.count('/') > 2 else url.rstrip('/')}/{REDIS_DATABASE}"
 
 
+def postgres_url() -> str:
+    """PostgreSQL; what is measured has a schema of its own."""
+    return _server("CELERIAC_POSTGRES_URL")
+
+
 @dataclass
 class Broker:
     """A fresh broker for one run, and how far it has come."""
@@ -98,7 +103,7 @@ def broker(name: str) -> Iterator[Broker]:
             with closing(redis.Redis.from_url(url)) as client:
                 client.flushdb()
         elif config.server == "postgres":
-            url = f"{_server('CELERIAC_POSTGRES_URL')}?schema={SCHEMA}"
+            url = f"{postgres_url()}?schema={SCHEMA}"
             with psycopg.connect(url.partition("?")[0], autocommit=True) as raw:
                 raw.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(SCHEMA)))
             celeriac.Celery("bench", broker=url).store.close()  # made before anything is measured

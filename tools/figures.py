@@ -52,12 +52,21 @@ def bench() -> str:
 
 
 def _row(figure: dict[str, Any]) -> str:
-    (first, theirs), *_, (_, ours) = figure["values"].items()
+    (first, theirs), *_ = figure["values"].items()
+    ours = list(figure["values"].values())[-1]
     middle = [f"{statistics.median(values):,.1f}" for values in (theirs, ours)]
+    if len(figure["values"]) == 1:
+        return _line(figure, ["", f"{middle[1]} ({first})"])
     if first != "stock":  # both are ours
         middle = [f"{value} ({name})" for value, name in zip(middle, figure["values"], strict=True)]
-    verdict = "met" if figure["met"] else "**not met**"
-    return f"| {figure['question']} | {middle[0]} | {middle[1]} | {figure['unit']} | {verdict}: {figure['bar']} |"
+    return _line(figure, middle)
+
+
+def _line(figure: dict[str, Any], middle: list[str]) -> str:
+    verdict = (
+        figure["bar"] if figure["met"] is None else f"{'met' if figure['met'] else '**not met**'}: {figure['bar']}"
+    )
+    return f"| {figure['question']} | {middle[0]} | {middle[1]} | {figure['unit']} | {verdict} |"
 
 
 def filled(text: str) -> str:

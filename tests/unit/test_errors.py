@@ -30,6 +30,11 @@ EXAMPLES: list[tuple[errors.CeleriacError, list[str]]] = [
     (errors.StoreUnavailable("/data/shop.db", "database is locked"), ["/data/shop.db", "locked", "If this stays"]),
     (errors.StoreReplaced("/data/shop.db", "it was moved"), ["/data/shop.db", "it was moved", "restart every process"]),
     (errors.StoreReadOnly("/data/shop.db"), ["/data/shop.db", "read-only", "permission"]),
+    (
+        errors.ServerUnavailable("postgresql://h/d", "refused"),
+        ["postgresql://h/d", "refused", "whether the server runs"],
+    ),
+    (errors.ServerReadOnly("postgresql://h/d"), ["postgresql://h/d", "read-only", "promoted", "target_session_attrs"]),
     (errors.StoreCorrupt("/data/shop.db", "malformed"), ["/data/shop.db", "corrupt", "malformed", "backup"]),
     (errors.StoreTooNew("/data/shop.db", 9, 2), ["/data/shop.db", "9", "2", "Upgrade celeriac"]),
     (errors.LeaseLost("id-1", 42), ["id-1", "42", "celeriac_lease_seconds"]),

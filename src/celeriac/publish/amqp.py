@@ -34,7 +34,9 @@ def publishing() -> Iterator[None]:
     except BrokerUnavailable:
         raise
     except StoreUnavailable as error:
-        raise BrokerUnavailable(error.location, error.detail) from error
+        raised = BrokerUnavailable(error.location, error.detail)
+        raised.remedy = error.remedy
+        raise raised from error
 
 
 class Outgoing:

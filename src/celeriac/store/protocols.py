@@ -317,8 +317,11 @@ class Store(MessageQueue, Outbox, Fanout, Ledger, Chords, Keys, DeadLetters, Pro
     def mark(self, news: News = ANY_NEWS) -> int:
         """The present commit mark, for ``wait`` for the same news."""
 
-    def fold_log(self) -> bool:
-        """Bound the write-ahead log, where there is one; true when something was done."""
+    def tidy(self) -> bool:
+        """Bound what takes room on disk and holds nothing any more; true when something was done.
+
+        A worker calls it every few seconds; where it is of no use it warns of what is in the way.
+        """
 
     def close(self) -> None:
         """Close every connection of this process."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any
 
 from celery import bootsteps
@@ -16,6 +17,9 @@ from celeriac.transport.base import StoreTransport
 from celeriac.worker import timers
 
 logger = logging.getLogger(__name__)
+
+#: Seconds between looks at what takes room: a busy queue leaves thousands of deleted rows a second.
+TIDIED = 2.0
 
 
 class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
@@ -46,9 +50,13 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
     def _run(self, app: Any) -> None:
         store = app.store.keeper()
         every = app.own_settings.maintenance_seconds
-        while not self._stop.wait(every):
+        due = time.monotonic() + every
+        while not self._stop.wait(min(every, TIDIED)):
             try:
-                self._round(app, store)
+                store.tidy()
+                if time.monotonic() >= due:
+                    due = time.monotonic() + every
+                    self._round(app, store)
             except StoreError as error:
                 logger.warning("maintenance is put off: %s", error)
             except Exception:
@@ -65,4 +73,3 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
         )
         for group_id in store.chords_waiting(own.maintenance_seconds):
             chords.dispatch(app.backend, group_id)
-        store.fold_log()

@@ -40,15 +40,15 @@ def _reader(store: SQLiteStore) -> sqlite3.Connection:
 
 def test_a_small_log_is_left_alone(store: SQLiteStore) -> None:
     publish(store, "a")
-    assert store.fold_log() is False
+    assert store.tidy() is False
     assert store.database.log.size() > 0
 
 
 def test_a_large_log_is_emptied(store: SQLiteStore) -> None:
     _grow(store, 100)
-    assert store.fold_log(100_000) is True
+    assert store.tidy(100_000) is True
     assert store.database.log.size() == 0
-    assert store.fold_log(0) is False
+    assert store.tidy(0) is False
     assert len(claim(store, limit=1_000)) == 100
 
 
@@ -58,11 +58,11 @@ def test_a_reader_delays_the_folding_and_nothing_else(store: SQLiteStore, monkey
     with closing(_reader(store)) as reader:
         _grow(store, 100)
         size = store.database.log.size()
-        assert store.fold_log(0) is False
+        assert store.tidy(0) is False
         assert store.database.log.size() >= size
         assert reader.execute("SELECT count(*) FROM message").fetchone() == (10,)
         publish(store, "meanwhile")
-    assert store.fold_log(0) is True
+    assert store.tidy(0) is True
     assert store.database.log.size() == 0
     assert len(claim(store, limit=1_000)) == 111
 

@@ -13,6 +13,7 @@ from celeriac.store.postgres.migrate import migrate
 from celeriac.store.postgres.notices import Notices
 from celeriac.store.postgres.pruning import Pruner
 from celeriac.store.postgres.queue import PostgresQueue
+from celeriac.store.postgres.vacuum import Vacuum
 from celeriac.store.protocols import ANY_NEWS, News, Publisher
 from celeriac.store.relational.chords import ChordsPart
 from celeriac.store.relational.deadletters import DeadLettersPart
@@ -47,6 +48,7 @@ class PostgresStore(PostgresQueue, OutboxPart, FanoutPart, PostgresLedger, Chord
             raise
         self._notices = Notices(self.database)
         self._pruner = Pruner(self.database, self.now)
+        self._vacuum = Vacuum(self.database)
         self._uuid: str | None = None
 
     @property
@@ -85,9 +87,9 @@ class PostgresStore(PostgresQueue, OutboxPart, FanoutPart, PostgresLedger, Chord
         """A second store on the same schema with connections of its own, for a thread that must never wait."""
         return PostgresStore(self.database.conninfo, schema=self.database.schema, timeout=self.database.timeout)
 
-    def fold_log(self) -> bool:
-        """The server sees to its log itself."""
-        return False
+    def tidy(self) -> bool:
+        """Vacuum the table of what waits when much of it is gone; warns of a transaction that is in the way."""
+        return self._vacuum.tidy()
 
     def close(self) -> None:
         self._notices.close()

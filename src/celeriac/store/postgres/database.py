@@ -13,10 +13,11 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from celeriac.errors import StoreError, StoreReadOnly, StoreUnavailable
+from celeriac.errors import ServerReadOnly, ServerUnavailable, StoreError, StoreUnavailable
 from celeriac.store.clock import lease_now as machine_clock
 from celeriac.store.postgres.bell import Bell
 from celeriac.store.postgres.news import channels
+from celeriac.store.postgres.pooler import pooled_by_transaction
 from celeriac.store.postgres.session import PATIENCE, Raw, Session
 from celeriac.store.protocols import News
 
@@ -55,6 +56,7 @@ class Database:
         self._lock = threading.Lock()
         self._offset: float | None = None
         self._asked_at = 0.0
+        self._known_to_last = False
         self.bell = Bell(schema, lambda: self.reading(self.timeout))
         with _REGISTRY:
             _ALL.add(self)
@@ -76,17 +78,39 @@ class Database:
             raw = Raw.connect(info, autocommit=True)
             raw.prepare_threshold = 0
             with closed_on_error(raw):
+                if not self._known_to_last:
+                    self._check_that_it_lasts(raw, info)
                 raw.execute("SELECT set_config('search_path', %s, false)", (_quoted(self.schema),))
                 # The server says what it waited for, before this side gives up.
                 raw.execute(f"SET lock_timeout = {int(self.timeout * 800)}")
             return raw
 
+    def _check_that_it_lasts(self, raw: Raw, info: str) -> None:
+        """Refuse a pooler that gives each transaction another connection, before anything is set on one of them."""
+        if pooled_by_transaction(raw, lambda: Raw.connect(info, autocommit=True)):
+            raise StoreError(
+                self.location,
+                "a pooler such as PgBouncer is in between and gives each transaction another connection of the server, "
+                "where neither LISTEN nor prepared statements nor the search path last. Let the broker URL lead to the "
+                "server itself, or to a pool with pool_mode = session; the application's own connections may stay as "
+                "they are",
+            )
+        self._known_to_last = True
+
     @contextmanager
     def _lent(self, patience: float) -> Iterator[Session]:
         session = self._take()
         session.raw.patience = patience
-        try:
+        with self._given_back(session):
             yield session
+
+    @contextmanager
+    def _given_back(self, session: Session) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.errors.ReadOnlySqlTransaction:
+            session.close()  # a new connection may find the primary
+            raise
         finally:
             self._give_back(session)
 
@@ -142,19 +166,21 @@ class Database:
     @contextmanager
     def _begun(self, patience: float) -> Iterator[Session]:
         session = self._take()
+        session.raw.patience = patience
         try:
-            session.raw.patience = patience
-            try:
-                session.begin()
-            except psycopg.OperationalError:
-                # It may have been idle while the server was restarted; nothing was sent on it yet.
-                self._give_back(session)
-                session = Session(self.connect())
-                session.raw.patience = patience
-                session.begin()
-            yield session
-        finally:
+            session.begin()
+        except psycopg.OperationalError:
+            # It may have been idle while the server was restarted; nothing was sent on it yet.
             self._give_back(session)
+            session = Session(self.connect())
+            session.raw.patience = patience
+            with closed_on_error(session.raw):
+                session.begin()
+        except BaseException:
+            self._give_back(session)
+            raise
+        with self._given_back(session):
+            yield session
 
     # -- clocks
 
@@ -200,9 +226,9 @@ class Database:
         """The store error for one of the driver's."""
         text = str(error).strip().partition("\n")[0] or type(error).__name__
         if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
-            return StoreReadOnly(self.location, text)
+            return ServerReadOnly(self.location, text)
         if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
-            return StoreUnavailable(self.location, text)
+            return ServerUnavailable(self.location, text + _hint(text))
         return StoreError(self.location, text)
 
     def close(self) -> None:
@@ -242,6 +268,16 @@ def shown(conninfo: str) -> str:
 
 def _quoted(name: str) -> str:
     return sql.Identifier(name).as_string(None)
+
+
+#: What a server says that has none left: to anybody, to this role, to this database; PgBouncer's word for it is the last.
+_NO_MORE = ("too many clients", "remaining connection slots", "too many connections", "no more connections allowed")
+
+
+def _hint(text: str) -> str:
+    if not any(words in text for words in _NO_MORE):
+        return ""
+    return f"; a process of celeriac keeps up to {KEPT + 1}, a worker two more: raise max_connections, or run fewer"
 
 
 _LEFT: list[psycopg.Connection[Any]] = []

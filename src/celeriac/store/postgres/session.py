@@ -16,20 +16,22 @@ from psycopg.pq import Format, TransactionStatus
 from psycopg.types.array import ListBinaryDumper
 
 from celeriac.store.postgres.news import NEWS
-from celeriac.store.sql import statements
+from celeriac.store.sql import ROOMS, statements
 
 #: A parameter of the domain ``packed``: text or bytes, whichever it was, with a letter in front that says so.
 _PACKED = re.compile(r"\$(\d+)::packed")
 _TEXT, _BYTES = b"t", b"b"
 #: Seconds that a statement may take.
 PATIENCE = 30.0
+#: Reads of what came on an idle connection, at most.
+_LAST_WORDS = 10
 _NUL, _SHOWN_NUL = "\x00", "\\x00"
 
 Statement = tuple[str, tuple[int, ...]]
 #: The statements of the files, and which of their parameters are packed.
 STATEMENTS: dict[str, Statement] = {
     name: (text, tuple(int(number) - 1 for number in _PACKED.findall(text)))
-    for name, text in statements("postgres").items()
+    for name, text in statements("postgres", (*ROOMS, "vacuum")).items()
 }
 
 
@@ -153,8 +155,11 @@ class Session:
         waiting = select.poll()
         try:
             waiting.register(self.raw.fileno(), select.POLLIN)
-            if waiting.poll(0):
-                self.raw.pgconn.consume_input()  # a notice, or the end
+            # A notice, or the end; or first the server's last words and then the end.
+            for _ in range(_LAST_WORDS):
+                if not waiting.poll(0):
+                    break
+                self.raw.pgconn.consume_input()
         except psycopg.Error:
             return False
         return not self.broken

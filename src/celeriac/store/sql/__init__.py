@@ -6,6 +6,8 @@ import re
 from functools import cache
 from importlib.resources import files
 
+#: The files that every dialect has.
+ROOMS = ("queue", "keys", "ledger", "dead_letters")
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
@@ -17,7 +19,7 @@ def queries(dialect: str, room: str) -> dict[str, str]:
 
 
 @cache
-def statements(dialect: str, rooms: tuple[str, ...] = ("queue", "keys", "ledger", "dead_letters")) -> dict[str, str]:
+def statements(dialect: str, rooms: tuple[str, ...] = ROOMS) -> dict[str, str]:
     """The statements of all files, by room and name: ``queue.publish``."""
     return {f"{room}.{name}": text for room in rooms for name, text in queries(dialect, room).items()}
 

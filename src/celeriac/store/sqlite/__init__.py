@@ -81,7 +81,7 @@ class SQLiteStore(SQLiteQueue, OutboxPart, FanoutPart, LedgerPart, ChordsPart, K
         path, synchronous = self.database.path, self.database.synchronous.lower()
         return SQLiteStore(path, synchronous=synchronous, busy_timeout=self.database.busy_timeout)
 
-    def fold_log(self, bound: int = log.WAL_BOUND) -> bool:
+    def tidy(self, bound: int = log.WAL_BOUND) -> bool:
         """Truncate the write-ahead log when it is larger than ``bound`` bytes; true when that was done.
 
         It cannot be while some process reads from it all the while.

@@ -12,6 +12,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from weakref import WeakSet
 
 from celeriac.store.sqlite import SQLiteStore, database
@@ -29,7 +30,7 @@ class Parent:
 
     def __init__(self, place: str, *, bare: bool) -> None:
         self.store = open_at(place)
-        self.every: Iterable[database.Connection] = database._ALL
+        self.every: Iterable[Any] = database._ALL
         if bare:
             database._ALL = WeakSet()
         self.accepted: list[str] = []

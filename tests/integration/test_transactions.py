@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import uuid
@@ -16,6 +17,7 @@ import psycopg2.extras
 import pytest
 import sqlalchemy
 from celery import chain, group
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from celeriac import BrokerUnavailable, Celery
@@ -230,6 +232,30 @@ def test_rows_are_read_whatever_the_connection_makes_of_them(site: Site, postgre
     ):
         site.add.delay(1, 1)
     assert site.store.size("celery") == 2
+
+
+def test_an_asynchronous_session_inside_run_sync(site: Site, postgres_url: str) -> None:
+    async def publish() -> None:
+        engine = create_async_engine(postgres_url.replace("postgresql://", "postgresql+psycopg://"))
+        async with AsyncSession(engine) as session:
+            with pytest.raises(TransactionError, match="run_sync"):
+                _enter(site.app, session)
+            async with session.begin():
+                await session.run_sync(lambda inner: _send(site, inner))
+                assert site.store.size("celery") == 0
+            with suppress(RolledBack):
+                async with session.begin():
+                    await session.run_sync(lambda inner: _send(site, inner))
+                    raise RolledBack
+        await engine.dispose()
+
+    asyncio.run(publish())
+    assert site.store.size("celery") == 1
+
+
+def _send(site: Site, session: object) -> None:
+    with site.app.transaction(session):
+        site.add.delay(1, 1)
 
 
 # -- what cannot be

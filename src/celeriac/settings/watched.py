@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from celery.app.utils import Settings
+from kombu.utils.url import sanitize_url
 
 from celeriac.errors import SettingsError
 
@@ -40,6 +41,14 @@ class WatchedSettings(Settings):  # type: ignore[misc]  # Celery has no types
         value = super().pop(key, *default)
         self._changed()
         return value
+
+    def table(self, with_defaults: bool = False, censored: bool = True) -> dict[str, Any]:
+        """As Celery's, for people; the passwords in celeriac's own URLs are left out as those of its are."""
+        found: dict[str, Any] = super().table(with_defaults, censored)
+        for name in {"celeriac_outboxes", "CELERIAC_OUTBOXES"} & found.keys() if censored else ():
+            urls = found[name] if isinstance(found[name], (list, tuple)) else str(found[name]).split(",")
+            found[name] = [sanitize_url(url) for url in urls]
+        return found
 
     def clear(self) -> None:
         super().clear()

@@ -26,7 +26,8 @@ class Guest:
         self.raw = dbapi_connection(connection)
         #: Which folder of statements is in its language.
         self.dialect = "sqlite" if isinstance(self.raw, sqlite3.Connection) else "postgres"
-        if self.dialect == "postgres" and not _drivers(self.raw) & {"psycopg", "psycopg2"}:
+        driver = getattr(self.raw, "driver_connection", None) or self.raw  # of an adapter of SQLAlchemy's
+        if self.dialect == "postgres" and not _packages(driver) & {"psycopg", "psycopg2"}:
             raise TransactionError(_unknown(connection))
         self.check_transaction()
 
@@ -95,17 +96,23 @@ def run_on(raw: Any, text: str, parameters: Sequence[Any] = ()) -> Any:
         cursor: Any = raw.cursor()
         cursor.row_factory = None
         return cursor.execute(text, parameters)
-    if "psycopg" in _drivers(raw):
+    if "psycopg" in _packages(raw):
         from psycopg import RawCursor  # noqa: PLC0415  # who has its connection has it
         from psycopg.rows import tuple_row  # noqa: PLC0415
 
         return RawCursor(raw, row_factory=tuple_row).execute(text, parameters)
-    from psycopg2.extensions import cursor as plain  # noqa: PLC0415
-
-    cursor = raw.cursor(cursor_factory=plain)
+    cursor = _plain_cursor(raw)
     named = {f"p{number}": value for number, value in enumerate(parameters, 1)}
     cursor.execute(_NUMBERED.sub(r"%(p\1)s", text.replace("%", "%%")), named)
     return cursor
+
+
+def _plain_cursor(raw: Any) -> Any:
+    if "psycopg2" not in _packages(raw):  # an adapter, in a session that was passed to run_sync()
+        return raw.cursor()
+    from psycopg2.extensions import cursor  # noqa: PLC0415
+
+    return raw.cursor(cursor_factory=cursor)
 
 
 def dbapi_connection(connection: object) -> Any:
@@ -126,8 +133,6 @@ def dbapi_connection(connection: object) -> Any:
         connection = of_session()
     pooled = getattr(connection, "connection", None)
     raw = getattr(pooled, "dbapi_connection", None) or connection
-    # An asynchronous driver's, in a session that was passed to run_sync().
-    raw = getattr(raw, "driver_connection", None) or raw
     if not hasattr(raw, "cursor"):
         raise TransactionError(_unknown(connection))
     return raw
@@ -149,5 +154,5 @@ def _of_django(alias: str) -> Any:
     return wrapper.connection
 
 
-def _drivers(raw: object) -> set[str]:
+def _packages(raw: object) -> set[str]:
     return {base.__module__.partition(".")[0] for base in type(raw).__mro__}

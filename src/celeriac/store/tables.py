@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import threading
+import time
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,9 +15,12 @@ from celeriac.errors import SettingsError, StoreUnavailable, TransactionError
 from celeriac.settings import is_postgres, is_sqlite, sqlite_url
 from celeriac.store.guest import Guest, run_on
 from celeriac.store.sql import script, statements
+from celeriac.store.sqlite.database import closed_at_forks
 
 #: Seconds that connecting, or waiting for another process's transaction, may take.
 PATIENCE = 5.0
+#: Seconds between looks at a file.
+LOOK = 0.05
 _STATEMENTS = {dialect: statements(f"guest_{dialect}", ("outbox", "effect")) for dialect in ("sqlite", "postgres")}
 
 
@@ -69,6 +76,8 @@ class Outside:
         self.dialect = "postgres" if is_postgres(self.url) else "sqlite"
         self.path = sqlite_url(self.url, setting=setting).path if self.dialect == "sqlite" else None
         self._raw: Any = None
+        self.lock = threading.RLock()
+        closed_at_forks(self) if self.dialect == "sqlite" else _SERVERS.add(self)
 
     @property
     def location(self) -> str:
@@ -81,7 +90,7 @@ class Outside:
 
     @property
     def raw(self) -> Any:
-        """The connection, on which each statement commits by itself; opened when needed.
+        """The connection, on which each statement commits by itself; opened when needed. Hold ``lock`` to use it.
 
         Raises:
             StoreUnavailable: naming the database.
@@ -106,17 +115,42 @@ class Outside:
         Raises:
             StoreUnavailable: naming the database; the next use connects again.
         """
-        with self.translated():
+        with self.lock, self.translated():
             cursor = run_on(self.raw, _STATEMENTS[self.dialect][name], parameters)
             return list(cursor.fetchall()) if cursor.description else [(cursor.rowcount,)]
 
     def run_many(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
         """The same for many, in one transaction."""
-        with self.translated():
+        with self.lock, self.translated():
             run_on(self.raw, "BEGIN IMMEDIATE" if self.dialect == "sqlite" else "BEGIN")
             for row in rows:
                 run_on(self.raw, _STATEMENTS[self.dialect][name], row)
             run_on(self.raw, "COMMIT")
+
+    def wait(self, timeout: float) -> None:
+        """Sleep until something was committed, as far as that shows, or ``timeout`` seconds have passed.
+
+        Raises:
+            StoreUnavailable: naming the database.
+        """
+        with self.translated():
+            if self.dialect == "sqlite":
+                self._watch(time.monotonic() + timeout)
+                return
+            raw = self.raw
+            raw.execute("LISTEN celeriac_outbox")
+            for _ in raw.notifies(timeout=timeout, stop_after=1):
+                return
+
+    def _watch(self, until: float) -> None:
+        seen = self._version()
+        while time.monotonic() < until and self._version() == seen:
+            time.sleep(LOOK)
+
+    def _version(self) -> tuple[int, int]:
+        """Changes with every commit of another connection."""
+        with self.lock:
+            return id(self.raw), self.raw.execute("PRAGMA data_version").fetchone()[0]
 
     @contextmanager
     def translated(self) -> Iterator[None]:
@@ -132,6 +166,32 @@ class Outside:
 
     def close(self) -> None:
         """Close the connection."""
+        with self.lock:
+            self.drop()
+
+    def drop(self) -> None:
+        """Close; the caller holds ``lock``."""
         raw, self._raw = self._raw, None
         if raw is not None:
             raw.close()
+
+    def forget(self) -> None:
+        """In a child: the connection to a server is the parent's, who goes on using it."""
+        self.lock = threading.RLock()
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            from celeriac.store.postgres.database import leave_to_the_parent  # noqa: PLC0415  # an extra
+
+            leave_to_the_parent(raw)
+
+
+_SERVERS: weakref.WeakSet[Outside] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for outside in list(_SERVERS):
+        outside.forget()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from typing import Any
 
 from celery import bootsteps
@@ -14,8 +13,8 @@ from celeriac.store.tables import Outside
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between looks where nothing tells of a commit, and the longest without one where something does.
-LOOK, LONGEST = 0.05, 1.0
+#: Seconds after which the outbox is looked at, though nothing told of a commit.
+LONGEST = 1.0
 #: Seconds until the next try while a database or the broker is away: first, longest.
 AWAY, LONGEST_AWAY = 0.2, 5.0
 
@@ -59,7 +58,7 @@ class Relaying:
     def _round(self) -> None:
         try:
             if not self._relay.once():
-                self._wait()
+                self._relay.outside.wait(LONGEST)
         except Exception as error:  # noqa: BLE001  # whatever it is, what was written stays written
             if self._pause == AWAY:
                 logger.warning("the outbox in %s cannot be emptied, trying on: %s", self._relay.outside.location, error)
@@ -67,20 +66,3 @@ class Relaying:
             self._pause = min(self._pause * 2, LONGEST_AWAY)
         else:
             self._pause = AWAY
-
-    def _wait(self) -> None:
-        """Until something was committed, as far as that shows."""
-        if self._relay.outside.dialect == "sqlite":
-            self._watch()
-            return
-        raw = self._relay.outside.raw
-        raw.execute("LISTEN celeriac_outbox")
-        for _ in raw.notifies(timeout=LONGEST, stop_after=1):
-            pass
-
-    def _watch(self) -> None:
-        raw, until = self._relay.outside.raw, time.monotonic() + LONGEST
-        seen = raw.execute("PRAGMA data_version").fetchone()
-        while time.monotonic() < until and raw.execute("PRAGMA data_version").fetchone() == seen:
-            if self._stop.wait(LOOK):
-                return

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from celeriac.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreReplaced, StoreUnavailable
 from celeriac.store.clock import lease_now
@@ -65,8 +65,7 @@ class Connection:
         self._openings = 0
         self._commits = 0
         self.lock = threading.RLock()
-        with _REGISTRY:
-            _ALL.add(self)
+        closed_at_forks(self)
 
     def raw(self) -> Session:
         """The open connection; the caller holds ``lock``.
@@ -311,14 +310,29 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
     return "locked" in str(error) or "busy" in str(error)
 
 
-_ALL: weakref.WeakSet[Connection] = weakref.WeakSet()
+class Forked(Protocol):
+    """What is closed before a fork."""
+
+    lock: threading.RLock
+
+    def drop(self) -> None:
+        """Close; the caller holds ``lock``."""
+
+
+def closed_at_forks(connection: Forked) -> None:
+    """Have a connection closed whenever this process forks, while it is not in use."""
+    with _REGISTRY:
+        _ALL.add(connection)
+
+
+_ALL: weakref.WeakSet[Forked] = weakref.WeakSet()
 #: Held from the last look at ``_ALL`` until the fork is over. A connection that
 #: another thread made in between would be open in the child, or hold one of
 #: SQLite's own locks there, for ever.
 _REGISTRY = threading.Lock()
 #: Two threads may fork at the same time.
 _FORKING = threading.Lock()
-_held: list[Connection] = []
+_held: list[Forked] = []
 
 
 def _before_fork() -> None:

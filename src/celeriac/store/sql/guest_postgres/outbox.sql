@@ -7,6 +7,9 @@ INSERT INTO celeriac_outbox (destination, queue, task_id, name, message) VALUES 
 -- name: announce
 SELECT pg_notify('celeriac_outbox', '')
 
+-- name: work
+SELECT EXISTS (SELECT 1 FROM celeriac_outbox WHERE destination = $1)
+
 -- One relay at a time, so that the order holds; who comes second finds nothing.
 -- name: take
 WITH turn AS MATERIALIZED (

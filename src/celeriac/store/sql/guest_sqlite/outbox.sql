@@ -7,6 +7,9 @@ INSERT INTO celeriac_outbox (destination, queue, task_id, name, message) VALUES 
 -- name: announce
 SELECT 1
 
+-- name: work
+SELECT EXISTS (SELECT 1 FROM celeriac_outbox WHERE destination = ?)
+
 -- One relay at a time, so that the order holds; who comes second finds nothing.
 -- name: take
 UPDATE celeriac_outbox SET taken_until = (julianday('now') - 2440587.5) * 86400.0 + ?2, error = NULL

@@ -18,11 +18,14 @@ from celery import signals
 from celery.app import backends
 from celery.canvas import maybe_signature
 from celery.utils.time import make_aware, maybe_iso8601
+from kombu.exceptions import OperationalError
 from kombu.utils.functional import maybe_list
 from kombu.utils.imports import symbol_by_name
+from kombu.utils.url import maybe_sanitize_url
 
-from celeriac.core.transactions import open_for, publishing_within
-from celeriac.errors import CeleriacWarning, LeadsElsewhere, OptionError, PartlySent, SettingsError
+from celeriac.core.current import current
+from celeriac.core.transactions import any_open, open_for, publishing_within
+from celeriac.errors import CeleriacWarning, LeadsElsewhere, OptionError, PartlySent, SettingsError, StoreUnavailable
 from celeriac.execution.pipeline import unrecordable
 from celeriac.execution.room import Room
 from celeriac.execution.settler import Settler
@@ -36,6 +39,7 @@ from celeriac.publish.bulk import Sender
 from celeriac.publish.canvas import send_groups_together
 from celeriac.publish.ids import new_id
 from celeriac.publish.keys import with_key
+from celeriac.publish.local import LocalOutbox
 from celeriac.publish.mould import Moulds
 from celeriac.publish.recording import Recorder
 from celeriac.results import chords
@@ -43,6 +47,7 @@ from celeriac.settings import (
     OwnSettings,
     Policy,
     PolicyDefaults,
+    absolute_url,
     capabilities_of,
     check_broker,
     check_option_names,
@@ -161,7 +166,8 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         chosen.become(self._policy_defaults(conf))
         check_broker(conf.broker_url)
         check_result_backend(conf.broker_url, conf.result_backend)
-        self.__dict__.pop("own_settings", None)
+        for derived in ("own_settings", "local_outbox"):
+            self.__dict__.pop(derived, None)
         followed = (conf.broker_url, ledger_beside(conf, conf.broker_url))
         before, self._followed_broker = self._followed_broker, followed
         if before not in (_NEVER, followed):
@@ -357,6 +363,28 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         for option in _DECLARED_ONLY & options.keys():
             problem = "it belongs to the task: declare it where the task is, as a template over its arguments"
             raise OptionError(name, option, f"{options[option]!r} is given for one call, and {problem}")
+        local = self.local_outbox
+        if local is None or options.get("connection") or self._in_a_transaction():
+            return self._send_now(name, args, kwargs, options)
+        if getattr(self._type_of(name, options), "key_template", None) is None:
+            # The same in both places, so that it is one task if the broker has it after all.
+            options["task_id"] = options.get("task_id") or new_id()
+        return local.send(
+            lambda: self._send_now(name, args, kwargs, dict(options)),
+            lambda: self._record(local, name, args, kwargs, dict(options)),
+            (OperationalError, OSError),
+        )
+
+    def _in_a_transaction(self) -> bool:
+        """Whether what is published now waits for somebody's commit, or for the settlement of what is running."""
+        attempt = current()
+        kept = attempt is not None and (attempt.buffering or attempt.retrying)
+        return kept or any_open()
+
+    def _type_of(self, name: str, options: dict[str, Any]) -> Any:
+        return options.get("task_type") or self._tasks.get(name)
+
+    def _send_now(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         with publishing():
             recorder = None if self.has_ledger else open_for(self)
             if recorder is not None and not options.get("connection"):
@@ -388,10 +416,13 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         )
 
     def _record(self, publisher: Publisher, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
-        """For a broker that is no store, in a transaction of somebody's."""
+        """For a broker that is no store, in a transaction of somebody's; or for one that is away."""
         self._warn_of_a_key_nobody_keeps(name, options)
         self._normalise(options)
-        self._check_arguments(name, options.get("task_type") or self._tasks.get(name), args, kwargs, options)
+        task = self._type_of(name, options)
+        self._check_arguments(name, task, args, kwargs, options)
+        if self.has_store:
+            options = with_key(task, args, kwargs, options, self.own_settings.idempotency_ttl)
         return super().send_task(name, args, kwargs, **{**options, "producer": Recorder(publisher)})
 
     def _send(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
@@ -445,7 +476,8 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         with publishing():
             if self.conf.task_always_eager or not self.has_store:
                 return self._send_one_by_one(signatures)
-            return Sender(self, self.new_batch()).send(signatures)
+            batch = self._batch_where_there_is_a_broker()
+            return self._send_one_by_one(signatures) if batch is None else Sender(self, batch).send(signatures)
 
     def _send_one_by_one(self, signatures: Iterable[Any]) -> list[Any]:
         sent: list[Any] = []
@@ -460,7 +492,27 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
 
     def new_batch(self) -> Batch:
         """Collects what is published to the store."""
-        return Batch(self.store, lambda: Moulds(self, super(Celery, self).send_task))
+        return Batch(self.store, lambda: Moulds(self, super(Celery, self).send_task), self.local_outbox)
+
+    def batch_of_group(self) -> Batch | None:
+        """The same for the members of a group; None where they join another, or go one by one."""
+        if not self.has_store:
+            return None
+        with publishing():
+            batch = self._batch_where_there_is_a_broker()
+        return None if batch is None or batch_for(batch.store) is not None else batch
+
+    def _batch_where_there_is_a_broker(self) -> Batch | None:
+        local = self.local_outbox
+        if local is None:
+            return self.new_batch()
+        if local.away:
+            return None
+        try:
+            return self.new_batch()
+        except StoreUnavailable as error:  # it could not be opened
+            local.failed(error)
+            return None
 
     @contextmanager
     def transaction(self, connection: object) -> Iterator[None]:
@@ -495,6 +547,18 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         return self.store.uuid if self.has_ledger else str(self.connection_for_write().as_uri())
 
     @property
+    def broker_name(self) -> str:
+        """The broker's URL without its password: what is known of it while it is away."""
+        url = self.conf.broker_url
+        return str(maybe_sanitize_url(absolute_url(url) if self.has_store else url))
+
+    @cached_property
+    def local_outbox(self) -> LocalOutbox | None:
+        """Keeps what is published while the broker is away, where ``celeriac_local_outbox`` names a file."""
+        url = self.own_settings.local_outbox
+        return LocalOutbox(self, url) if url else None
+
+    @property
     def outboxes(self) -> list[str]:
         """The databases whose outboxes this app's workers empty."""
         return [*self.own_settings.outboxes, *self._outboxes]
@@ -512,7 +576,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         """As Celery's, for groups and events."""
         if isinstance(producer, Outgoing):
             return producer
-        if producer is None and self.has_store:
+        if producer is None and self.has_store and self.local_outbox is None:
             with publishing():
                 _ = self.store  # opened here, where what it says can be told as a broker's error
         return super().producer_or_acquire(producer)

@@ -66,8 +66,8 @@ def charge_keyed(self: Any, url: str, order: int, journal: str, point: str = "",
 @task(bind=True)
 def charge_slowly(self: Any, url: str, order: int, journal: str, gate: str) -> Any:
     """Begin at once and be done when the gate opens."""
+    note(journal, "at it")
     with connected(url) as raw:
-        note(journal, "at it")
         with self.effect_once("charge", raw) as first:
             note(journal, f"first {bool(first)}")
             if first:

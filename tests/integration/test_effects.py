@@ -101,8 +101,7 @@ def test_a_zombie_and_its_successor_wait_for_each_other(site: Site, shop: Shop) 
     wait_line(journal, "first True")
     first.stop()
     site.worker("solo", wait=False)
-    if shop.url.startswith("postgresql"):  # SQLite's waits where the transaction begins
-        wait_for(lambda: counts(journal)["at it"] == 2, 60)
+    wait_for(lambda: counts(journal)["at it"] == 2, 60)
     open_gate(gate)
     first.cont()
     assert result.get(timeout=60) == 7

@@ -42,7 +42,8 @@ def outsides(app: Any, urls: tuple[str, ...]) -> list[Outside]:
     Raises:
         click.UsageError: there is none.
     """
-    chosen = urls or tuple(app.outboxes)
+    own = app.own_settings
+    chosen = urls or (*app.outboxes, *([own.local_outbox] if own.local_outbox else []))
     if not chosen:
         raise click.UsageError("Say which database: postgresql://… or sqlite:///…, or name it in celeriac_outboxes")
     return [Outside(url) for url in chosen]

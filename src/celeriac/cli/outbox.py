@@ -82,7 +82,7 @@ def status(context: click.Context, urls: tuple[str, ...], as_json: bool) -> None
     found = []
     for outside in outsides(app, urls):
         with closing(outside):
-            found.append((outside.location, OutboxReader(outside, app.destination).status()))
+            found.append((outside.location, OutboxReader(outside, _names(app)).status()))
     if as_json:
         echo(to_json([_document(where, one, app) for where, all_ in found for one in all_]))
         return
@@ -91,11 +91,15 @@ def status(context: click.Context, urls: tuple[str, ...], as_json: bool) -> None
         echo("\n".join([f"{one_line(where)}:", *lines]))
 
 
+def _names(app: Any) -> tuple[str, str]:
+    return app.destination, app.broker_name
+
+
 def _document(where: str, one: Waiting, app: Any) -> dict[str, Any]:
-    return {"outbox": where, "ours": one.destination == app.destination, **one._asdict()}
+    return {"outbox": where, "ours": one.destination in _names(app), **one._asdict()}
 
 
 def _line(one: Waiting, app: Any) -> str:
-    whose = "" if one.destination == app.destination else f", for another broker ({one_line(one.destination)})"
+    whose = "" if one.destination in _names(app) else f", for another broker ({one_line(one.destination)})"
     refused = f", {one.refused:,} refused: {one_line(one.error or '')}" if one.refused else ""
     return f"  {one_line(one.queue)}: {plural(one.waiting, 'message')}, the oldest {ago(one.oldest)}{whose}{refused}"

@@ -31,6 +31,11 @@ def open_for(store: object) -> Any:
     return found[1] if found is not None and found[0] is store else None
 
 
+def any_open() -> bool:
+    """Whether what is published now may be somebody's to commit."""
+    return _OPEN.get() is not None
+
+
 class Fate(Protocol):
     """What became, or will become, of a transaction in which something was published."""
 

@@ -25,6 +25,11 @@ from celeriac.transport.envelope import clamp_priority, pack, task_columns
 class BrokerUnavailable(StoreUnavailable, OperationalError):  # type: ignore[misc]  # kombu's class is untyped
     """Nothing can be published now. Also the error that code for other brokers catches: kombu's `OperationalError`."""
 
+    remedy = (
+        "Whether the task was sent is not known where the answer was lost; sending it again is safe under an idempotency "
+        f"key, or with a task_id of its own. {StoreUnavailable.remedy}"
+    )
+
 
 @contextmanager
 def publishing() -> Iterator[None]:

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from celeriac.core.message import TaskMessage
+from celeriac.core.message import Published, TaskMessage
+from celeriac.core.transactions import open_for
+from celeriac.errors import StoreUnavailable
 from celeriac.publish.amqp import Outgoing
 from celeriac.publish.mould import Moulds
 from celeriac.publish.outgoing import send, tell_of_live
-from celeriac.store.protocols import Store
+from celeriac.store.protocols import Publisher, Store
 
 #: Messages sent in one round trip: enough that it costs nothing, few enough that nobody waits long for the store.
 SLICE = 500
@@ -23,10 +25,12 @@ class Batch(Outgoing):
     Args:
         store: where to.
         moulds: makes the moulds of one slice.
+        spare: keeps a slice while the store is away.
     """
 
-    def __init__(self, store: Store, moulds: Callable[[], Moulds]) -> None:
+    def __init__(self, store: Store, moulds: Callable[[], Moulds], spare: Publisher | None = None) -> None:
         super().__init__(store)
+        self._spare = spare
         self._make_moulds = moulds
         self.moulds = moulds()
         self._messages: list[TaskMessage] = []
@@ -53,7 +57,7 @@ class Batch(Outgoing):
         afterwards, self._afterwards = self._afterwards, []
         if not messages:
             return
-        for message, published in zip(messages, send(self.store, messages), strict=True):
+        for message, published in zip(messages, self._published(messages), strict=True):
             if published.duplicate_of and published.task_id:
                 self.holders[published.task_id] = published.duplicate_of
             elif published.live:
@@ -62,6 +66,14 @@ class Batch(Outgoing):
             tell()
         # Settings and receivers may be others by the next slice.
         self.moulds = self._make_moulds()
+
+    def _published(self, messages: list[TaskMessage]) -> list[Published]:
+        try:
+            return send(self.store, messages)
+        except StoreUnavailable:
+            if self._spare is None or open_for(self.store) is not None:
+                raise
+            return self._spare.publish(messages)
 
     @property
     def empty(self) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 
 from celery import canvas
 
-from celeriac.publish.batch import batch_for, joining
+from celeriac.publish.amqp import publishing
+from celeriac.publish.batch import joining
 
 _one_by_one = canvas.group._apply_tasks  # noqa: SLF001  # the one place where a group sends
 
@@ -18,15 +19,16 @@ def _together(
     self: Any, tasks: Iterable[Any], producer: Any = None, app: Any = None, *args: Any, **kwargs: Any
 ) -> Iterator[Any]:
     app = app or self.app
-    together = producer is None and getattr(app, "has_store", False) and batch_for(app.store) is None
-    if not together:
+    batch = app.batch_of_group() if producer is None and hasattr(app, "batch_of_group") else None
+    if batch is None:
         yield from _one_by_one(self, tasks, producer, app, *args, **kwargs)
         return
     # The members may come from a generator that publishes too, which is not the group's.
-    members, batch = list(tasks), app.new_batch()
+    members = list(tasks)
     with joining(batch):
         results = list(_one_by_one(self, members, producer, app, *args, **kwargs))
-        batch.flush()
+        with publishing():
+            batch.flush()
     yield from results
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from kombu.exceptions import OperationalError
@@ -31,7 +32,11 @@ class Relay:
     def __init__(self, app: Any, outside: Outside) -> None:
         self._app = app
         self.outside = outside
-        self.reader = OutboxReader(outside, app.destination)
+
+    @cached_property
+    def reader(self) -> OutboxReader:
+        """The outbox; what the broker is called in it is known when the broker is."""
+        return OutboxReader(self.outside, (self._app.destination, self._app.broker_name))
 
     def once(self) -> int:
         """Give the broker one batch; returns how many there were.

@@ -86,6 +86,12 @@ class OwnSettings:
     outboxes: tuple[str, ...] = _setting(
         (), "URLs", "Databases whose outboxes this app's workers empty: what `app.transaction()` wrote there is sent."
     )
+    local_outbox: str | None = _setting(
+        None,
+        "a URL",
+        "A file (sqlite:///…) that keeps what is published while the broker is away, and from which it is sent later.",
+        none="publishing raises BrokerUnavailable",
+    )
 
     def undeclared_retries(self) -> Retries:
         """The policy of a task that declares none."""

@@ -67,18 +67,19 @@ class Waiting(NamedTuple):
 
 
 class OutboxReader:
-    """Takes what was written, a batch at a time, for one broker."""
+    """Takes what was written, a batch at a time, for one broker, which has a name of its own and one in the settings."""
 
-    def __init__(self, outside: Outside, destination: str) -> None:
+    def __init__(self, outside: Outside, names: tuple[str, str]) -> None:
         self.outside = outside
-        self._destination = destination
+        self._names = names
 
     def take(self) -> list[Row]:
         """The oldest messages, which no other relay is given meanwhile; none while another has some."""
         # Only a look: who has nothing to relay takes no lock.
-        if not self.outside.run("outbox.work", (self._destination,))[0][0]:
+        if not self.outside.run("outbox.work", self._names)[0][0]:
             return []
-        found = self.outside.run("outbox.take", (self._destination, LEASE, BATCH))
+        first, second = self._names
+        found = self.outside.run("outbox.take", (first, LEASE, BATCH, second))
         return [Row(row_id, decoded(text)) for row_id, text in sorted(found)]
 
     def sent(self, rows: Sequence[Row]) -> None:

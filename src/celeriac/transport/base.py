@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, ClassVar
 
 from kombu.transport import base, virtual
@@ -53,16 +54,22 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
-        options = client.transport_options
-        self.store = self.open_store()
-        self.keeper: LeaseKeeper = keeper_of(
-            self.store, lease=options.get("lease", LEASE), renew=options.get("renew", RENEW)
-        )
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self._restraint = Restraint()
         self._loop: Any = None
         self._watcher: Watcher | None = None
         self._rung = False
+
+    @cached_property
+    def store(self) -> Store:
+        """The store, opened when it is needed: Celery asks a transport what it is like before a broker is there."""
+        return self.open_store()
+
+    @cached_property
+    def keeper(self) -> LeaseKeeper:
+        """Renews the leases on what this process holds."""
+        options = self.client.transport_options
+        return keeper_of(self.store, lease=options.get("lease", LEASE), renew=options.get("renew", RENEW))
 
     @staticmethod
     def send(store: Store, messages: list[TaskMessage]) -> list[Published]:

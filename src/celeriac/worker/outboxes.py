@@ -27,11 +27,14 @@ class Outboxes(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
         self._stop = threading.Event()
 
     def include_if(self, worker: Any) -> bool:
-        return bool(worker.app.outboxes)
+        return bool(worker.app.outboxes or worker.app.local_outbox)
 
     def start(self, worker: Any) -> None:
-        for url in worker.app.outboxes:
-            relaying = Relaying(Relay(worker.app, Outside(url)), self._stop)
+        relays = [Relay(worker.app, Outside(url)) for url in worker.app.outboxes]
+        if worker.app.local_outbox is not None:
+            relays.append(worker.app.local_outbox.relay())
+        for relay in relays:
+            relaying = Relaying(relay, self._stop)
             threading.Thread(target=relaying.run, name="celeriac-outbox", daemon=True).start()
 
     def stop(self, worker: Any) -> None:

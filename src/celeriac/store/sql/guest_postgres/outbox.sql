@@ -8,7 +8,7 @@ INSERT INTO celeriac_outbox (destination, queue, task_id, name, message) VALUES 
 SELECT pg_notify('celeriac_outbox', '')
 
 -- name: work
-SELECT EXISTS (SELECT 1 FROM celeriac_outbox WHERE destination = $1)
+SELECT EXISTS (SELECT 1 FROM celeriac_outbox WHERE destination IN ($1, $2))
 
 -- One relay at a time, so that the order holds; who comes second finds nothing.
 -- name: take
@@ -16,9 +16,9 @@ WITH turn AS MATERIALIZED (
     SELECT 1 WHERE pg_try_advisory_xact_lock(hashtextextended('celeriac outbox ' || $1, 0))),
 chosen AS MATERIALIZED (
     SELECT id FROM celeriac_outbox
-    WHERE destination = $1 AND coalesce(taken_until, 0) <= extract(epoch FROM clock_timestamp())
+    WHERE destination IN ($1, $4) AND coalesce(taken_until, 0) <= extract(epoch FROM clock_timestamp())
       AND EXISTS (SELECT 1 FROM turn)
-      AND NOT EXISTS (SELECT 1 FROM celeriac_outbox AS taken WHERE taken.destination = $1 AND taken.error IS NULL
+      AND NOT EXISTS (SELECT 1 FROM celeriac_outbox AS taken WHERE taken.destination IN ($1, $4) AND taken.error IS NULL
                       AND taken.taken_until > extract(epoch FROM clock_timestamp()))
     ORDER BY id LIMIT $3)
 UPDATE celeriac_outbox AS outbox SET taken_until = extract(epoch FROM clock_timestamp()) + $2, error = NULL

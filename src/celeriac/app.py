@@ -23,8 +23,7 @@ from kombu.utils.functional import maybe_list
 from kombu.utils.imports import symbol_by_name
 from kombu.utils.url import maybe_sanitize_url
 
-from celeriac.core.current import current
-from celeriac.core.transactions import any_open, open_for, publishing_within
+from celeriac.core.transactions import open_for, publishing_within
 from celeriac.errors import CeleriacWarning, LeadsElsewhere, OptionError, PartlySent, SettingsError, StoreUnavailable
 from celeriac.execution.pipeline import unrecordable
 from celeriac.execution.room import Room
@@ -356,15 +355,15 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             OptionError: one that only a declaration may give.
             UnsendableArgument: an argument cannot, or should not, travel; with the remedy.
             IdempotencyConflict: the key is held with other arguments.
-            BrokerUnavailable: the store cannot be written now, and nothing was sent; or another broker has not
-                confirmed the publish, and it is not known whether it was sent.
+            BrokerUnavailable: the store cannot be written now, or another broker has not confirmed the publish. Where an
+                answer was lost, the task may have been sent.
             StoreError: it cannot be written at all.
         """
         for option in _DECLARED_ONLY & options.keys():
             problem = "it belongs to the task: declare it where the task is, as a template over its arguments"
             raise OptionError(name, option, f"{options[option]!r} is given for one call, and {problem}")
         local = self.local_outbox
-        if local is None or options.get("connection") or self._in_a_transaction():
+        if local is None or options.get("connection") or outgoing.is_somebodys():
             return self._send_now(name, args, kwargs, options)
         if getattr(self._type_of(name, options), "key_template", None) is None:
             # The same in both places, so that it is one task if the broker has it after all.
@@ -372,14 +371,8 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         return local.send(
             lambda: self._send_now(name, args, kwargs, dict(options)),
             lambda: self._record(local, name, args, kwargs, dict(options)),
-            (OperationalError, OSError),
+            OperationalError,
         )
-
-    def _in_a_transaction(self) -> bool:
-        """Whether what is published now waits for somebody's commit, or for the settlement of what is running."""
-        attempt = current()
-        kept = attempt is not None and (attempt.buffering or attempt.retrying)
-        return kept or any_open()
 
     def _type_of(self, name: str, options: dict[str, Any]) -> Any:
         return options.get("task_type") or self._tasks.get(name)
@@ -402,7 +395,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             return super().send_task(name, args, kwargs, **options)
 
     def _warn_of_a_key_nobody_keeps(self, name: str, options: dict[str, Any]) -> None:
-        task = options.get("task_type") or self._tasks.get(name)
+        task = self._type_of(name, options)
         if self.has_ledger or name in self._warned_of or getattr(task, "key_template", None) is None:
             return
         self._warned_of.add(name)
@@ -427,7 +420,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
 
     def _send(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         self._normalise(options)
-        task = options.get("task_type") or self._tasks.get(name)
+        task = self._type_of(name, options)
         self._check_arguments(name, task, args, kwargs, options)
         batch = batch_for(self.store)
         result = None if batch is None else batch.send_short(name, task, args, kwargs, options)
@@ -460,8 +453,8 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     def send_tasks(self, signatures: Iterable[Any]) -> Sequence[Any]:
         """Send any number of tasks, as ``apply_async()`` of each would, a few hundred in one round trip.
 
-        On a store of celeriac's a few hundred are sent together, or none of them. Generators are read as they are
-        sent, and may be endless but for the ids that are kept.
+        On a store of celeriac's a few hundred are sent together, or none of them. A generator is read as its tasks are
+        sent, and of each only the id is kept.
 
         Args:
             signatures: of tasks, chains, groups or chords.

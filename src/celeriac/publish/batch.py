@@ -8,12 +8,12 @@ from contextvars import ContextVar
 from typing import Any
 
 from celeriac.core.message import Published, TaskMessage
-from celeriac.core.transactions import open_for
 from celeriac.errors import StoreUnavailable
 from celeriac.publish.amqp import Outgoing
+from celeriac.publish.local import LocalOutbox
 from celeriac.publish.mould import Moulds
-from celeriac.publish.outgoing import send, tell_of_live
-from celeriac.store.protocols import Publisher, Store
+from celeriac.publish.outgoing import is_somebodys, send, tell_of_live
+from celeriac.store.protocols import Store
 
 #: Messages sent in one round trip: enough that it costs nothing, few enough that nobody waits long for the store.
 SLICE = 500
@@ -28,7 +28,7 @@ class Batch(Outgoing):
         spare: keeps a slice while the store is away.
     """
 
-    def __init__(self, store: Store, moulds: Callable[[], Moulds], spare: Publisher | None = None) -> None:
+    def __init__(self, store: Store, moulds: Callable[[], Moulds], spare: LocalOutbox | None = None) -> None:
         super().__init__(store)
         self._spare = spare
         self._make_moulds = moulds
@@ -68,12 +68,13 @@ class Batch(Outgoing):
         self.moulds = self._make_moulds()
 
     def _published(self, messages: list[TaskMessage]) -> list[Published]:
-        try:
+        spare = self._spare
+        if spare is None or is_somebodys():
             return send(self.store, messages)
-        except StoreUnavailable:
-            if self._spare is None or open_for(self.store) is not None:
-                raise
-            return self._spare.publish(messages)
+        sent: list[Published] = spare.send(
+            lambda: send(self.store, messages), lambda: spare.publish(messages), StoreUnavailable
+        )
+        return sent
 
     @property
     def empty(self) -> bool:

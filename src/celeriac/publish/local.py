@@ -99,12 +99,12 @@ class LocalOutbox:
         self._waits = True
         return published
 
-    def send(self, now: Callable[[], Any], later: Callable[[], Any], errors: tuple[type[Exception], ...]) -> Any:
-        """What ``now`` gives, or where the broker is away, ``later``."""
+    def send(self, now: Callable[[], Any], later: Callable[[], Any], away: type[Exception]) -> Any:
+        """What ``now`` gives, or ``later`` where it raised ``away``, or the broker was away a moment ago."""
         if not self.away:
             try:
                 result = now()
-            except errors as error:
+            except away as error:
                 self.failed(error)
             else:
                 self.succeeded()

@@ -7,7 +7,7 @@ import logging
 from celeriac.core.attempt import Attempt
 from celeriac.core.current import current
 from celeriac.core.message import Published, TaskMessage
-from celeriac.core.transactions import open_for
+from celeriac.core.transactions import any_open, open_for
 from celeriac.store.protocols import Store
 
 logger = logging.getLogger(__name__)
@@ -17,6 +17,12 @@ def tell_of_live(name: str | None, published: Published) -> None:
     """Log that nothing was sent, since the task of this id has not ended."""
     text = "task %s[%s] waits or runs already: nothing was sent. Leave task_id out for a second run"
     logger.warning(text, name, published.task_id)
+
+
+def is_somebodys() -> bool:
+    """Whether what is published now waits for somebody's commit, or for the settlement of what is running."""
+    attempt = current()
+    return any_open() or (attempt is not None and (attempt.buffering or attempt.retrying))
 
 
 def send(store: Store, messages: list[TaskMessage]) -> list[Published]:

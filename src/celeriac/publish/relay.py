@@ -20,6 +20,9 @@ from celeriac.store.tables import Outside
 
 logger = logging.getLogger(__name__)
 
+#: Seconds in which a broker that is no store accepts a connection.
+CONNECTING = 4.0
+
 
 class Relay:
     """Empties one outbox into the app's broker.
@@ -66,9 +69,16 @@ class Relay:
         if self._app.has_ledger:
             self._give_store(rows, given)
             return
-        with self._app.producer_or_acquire() as producer:
+        # py-amqp's publish is over when the bytes are sent, unless the broker is asked to confirm it.
+        with self._app.connection_for_write(transport_options={"confirm_publish": True}) as connection:
+            connection.ensure_connection(max_retries=1, timeout=CONNECTING)
+            producer = self._app.amqp.Producer(connection, auto_declare=False)
             for row in rows:
-                self._try(row, given, lambda message: send_recorded(self._app, producer, message))
+                self._try(row, given, lambda message: self._give_foreign(producer, message))
+
+    def _give_foreign(self, producer: Any, message: TaskMessage) -> None:
+        with producer.connection._reraise_as_library_errors():  # noqa: SLF001  # as Celery does
+            send_recorded(self._app, producer, message)
 
     def _give_store(self, rows: Sequence[Row], given: list[Row]) -> None:
         try:

@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 from celeriac.errors import SettingsError, StoreUnavailable, TransactionError
@@ -74,6 +75,8 @@ class Outside:
                 setting, f"{scheme}:// is no database that is known here: postgresql:// and sqlite:/// are"
             )
         self.dialect = "postgres" if is_postgres(self.url) else "sqlite"
+        if self.dialect == "postgres" and find_spec("psycopg") is None:
+            raise SettingsError(setting, "PostgreSQL's client is missing; pip install 'celeriac[postgres]'")
         self.path = sqlite_url(self.url, setting=setting).path if self.dialect == "sqlite" else None
         self._raw: Any = None
         self.lock = threading.RLock()

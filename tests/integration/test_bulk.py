@@ -161,6 +161,11 @@ def test_a_million_would_not_be_held(site: Site) -> None:
     assert peak(8 * SLICE) < 2 * peak(2 * SLICE)
 
 
+def test_large_ones_go_fewer_at_a_time(site: Site, trips: list[int]) -> None:
+    site.app.send_tasks(site.collect.s("x" * 1_500_000) for _ in range(7))
+    assert trips == [3, 3, 1]
+
+
 def test_a_group_and_a_chord_go_together(site: Site, trips: list[int]) -> None:
     journal = site.file()
     members = group(site.add.s(number, 1) for number in range(60)).delay()

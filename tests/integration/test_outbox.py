@@ -219,13 +219,16 @@ def test_relays_that_are_killed_again_and_again_lose_and_repeat_nothing(site: Si
 
 
 def test_two_relays_do_not_mix_what_they_send(embedded: Site, shop: Shop) -> None:
-    _written(embedded, shop, *[lambda: embedded.add.delay(1, 1)] * 3)
+    """The second waits for the first, though there is more than that one has taken."""
+    count = BATCH + 3
+    with closing(shop.connect()) as raw, _committed(raw), embedded.app.transaction(raw):
+        embedded.app.send_tasks(embedded.add.s(1, 1) for _ in range(count))
     first, second = _relay(embedded.app, shop), _relay(embedded.app, shop)
     taken = first.reader.take()
-    assert len(taken) == 3
+    assert len(taken) == BATCH
     assert second.once() == 0
     first.reader.put_back(taken)
-    assert second.once() == 3
+    assert [second.once(), second.once()] == [BATCH, 3]
     first.outside.close()
     second.outside.close()
 

@@ -17,6 +17,8 @@ from celeriac.store.protocols import Store
 
 #: Messages sent in one round trip: enough that it costs nothing, few enough that nobody waits long for the store.
 SLICE = 500
+#: Characters of message bodies in a slice, whichever comes first: large messages are not held by the hundred.
+LARGE = 4_000_000
 
 
 class Batch(Outgoing):
@@ -34,6 +36,7 @@ class Batch(Outgoing):
         self._make_moulds = moulds
         self.moulds = moulds()
         self._messages: list[TaskMessage] = []
+        self._size = 0
         self._afterwards: list[Callable[[], None]] = []
         #: Ids of which another task holds the key, with that one's id.
         self.holders: dict[str, str] = {}
@@ -41,9 +44,10 @@ class Batch(Outgoing):
     def put(self, message: TaskMessage, afterwards: Callable[[], None] | None = None) -> None:
         """Keep the message; a full slice is sent."""
         self._messages.append(message)
+        self._size += len(message.body)
         if afterwards is not None:
             self._afterwards.append(afterwards)
-        if len(self._messages) >= SLICE:
+        if len(self._messages) >= SLICE or self._size >= LARGE:
             self.flush()
 
     def flush(self) -> None:
@@ -53,7 +57,7 @@ class Batch(Outgoing):
             IdempotencyConflict: a key is held with other arguments; nothing of the slice was sent.
             StoreUnavailable: what became of the slice is unknown.
         """
-        messages, self._messages = self._messages, []
+        messages, self._messages, self._size = self._messages, [], 0
         afterwards, self._afterwards = self._afterwards, []
         if not messages:
             return

@@ -221,6 +221,7 @@ def test_a_refused_option_is_refused_every_time(tmp_path: Path) -> None:
 def test_passwords_of_outboxes_are_not_shown() -> None:
     app = Celery("shown", broker="sqlite:///x.db", set_as_current=False)
     app.conf.celeriac_outboxes = ["postgresql://shop:secret@db/orders", "sqlite:///a.db"]
+    app.finalize()
     assert "secret" not in app.conf.humanize()
     assert "db/orders" in app.conf.humanize()
     assert app.conf.celeriac_outboxes[0].count("secret") == 1

@@ -96,7 +96,7 @@ _NEVER = object()
 #: Seconds after which kombu's Redis transport takes a message for lost, and delivers it again, where nobody says otherwise.
 VISIBILITY_TIMEOUT = 3600.0
 #: What belongs to the broker that is configured.
-_BROKERS_ROOMS = ("has_store", "ledger_beside", "store", "keeper", "execution_room", "_brokers_uri")
+_BROKERS_ROOMS = ("has_store", "ledger_beside", "store", "keeper", "execution_room", "_brokers_uri", "_by_the_ledger")
 
 
 class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
@@ -414,7 +414,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         self._normalise(options)
         task = self._type_of(name, options)
         self._check_arguments(name, task, args, kwargs, options)
-        if self.has_store:
+        if self.has_ledger:
             options = with_key(task, args, kwargs, options, self.own_settings.idempotency_ttl)
         return super().send_task(name, args, kwargs, **{**options, "producer": Recorder(publisher)})
 
@@ -427,7 +427,8 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         if result is not None:
             return self._trailed(result, options)
         options = with_key(task, args, kwargs, options, self.own_settings.idempotency_ttl)
-        if not self.has_store and batch is None and goes_straight(self.store, options):
+        straight = batch is None and not (self.has_store or self._by_the_ledger) and goes_straight(self.store, options)
+        if straight:
             return self._send_without(name, args, kwargs, {**stamped(self.store, options), "task_id": new_id()})
         sent = batch or Outgoing(self.store, self._stamp)
         options["task_id"] = options.get("task_id") or new_id()
@@ -593,6 +594,13 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             return bool(producer.connection.as_uri(include_password=True) != self._brokers_uri)
         transport = producer.connection.transport
         return not (isinstance(transport, StoreTransport) and transport.store.location == self.store.location)
+
+    @cached_property
+    def _by_the_ledger(self) -> bool:
+        """Whether the broker beside it is given nothing that the ledger does not know."""
+        switch = self.own_settings.outbox
+        unsafe = capabilities_of(self.conf.broker_url).hands_out_unsafely
+        return self.defaults == "safe" and unsafe if switch is None else switch
 
     @cached_property
     def _brokers_uri(self) -> str:

@@ -31,6 +31,12 @@ class OwnSettings:
         "Keeps results, keys, history and dead letters where the broker, such as Redis or RabbitMQ, does not.",
         none="the broker, where it is a store of celeriac's; otherwise there is no ledger",
     )
+    outbox: bool | None = _setting(
+        None,
+        "yes or no",
+        "Beside another broker every task goes by the ledger, which sends it again when the broker or a dying worker lost it.",
+        none='yes under defaults="safe" where the broker is Redis; else what has a key, was used before, or follows a settle',
+    )
     relay_again_seconds: float = _setting(
         3600.0,
         "seconds",

@@ -46,6 +46,11 @@ class BrokerCapabilities:
         return self.scheme in _OURS
 
     @property
+    def hands_out_unsafely(self) -> bool:
+        """Whether a message is the broker's no more before its worker has it: Redis's lists, as kombu reads them."""
+        return self.scheme in _REDIS
+
+    @property
     def recorded(self) -> bool:
         """Whether a ledger knows what is delivered and what became of it: the broker's own, or one beside it."""
         return self.scheme in SERVED or bool(self.ledger)

@@ -33,7 +33,7 @@ from celeriac.publish import outgoing
 from celeriac.publish.amqp import Outgoing, publishing
 from celeriac.publish.arguments import check_arguments
 from celeriac.publish.batch import Batch, batch_for
-from celeriac.publish.beside import confirmed_by, goes_straight, stamp_of, stamped
+from celeriac.publish.beside import confirmed_by, given_up_after, goes_straight, stamp_of, stamped
 from celeriac.publish.bulk import Sender
 from celeriac.publish.canvas import send_groups_together
 from celeriac.publish.ids import new_id
@@ -96,7 +96,7 @@ _NEVER = object()
 #: Seconds after which kombu's Redis transport takes a message for lost, and delivers it again, where nobody says otherwise.
 VISIBILITY_TIMEOUT = 3600.0
 #: What belongs to the broker that is configured.
-_BROKERS_ROOMS = ("has_store", "ledger_beside", "store", "keeper", "execution_room", "_brokers_uri", "_by_the_ledger")
+_BROKERS_ROOMS = ("has_store", "ledger_beside", "store", "keeper", "execution_room", "_brokers_uri")
 
 
 class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
@@ -392,6 +392,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         if self.has_store:  # somebody else's connection
             return super().send_task(name, args, kwargs, **options)
         with confirmed_by(self.conf.broker_url):
+            options = given_up_after(options, self.own_settings.publish_timeout)
             return super().send_task(name, args, kwargs, **options)
 
     def _warn_of_a_key_nobody_keeps(self, name: str, options: dict[str, Any]) -> None:
@@ -595,7 +596,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         transport = producer.connection.transport
         return not (isinstance(transport, StoreTransport) and transport.store.location == self.store.location)
 
-    @cached_property
+    @property
     def _by_the_ledger(self) -> bool:
         """Whether the broker beside it is given nothing that the ledger does not know."""
         switch = self.own_settings.outbox

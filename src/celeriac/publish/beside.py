@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -38,6 +39,20 @@ def confirmed_by(broker_url: object) -> Iterator[None]:
         raise
     except OperationalError as error:
         raise PublishUnknown(str(maybe_sanitize_url(first_url(broker_url))), str(error)) from error
+
+
+def given_up_after(options: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The publish options with a retry policy that ends: half of the time is kept for a wait that has begun."""
+    policy = options.get("retry_policy") or {}
+    told, until = policy.get("errback"), time.monotonic() + seconds / 2
+
+    def errback(error: Exception, interval: float) -> None:
+        if told is not None:
+            told(error, interval)
+        if time.monotonic() >= until:
+            raise error
+
+    return {**options, "retry_policy": {**policy, "errback": errback}}
 
 
 def goes_straight(store: Store, options: dict[str, Any]) -> bool:

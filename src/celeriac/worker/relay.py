@@ -183,7 +183,7 @@ class Broker:
             delivery.body,
             exchange=exchange,
             routing_key=target.get("routing_key") or delivery.queue,
-            declare=[] if exchange else self._declared(delivery.queue),
+            declare=self._declared(delivery.queue, missing=not exchange),
             priority=clamp_priority(properties.pop("priority", None)),
             content_type=content_type,
             content_encoding=encoding,
@@ -194,9 +194,10 @@ class Broker:
             **properties,
         )
 
-    def _declared(self, queue: str) -> list[Any]:
+    def _declared(self, queue: str, *, missing: bool) -> list[Any]:
+        """The queue, to be declared where it is known; or, ``missing``, where the app makes those it does not know."""
         known = self._app.amqp.queues
-        return [known[queue]] if known.create_missing or queue in known else []
+        return [known[queue]] if queue in known or (missing and known.create_missing) else []
 
     def is_empty(self, queue: str) -> bool:
         """Whether nothing waits in the broker's queue."""

@@ -209,6 +209,41 @@ BUILDS = {
         (("test_a_member_counts_once", {}), ("test_the_last_member_completes_it", {})),
         histories=False,
     ),
+    "a copy of what is over runs": Build(
+        sql("queue", "adopted", "AND closed = 1", "AND closed = 2"),
+        (
+            ("test_a_copy_of_what_is_over_is_settled", {"outcome": Outcome.COMPLETED}),
+            ("test_a_message_that_no_worker_can_take_becomes_a_dead_letter", {}),
+            ("test_purged_and_delivered_after_all", {}),
+        ),
+        histories=False,  # they adopt nothing
+    ),
+    "a copy of what runs runs": Build(
+        sql("queue", "take_over", "status IN (0, 5)", "status IN (0, 2, 5)"),
+        (("test_a_copy_of_what_is_held_changes_nothing", {}), ("test_several_at_once", {})),
+        histories=False,
+    ),
+    "what a relay has taken is never taken again": Build(
+        sql("queue", "take_for_relay", "lease_until <= ?2", "lease_until <= min(0, ?2)"),
+        (
+            ("test_a_relay_that_vanishes_between_taking_and_telling", {}),
+            ("test_what_nobody_adopts_is_relayed_again", {}),
+        ),
+        histories=False,
+    ),
+    "what was relayed and adopted counts as relayed": Build(
+        sql("queue", "relayed", "deliveries = ? AND status IN (5, 6)", "? IS NOT NULL"),
+        (("test_to_say_so_late_prolongs_nobodys_lease", {}),),
+        histories=False,
+    ),
+    "a suspect is none once it was relayed": Build(
+        sql("queue", "take_for_relay", "iif(status IN (4, 6), 6, 5)", "5"),
+        (
+            ("test_a_suspect_whose_run_was_not_marked_is_one_still", {}),
+            ("test_a_suspect_is_one_however_often_it_is_relayed", {}),
+        ),
+        histories=False,
+    ),
     "a chord is closed twice": Build(
         sql("ledger", "chord_close", "AND state = 'open'", ""),
         (("test_it_is_closed_once", {}),),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from celeriac.core.attempt import Outcome
 from celeriac.errors import CeleriacError
 from celeriac.store.postgres.session import STATEMENTS
 from celeriac.testing.conformance import StoreConformance, run_check
@@ -58,6 +59,30 @@ BUILDS = {
         "AND NOT task.closed",
         "",
         (("test_a_closed_generation_is_not_settled_over", {"state": "RETRY"}),),
+    ),
+    "a copy of what is over runs": Build(
+        "queue.adopted",
+        "AND closed",
+        "AND NOT closed",
+        (("test_a_copy_of_what_is_over_is_settled", {"outcome": Outcome.COMPLETED}),),
+    ),
+    "a copy of what runs runs": Build(
+        "queue.take_over",
+        "status IN (0, 5)",
+        "status IN (0, 2, 5)",
+        (("test_a_copy_of_what_is_held_changes_nothing", {}),),
+    ),
+    "what a relay has taken is never taken again": Build(
+        "queue.take_for_relay",
+        "AND lease_until <= $2",
+        "AND lease_until <= least(0, $2)",
+        (("test_a_relay_that_vanishes_between_taking_and_telling", {}),),
+    ),
+    "what was relayed and adopted counts as relayed": Build(
+        "queue.relayed",
+        "AND deliveries = $3 AND status IN (5, 6)",
+        "AND $3::int IS NOT NULL",
+        (("test_to_say_so_late_prolongs_nobodys_lease", {}),),
     ),
     "a chord is closed twice": Build("ledger.chord_close", "AND state = 'open'", "", (("test_it_is_closed_once", {}),)),
     "a chord counts a member twice": Build(

@@ -217,7 +217,8 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
 
     def _forget(self, task_id: str) -> None:
         forget(task_id)
-        self.store.forget(task_id)
+        # Another broker may deliver its message once more.
+        self.store.forget(task_id, result_only=getattr(self.app, "ledger_beside", None) is not None)
 
     # -- waiting: woken by the commit, not by a timer
 

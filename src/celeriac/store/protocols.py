@@ -196,8 +196,8 @@ class Ledger(Protocol):
     def records(self, task_ids: Sequence[str], *, live: bool = True) -> dict[str, Record]:
         """The newest record of each known task; a waiting or running one has a record too, unless not ``live``."""
 
-    def forget(self, task_id: str) -> None:
-        """Drop a settled task's record."""
+    def forget(self, task_id: str, *, result_only: bool = False) -> None:
+        """Drop a settled task's record; or its result only, so that a copy of its message is known as one."""
 
     def attempts(self, task_id: str) -> list[AttemptRecord]:
         """The attempts that did not simply succeed, oldest first."""

@@ -237,10 +237,11 @@ class LedgerPart(Part):
                 task_id, generation, state, state == "REVOKED", name, queue_name, owner, 0, started_at
             )
 
-    def forget(self, task_id: str) -> None:
+    def forget(self, task_id: str, *, result_only: bool = False) -> None:
         with self.database.writing() as raw:
             # Whoever publishes under its key is told that it is done, so much must stay.
-            if raw.run("ledger.forget_result", (task_id,)).rowcount != 1:
+            stays = raw.run("ledger.forget_result", (task_id, result_only)).rowcount == 1
+            if not (stays or result_only):
                 raw.run("ledger.forget", (task_id,))
 
     def attempts(self, task_id: str) -> list[AttemptRecord]:

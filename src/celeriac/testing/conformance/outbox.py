@@ -161,6 +161,12 @@ class OutboxConformance(Conformance):
         assert store.purge("celery") == 1
         assert adopt(store, "a") is Adoption.SETTLED
 
+    def test_a_copy_of_what_is_over_and_forgotten_is_settled(self, store: Store) -> None:
+        assert settle(store, adopted(store, "a")).held
+        store.forget("a", result_only=True)
+        assert store.records(["a"])["a"].result is None
+        assert adopt(store, "a") is Adoption.SETTLED
+
     # -- relayed
 
     def test_what_is_ready_is_relayed_once_and_adopted(self, store: Store) -> None:
@@ -188,6 +194,14 @@ class OutboxConformance(Conformance):
         harness.pass_time(AGAIN + 1)
         assert relay(store) == []
         assert settle(store, delivery).held
+
+    def test_to_say_so_late_prolongs_nobodys_lease(self, harness: StoreHarness, store: Store) -> None:
+        publish(store, "a")
+        [taken] = store.take_for_relay(64, RELAY)
+        adopted(store, "a")
+        store.relayed([taken.lease], AGAIN)
+        harness.pass_time(LEASE + 1)
+        assert store.reclaim() == 1
 
     def test_a_relay_that_vanishes_between_taking_and_telling(self, harness: StoreHarness, store: Store) -> None:
         publish(store, "a")

@@ -58,7 +58,8 @@ WHERE task_id IN (SELECT jsonb_array_elements_text($1::jsonb))
 
 -- name: forget_result
 UPDATE task SET result = NULL, traceback = NULL, meta = NULL
-WHERE task_id = $1 AND closed AND EXISTS (SELECT 1 FROM idempotency_key WHERE task_id = $1 AND done = 1)
+WHERE task_id = $1 AND closed
+  AND ($2::boolean OR EXISTS (SELECT 1 FROM idempotency_key WHERE task_id = $1 AND done = 1))
 
 -- name: forget
 DELETE FROM task WHERE task_id = $1 AND closed

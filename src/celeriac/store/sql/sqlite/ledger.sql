@@ -28,7 +28,8 @@ WHERE task_id IN (SELECT value FROM json_each(?))
 
 -- name: forget_result
 UPDATE task SET result = NULL, traceback = NULL, meta = NULL
-WHERE task_id = ?1 AND closed = 1 AND EXISTS (SELECT 1 FROM idempotency_key WHERE task_id = ?1 AND done = 1)
+WHERE task_id = ?1 AND closed = 1
+  AND (?2 OR EXISTS (SELECT 1 FROM idempotency_key WHERE task_id = ?1 AND done = 1))
 
 -- name: forget
 DELETE FROM task WHERE task_id = ? AND closed = 1

@@ -70,9 +70,9 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Celery]:
     app = Celery("moulds", broker=f"sqlite:///{tmp_path_factory.mktemp('moulds')}/store.db", set_as_current=False)
     app.conf.task_routes = {"routed*": {"queue": "by a route", "priority": 3}}
     app.conf.result_extended = True
-    app.task(name="anything")(_anything)
-    app.task(name="routed")(_anything)
-    app.task(name="limited", time_limit=30, ignore_result=True)(_anything)
+    app.task(name="anything", shared=False)(_anything)
+    app.task(name="routed", shared=False)(_anything)
+    app.task(name="limited", shared=False, time_limit=30, ignore_result=True)(_anything)
     # What the message says of now is said of one moment.
     app.now = lambda: _MOMENT
     yield app
@@ -168,7 +168,7 @@ def test_a_router_of_ones_own_and_receivers_see_every_message(app: Celery, tmp_p
 
     routed = Celery("routed", broker=f"sqlite:///{tmp_path}/r.db", set_as_current=False)
     routed.conf.task_routes = (route,)
-    routed.task(name="anything")(_anything)
+    routed.task(name="anything", shared=False)(_anything)
     routed.send_tasks([routed.tasks["anything"].s(number) for number in range(3)])
     assert {size.queue: size.ready for size in routed.store.sizes()} == {"q0": 1, "q1": 1, "q2": 1}
     routed.store.close()

@@ -95,7 +95,7 @@ class Mould:
         values = {
             "task_id": _inside(task_id),
             "args": _inside(self._shown(args)),
-            "kwargs": _inside(self._shown(kwargs)),
+            "kwargs": _inside(self._shown(kwargs)) if kwargs else "{}",
             "group_index": group_index,
         }
         envelope = self._envelope % values

@@ -7,7 +7,7 @@ from uuid import RFC_4122, UUID
 
 import pytest
 
-from celeriac.publish.ids import new_id
+from celeriac.publish.ids import new_id, new_ids
 
 
 def test_an_id_is_a_uuid_of_version_7() -> None:
@@ -39,3 +39,13 @@ def test_later_ones_are_greater(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("celeriac.publish.ids.time.time_ns", lambda: next(clock))
     made = [new_id() for _ in range(500)]
     assert made == sorted(made)
+
+
+def test_many_at_once_are_like_one_by_one() -> None:
+    texts = list(new_ids(2000))
+    found = [UUID(text) for text in texts]
+    assert len(set(found)) == 2000
+    assert {(one.version, one.variant) for one in found} == {(7, RFC_4122)}
+    bits = {place for one in found for place in range(80) if one.int >> place & 1}
+    assert len(bits) == 80 - 2  # the version's highest bit and the variant's second are never set
+    assert [str(one) for one in found] == texts

@@ -23,13 +23,17 @@ logger = logging.getLogger(__name__)
 EX_CONFIG = 78
 #: Seconds until the ledger is asked once more.
 PAUSE = 1.0
+#: Seconds after which a running task's message is acknowledged at the latest: RabbitMQ closes a channel that owes one for
+#: half an hour.
+LONG = 600.0
 
 
 class Adopter:
     """Stands between the broker's channel and Celery's consumer, and is the channel of what it hands on.
 
     The broker's own message is acknowledged when the task is over, though the ledger has had it from the start: so
-    the broker gives this worker no more than it asked for. What the broker delivers again is found in the ledger.
+    the broker gives this worker no more than it asked for. A task that runs long has its message acknowledged while it
+    runs. What the broker delivers again is found in the ledger.
     """
 
     #: kombu asks a message's channel.
@@ -46,6 +50,8 @@ class Adopter:
         self.isolates = isolates
         self.qos = QoS(self)
         self._theirs: dict[Lease, Any] = {}
+        self._long = min(LONG, app.copies_come_for / 4)
+        self._looks = False
         #: What came and cannot be adopted yet; not ours, and after a lost connection the broker's again.
         self._waiting: deque[tuple[Any, Callable[[Any], Any]]] = deque()
         self._refused = False
@@ -108,6 +114,7 @@ class Adopter:
         if held is not None:
             held.limited = True  # the broker counts it as this worker's, who would get it again
         self._theirs[delivery.lease] = message
+        self._look_later()
         ours = to_message(delivery, self)
         ours.accept = message.accept
         run(ours)
@@ -159,6 +166,22 @@ class Adopter:
         if message is not None:
             self._acknowledge(message)
 
+    def _look_later(self) -> None:
+        if not self._looks:
+            self._looks = True
+            self._consumer.timer.call_after(self._long / 2, self._consumer.call_soon, (self._let_go_of_long,))
+
+    def _let_go_of_long(self) -> None:
+        """What runs is leased from the ledger. Another message may come for it, as one may for each of the pool's slots."""
+        self._looks = False
+        before = self.store.lease_now() - self._long
+        for lease in list(self._theirs):
+            held = self.keeper.find(lease)
+            if held is not None and held.started and held.claimed_at < before:
+                self._let_go(lease)
+        if self._theirs:
+            self._look_later()
+
     def _acknowledge(self, message: Any) -> None:
         try:
             message.ack()
@@ -176,6 +199,7 @@ class Adopter:
         """The connection is gone: what has not begun goes back to the ledger, and the broker has the rest again."""
         self._waiting.clear()
         self._theirs.clear()
+        self._looks = False  # with the connection go the timers that were set while it was there
         self.qos.restore_unacked_once()
 
 

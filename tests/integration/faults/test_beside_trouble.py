@@ -156,6 +156,10 @@ class RedisServer:
         with redis.Redis(port=self._port) as client:
             return int(client.llen(key))
 
+    def fields(self, key: str) -> int:
+        with redis.Redis(port=self._port) as client:
+            return int(client.hlen(key))
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
@@ -186,6 +190,27 @@ def test_a_redis_that_lost_its_data_is_given_it_again(
         site.wait_ended(ids, 90)
         assert set(counts(journal).values()) == {1}
         assert len(counts(journal)) == 8 * 2 + 4
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_visibility_time_out_repeats_nothing(
+    tmp_path: Path, own_redis: RedisServer, request: pytest.FixtureRequest, pool: Pool
+) -> None:
+    """A copy comes while the task runs; and one that runs long owes the broker no acknowledgement."""
+    brief = {"visibility_timeout": 2, "socket_timeout": 4.0}
+    site = BesideSite(tmp_path, own_redis.url, "", broker_transport_options=brief)
+    request.node.stash[PROGRAMS] = site.workers
+    with closing(site):
+        journal, gate = site.file(), site.file("gate")
+        site.worker(pool, concurrency=2)
+        result = site.hold.delay(journal, gate, "a")
+        wait_line(journal, "begin a")
+        wait_for(lambda: own_redis.fields("unacked") == 0, 30)
+        began = site.store.lease_now()
+        wait_for(lambda: site.store.lease_now() > began + 3, 30)
+        open_gate(gate)
+        assert result.get(timeout=30) == "a"
+        assert counts(journal) == {"begin a": 1, "end a": 1}
 
 
 # -- ledgers

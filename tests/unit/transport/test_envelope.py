@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from kombu.compression import compress
+from kombu.message import Message as KombuMessage
 
-from celeriac.core.message import DELIVERY_HEADER, Delivery, DeliveryFacts, Lease
-from celeriac.transport.envelope import clamp_priority, epoch, to_message, to_task_message
+from celeriac.core.message import DELIVERY_HEADER, KEY_HEADER, Delivery, DeliveryFacts, Lease
+from celeriac.transport.envelope import clamp_priority, epoch, foreign_message, to_message, to_task_message
 
 
 def prepared(**headers: Any) -> dict[str, Any]:
@@ -75,3 +78,56 @@ def test_times_with_any_offset() -> None:
     assert epoch(moment.astimezone(timezone(timedelta(hours=5, minutes=30))).isoformat()) == moment.timestamp()
     assert epoch("2030-01-02T03:04:05.000600") == moment.timestamp()  # Celery's naive times are UTC
     assert epoch(None) is None
+
+
+# -- from another broker
+
+
+def foreign(**fields: Any) -> KombuMessage:
+    headers = {"id": "a", "task": "charge", **fields.pop("headers", {})}
+    return KombuMessage(
+        body=fields.pop("body", b"[[], {}, {}]"),
+        headers=headers,
+        content_type="application/json",
+        content_encoding="utf-8",
+        **fields,
+    )
+
+
+def test_a_foreign_message_is_as_one_of_ours() -> None:
+    message = foreign(
+        properties={"correlation_id": "a", "priority": 3, "body_encoding": "base64", "delivery_tag": "t"},
+        headers={"x-death": [{}], "x-mine": 1, "expires": "2026-01-01T00:00:00+00:00"},
+    )
+    packed = foreign_message("mails", message)
+    headers, properties, content_type, encoding = json.loads(packed.envelope)
+    assert (packed.queue, packed.task_id, packed.name, packed.priority) == ("mails", "a", "charge", 3)
+    assert packed.body == "[[], {}, {}]"
+    assert packed.expires_at == 1767225600.0
+    assert headers == {"id": "a", "task": "charge", "x-mine": 1, "expires": "2026-01-01T00:00:00+00:00"}
+    assert properties == {
+        "correlation_id": "a",
+        "priority": 3,
+        "delivery_info": {"exchange": "", "routing_key": "mails"},
+    }
+    assert (content_type, encoding) == ("application/json", "utf-8")
+
+
+def test_a_foreign_message_was_decompressed_by_kombu() -> None:
+    body, compression = compress(b"[[], {}, {}]", "gzip")
+    packed = foreign_message("mails", foreign(body=body, headers={"compression": compression}))
+    assert packed.body == "[[], {}, {}]"
+    assert "compression" not in json.loads(packed.envelope)[0]
+
+
+def test_a_foreign_message_that_cannot_be_decompressed_stays_as_it_is() -> None:
+    packed = foreign_message("mails", foreign(body=b"\xff\x00", headers={"compression": "application/x-gzip"}))
+    assert packed.body == b"\xff\x00"
+    assert json.loads(packed.envelope)[0]["compression"] == "application/x-gzip"
+
+
+@pytest.mark.parametrize("headers", [{"eta": "soon"}, {"expires": 7}, {KEY_HEADER: "k"}, {KEY_HEADER: {}}])
+def test_what_a_foreign_client_got_wrong_is_read_by_who_runs_it(headers: dict[str, Any]) -> None:
+    packed = foreign_message("mails", foreign(headers=headers))
+    assert (packed.task_id, packed.name, packed.run_at) == ("a", "charge", None)
+    assert not packed.key

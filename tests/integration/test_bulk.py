@@ -14,8 +14,9 @@ from celery import chain, chord, group, signals
 
 from celeriac import Celery
 from celeriac.core.message import Published, TaskMessage
-from celeriac.errors import ArgumentError, IdempotencyConflict, PartlySent, StoreUnavailable
+from celeriac.errors import ArgumentError, IdempotencyConflict, PartlySent, StoreError, StoreUnavailable
 from celeriac.publish.batch import SLICE
+from celeriac.store.postgres import copying
 from tests.integration.sites import PostgresSite, Site, counts, lines
 from tests.support.plugin import PROGRAMS
 
@@ -213,6 +214,46 @@ def test_what_is_sent_when_the_body_is_over_waits_for_the_settle(site: Site) -> 
     site.worker("solo")
     result.get(timeout=30)
     assert counts(journal) == {str(number): 1 for number in range(20)}
+
+
+ODD = 'tab\t newline\n return\r back\\slash \\N "quote" ß \U0001f600'
+
+
+def _new(number: int, body: str | bytes = ODD, name: str = f"name {ODD}", run_at: float | None = None) -> TaskMessage:
+    envelope = f"envelope {number} {ODD}"
+    return TaskMessage("q", envelope, body, f"{number} {ODD}", name, 3, run_at, expires_at=9e9, generation=0)
+
+
+def test_what_is_copied_to_postgres_comes_back_as_it_was(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[int] = []
+    copy = copying.copy
+
+    def counted(session: Any, messages: Any, now: float) -> None:
+        copied.append(len(messages))
+        copy(session, messages, now)
+
+    monkeypatch.setattr(copying, "copy", counted)
+    site = PostgresSite(tmp_path, postgres_url)
+    try:
+        store = site.store
+        messages = [*(_new(number) for number in range(30)), _new(30, body=b"\x00\xff\\"), _new(31, run_at=9e9)]
+        assert not any(published.live for published in store.publish(messages))
+        assert copied == [32]
+        found = store.claim(["q"], 100, owner="test", lease=30)
+        kept = [(item.envelope, item.body, item.task_id, item.generation, item.priority) for item in found]
+        assert kept == [(one.envelope, one.body, one.task_id, 0, 3) for one in messages[:31]]
+        assert store.sizes()[0].delayed == 1
+        # Some are there already: none was copied, and the others are sent.
+        again = store.publish([_new(number) for number in range(20, 60)])
+        assert [published.live for published in again] == [True] * 12 + [False] * 28
+        with pytest.raises(StoreError, match="0x00"):
+            store.publish([_new(number, name="\x00") for number in range(100, 130)])
+        assert copied == [32, 40, 30]
+        assert len(store.claim(["q"], 100, owner="test", lease=30)) == 28
+    finally:
+        site.close()
 
 
 def test_in_a_transaction_they_share_its_fate(tmp_path: Path, postgres_url: str) -> None:

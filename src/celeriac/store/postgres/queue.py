@@ -15,17 +15,9 @@ from celeriac.store.protocols import News
 from celeriac.store.relational.part import DELAYED, READY
 from celeriac.store.relational.queue import MANY, QueuePart, told
 
-#: One of the tasks is there already, or text holds what only a single statement puts right.
-_NOT_COPIED = (
-    psycopg.errors.UniqueViolation,
-    psycopg.errors.CharacterNotInRepertoire,
-    psycopg.errors.UntranslatableCharacter,
-    UnicodeError,
-)
 
-
-class _NotCopiedError(Exception):
-    """Nothing was: each message has to be looked at."""
+class _ThereAlreadyError(Exception):
+    """One of the tasks is there, and none was copied: each has to be looked at."""
 
 
 class PostgresQueue(QueuePart):
@@ -40,7 +32,7 @@ class PostgresQueue(QueuePart):
             return []
         now = self.now()
         if copying.worth_it(messages):
-            with suppress(_NotCopiedError):
+            with suppress(_ThereAlreadyError):
                 return self._copy(messages, now)
         with self.database.reading(self.database.timeout) as session:
             row = session.run("queue.publish_many", _columns(messages, now)).fetchone()
@@ -52,8 +44,8 @@ class PostgresQueue(QueuePart):
         with self.database.publishing() as session:
             try:
                 copying.copy(session, messages, now)
-            except _NOT_COPIED as error:
-                raise _NotCopiedError from error
+            except psycopg.errors.UniqueViolation as error:
+                raise _ThereAlreadyError from error
         return [Published(message.task_id) for message in messages]
 
     def claim(

@@ -232,7 +232,7 @@ BUILDS = {
         histories=False,
     ),
     "what was relayed and adopted counts as relayed": Build(
-        sql("queue", "relayed", "deliveries = ? AND status IN (5, 6)", "? IS NOT NULL"),
+        sql("queue", "relayed", "AND deliveries = given.token AND status IN (5, 6)", ""),
         (("test_to_say_so_late_prolongs_nobodys_lease", {}),),
         histories=False,
     ),

@@ -80,8 +80,8 @@ BUILDS = {
     ),
     "what was relayed and adopted counts as relayed": Build(
         "queue.relayed",
-        "AND deliveries = $3 AND status IN (5, 6)",
-        "AND $3::int IS NOT NULL",
+        "AND deliveries = given.token AND status IN (5, 6)",
+        "",
         (("test_to_say_so_late_prolongs_nobodys_lease", {}),),
     ),
     "a chord is closed twice": Build("ledger.chord_close", "AND state = 'open'", "", (("test_it_is_closed_once", {}),)),

@@ -27,8 +27,8 @@ from celeriac.core.text import writable
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str).encode
 _loads = json.JSONDecoder().decode
 _JSON = "application/json"
-#: What RabbitMQ adds to a message's headers on its way.
-_BROKERS_OWN = frozenset(
+#: What RabbitMQ adds to a message's headers on its way, and we.
+_OF_A_DELIVERY = {DELIVERY_HEADER} | frozenset(
     f"x-{name}"
     for name in [
         "death",
@@ -134,7 +134,7 @@ def to_message(delivery: Delivery, channel: Any) -> Message:
 
 def foreign_message(queue: str, message: Any) -> TaskMessage:
     """A task message that another broker delivered from ``queue``, as the store keeps it."""
-    headers = {name: value for name, value in message.headers.items() if name not in _BROKERS_OWN}
+    headers = {name: value for name, value in message.headers.items() if name not in _OF_A_DELIVERY}
     if not message.errors:
         headers.pop("compression", None)  # kombu has taken the body apart
     known = message.properties or {}

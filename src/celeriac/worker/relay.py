@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 #: Messages that are taken at once, and seconds in which they are given to the broker.
 BATCH, LEASE = 100, 30.0
-#: Seconds between rounds while others commit, so that not each commit is a look; and the longest without one.
-PAUSE, LONGEST_WAIT = 0.005, 1.0
+#: Seconds between looks in vain while others commit, so that not each commit is a look; and the longest without one.
+PAUSE, LONGEST_WAIT = 0.02, 1.0
 #: Maintenance's rounds between which a message is given to the broker and, in an empty queue, counts as lost.
 MISSING = 3
 #: Seconds in which a broker answers, or counts as away.
@@ -61,22 +61,27 @@ class Outbox:
         self._every: float = app.own_settings.maintenance_seconds
         self._broker = Broker(app)
         self._look_at = time.monotonic() + self._every
+        self._in_vain = float("-inf")
 
     def run(self) -> None:
         """Until the worker ends."""
         store = self._app.store.keeper()
         try:
-            while not self._stop.wait(PAUSE):
+            while not self._stop.wait(self._pause()):
                 self._round(store)
         finally:
             self._broker.close()
             store.close()
+
+    def _pause(self) -> float:
+        return PAUSE if time.monotonic() - self._in_vain < PAUSE else 0.0
 
     def _round(self, store: Store) -> None:
         try:
             mark = store.mark()
             if self.relay(store):
                 return
+            self._in_vain = time.monotonic()
             if time.monotonic() >= self._look_at:
                 self._look_at = time.monotonic() + self._every
                 self._look_for_lost(store)
@@ -197,7 +202,10 @@ class Broker:
     def _declared(self, queue: str, *, missing: bool) -> list[Any]:
         """The queue, to be declared where it is known; or, ``missing``, where the app makes those it does not know."""
         known = self._app.amqp.queues
-        return [known[queue]] if queue in known or (missing and known.create_missing) else []
+        if queue in known:
+            return [known[queue]]
+        # Celery's own look-up would add it to what this worker consumes after it has lost its connection.
+        return [known.new_missing(queue)] if missing and known.create_missing else []
 
     def is_empty(self, queue: str) -> bool:
         """Whether nothing waits in the broker's queue."""

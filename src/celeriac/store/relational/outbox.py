@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from operator import attrgetter
 
@@ -46,10 +47,11 @@ class OutboxPart(Part):
         return found
 
     def relayed(self, leases: Sequence[Lease], again: float) -> None:
-        until = self.lease_now() + again
+        if not leases:
+            return
+        given = json.dumps([(lease.message_id, lease.token) for lease in leases])
         with self.database.writing() as raw:
-            for lease in leases:
-                raw.run("queue.relayed", (until, lease.message_id, lease.token))
+            raw.run("queue.relayed", (self.lease_now() + again, given))
 
     def relay_again(self, queue: str, within: float) -> int:
         with self.database.writing() as raw:

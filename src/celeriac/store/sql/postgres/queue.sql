@@ -229,7 +229,9 @@ FROM chosen WHERE message.id = chosen.id
 RETURNING message.id, deliveries, queue, envelope, body, task_id, generation, crashes, status = 6, false, false, priority
 
 -- name: relayed
-UPDATE message SET lease_until = $1 WHERE id = $2 AND deliveries = $3 AND status IN (5, 6)
+UPDATE message SET lease_until = $1
+FROM (SELECT (value->>0)::bigint AS row, (value->>1)::int AS token FROM jsonb_array_elements($2::jsonb) AS value) AS given
+WHERE id = given.row AND deliveries = given.token AND status IN (5, 6)
 
 -- name: relay_again
 UPDATE message SET lease_until = 0 WHERE queue = $1 AND status IN (5, 6) AND lease_until <= $2

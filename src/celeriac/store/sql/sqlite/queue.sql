@@ -200,7 +200,9 @@ WHERE id IN (SELECT id FROM (SELECT id FROM message WHERE status = 4 LIMIT ?3)
 RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, status = 6, 0, 0, priority
 
 -- name: relayed
-UPDATE message SET lease_until = ? WHERE id = ? AND deliveries = ? AND status IN (5, 6)
+UPDATE message SET lease_until = ?1
+FROM (SELECT json_extract(value, '$[0]') AS row, json_extract(value, '$[1]') AS token FROM json_each(?2)) AS given
+WHERE id = given.row AND deliveries = given.token AND status IN (5, 6)
 
 -- name: relay_again
 UPDATE message SET lease_until = 0 WHERE queue = ? AND status IN (5, 6) AND lease_until <= ?

@@ -146,6 +146,11 @@ class BesideSite(Site):
         self._server, self._schema = ledger, f"site_{uuid.uuid4().hex[:12]}"
         super().__init__(folder, **(self._of_its_own(folder) | settings))
 
+    @property
+    def database(self) -> str:
+        """Where the ledger is, unless it is a file."""
+        return self._server
+
     @classmethod
     def of(cls, folder: Path, broker: str, ledger: str, **settings: Any) -> BesideSite:
         """Of the kinds that are named: a test without a server is skipped."""

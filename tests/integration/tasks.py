@@ -91,6 +91,14 @@ def effect(journal: str, line: str) -> str:
     return line
 
 
+@task(durable=False)
+def left_to_celery(journal: str, line: str, fails: bool = False) -> str:
+    note(journal, line)
+    if fails:
+        raise ValueError(line)
+    return line
+
+
 @task()
 def effect_after(_result: Any, journal: str, line: str) -> str:
     note(journal, line)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import celery
+import psycopg
 import pytest
 from celery import chain, chord, group, states
 from celery.exceptions import TaskRevokedError
@@ -249,6 +251,36 @@ def test_purging_drops_what_the_ledger_would_send_later(site: BesideSite) -> Non
     assert (site.queues(), site.state(result.id)) == ({}, states.REVOKED)
 
 
-def test_a_transaction_needs_a_ledger_in_its_database(site: BesideSite) -> None:
-    with pytest.raises(TransactionError), site.app.transaction(object()):
-        pass
+# -- transactions
+
+
+def test_a_transaction_sends_what_it_published_if_it_commits(site: BesideSite) -> None:
+    if not site.database:
+        with pytest.raises(TransactionError), site.app.transaction(object()):
+            pass
+        return
+    journal = site.file()
+    with closing(psycopg.connect(site.database)) as connection:
+        with site.app.transaction(connection):
+            undone = site.effect.delay(journal, "undone")
+        connection.rollback()
+        with site.app.transaction(connection):
+            sent = site.effect.delay(journal, "sent")
+        time.sleep(0.2)
+        assert lines(journal) == []
+        connection.commit()
+    assert sent.get(timeout=PATIENCE) == "sent"
+    assert (lines(journal), site.record(undone.id)) == (["sent"], None)
+
+
+# -- left to Celery
+
+
+def test_what_is_left_to_celery_is_run_and_leaves_nothing(site: BesideSite) -> None:
+    journal = site.file()
+    result = site.left_to_celery.delay(journal, "a")
+    wait_line(journal, "a")
+    assert result.get(timeout=PATIENCE) == "a"
+    with pytest.raises(ValueError, match="b"):
+        site.left_to_celery.delay(journal, "b", fails=True).get(timeout=PATIENCE)
+    assert lines(journal) == ["a", "b"]

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from tools.services import debian
 from tools.services.finder import Finder
 from tools.services.postgres import POSTGRES
 from tools.services.rabbitmq import RABBITMQ
@@ -23,6 +25,8 @@ from tools.services.service import Running, Service, Unavailable, shown
 
 FOLDER = Path(__file__).resolve().parents[2] / ".services"
 SERVICES: tuple[Service, ...] = (REDIS, POSTGRES, RABBITMQ)
+#: Programs that tests need, with Debian's package of each: `ip` and `bridge` make hosts of network namespaces.
+PROGRAMS = {"ip": "iproute2", "bridge": "iproute2"}
 
 
 def start(services: Sequence[Service], folder: Path, environment: Mapping[str, str]) -> int:
@@ -40,6 +44,16 @@ def start(services: Sequence[Service], folder: Path, environment: Mapping[str, s
     (folder / "env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
     missing = any(isinstance(running, Unavailable) for running in found)
     return 1 if missing and environment.get("CI") else 0
+
+
+def install(programs: Mapping[str, str], folder: Path) -> None:
+    """Install what is missing where that is possible; the tests that need it say so where it is not."""
+    for program, package in programs.items():
+        try:
+            if shutil.which(program) is None:
+                debian.install(package, folder)
+        except Unavailable as reason:
+            print(f"services: no {program}: {reason}", file=sys.stderr)
 
 
 def _found(service: Service, folder: Path, environment: Mapping[str, str]) -> Running | Unavailable:
@@ -80,7 +94,10 @@ def main(arguments: Sequence[str]) -> int:
         print("usage: python -m tools.services start|stop", file=sys.stderr)
         return 2
     with _alone(FOLDER):
-        return start(SERVICES, FOLDER, os.environ) if arguments == ["start"] else stop(SERVICES, FOLDER)
+        if arguments == ["stop"]:
+            return stop(SERVICES, FOLDER)
+        install(PROGRAMS, FOLDER)
+        return start(SERVICES, FOLDER, os.environ)
 
 
 if __name__ == "__main__":

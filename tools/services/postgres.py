@@ -77,8 +77,15 @@ def _owner() -> pwd.struct_passwd:
         return pwd.getpwnam("nobody")
 
 
-def main(program: str, port: str, folder: str) -> None:
-    """Make a cluster, and become its server."""
+def main(
+    program: str, port: str, folder: str, address: str = "127.0.0.1", clients: str = "", password: str = ""
+) -> None:
+    """Make a cluster, and become its server.
+
+    `address` is where it listens, and `clients` are the addresses that come there (as `10.0.0.0/24`). The file `password` has
+    what everybody must know; without one nobody must know anything.
+    """
+    secret = Path(password).read_text() if password else ""
     cluster = Path(tempfile.mkdtemp(prefix="celeriac-postgres-"))
     owner = _owner()
     os.chown(cluster, owner.pw_uid, owner.pw_gid)
@@ -91,9 +98,18 @@ def main(program: str, port: str, folder: str) -> None:
         _become(owner)
     os.chdir(cluster)
     data = cluster / "data"
-    initdb = [str(Path(program).with_name("initdb")), "--pgdata", str(data), "--username", USER, "--auth", "trust"]
+    auth = ["--auth", "trust"]
+    if secret:
+        kept = cluster / "password"
+        kept.touch(0o600)
+        kept.write_text(secret)
+        auth = ["--auth", "scram-sha-256", "--pwfile", str(kept)]
+    initdb = [str(Path(program).with_name("initdb")), "--pgdata", str(data), "--username", USER, *auth]
     subprocess.run([*initdb, "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-instructions"], check=True)
-    listen = ["-c", "listen_addresses=127.0.0.1", "-c", f"port={port}", "-c", f"unix_socket_directories={cluster}"]
+    if clients:
+        with (data / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {clients} scram-sha-256\n")
+    listen = ["-c", f"listen_addresses={address}", "-c", f"port={port}", "-c", f"unix_socket_directories={cluster}"]
     # The tests of several processes, each with its own connections, need more than the 100 of old.
     os.execv(program, [program, "-D", str(data), *listen, "-c", "max_connections=300"])  # noqa: S606  # it takes this process's place
 

@@ -249,6 +249,22 @@ def test_packages_are_installed_one_after_the_other(machine: Machine, monkeypatc
     assert machine.written.count("tried") == 4
 
 
+def test_programs_are_installed_where_they_are_missing(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def install(package: str, folder: Path) -> None:
+        asked.append(package)
+        raise Unavailable("no root")
+
+    monkeypatch.setattr(debian, "install", install)
+    machine.install("there", "pass")
+    services.install({"there": "one", "missing": "another"}, machine.folder)
+    assert asked == ["another"]
+    assert "no missing: no root" in capsys.readouterr().err
+
+
 def test_a_password_is_written_down_and_not_shown(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     fake, url = Fake(), "amqp://me:secret@127.0.0.1:5/0"
     fake.answers = lambda url: True

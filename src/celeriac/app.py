@@ -34,23 +34,28 @@ from celeriac.publish.amqp import Outgoing, publishing
 from celeriac.publish.arguments import check_arguments
 from celeriac.publish.batch import Batch, batch_for
 from celeriac.publish.beside import confirmed_by, given_up_after, goes_straight, stamp_of, stamped
+from celeriac.publish.bounded import bounded
 from celeriac.publish.bulk import Sender
 from celeriac.publish.canvas import send_groups_together
 from celeriac.publish.ids import new_id
 from celeriac.publish.keys import with_key
 from celeriac.publish.local import LocalOutbox
 from celeriac.publish.mould import Moulds
+from celeriac.publish.rabbitmq import delayed_by_the_broker, held_by_the_ledger
 from celeriac.publish.recording import Recorder
 from celeriac.results import chords
 from celeriac.settings import (
+    PYAMQP,
     OwnSettings,
     Policy,
     PolicyDefaults,
     absolute_url,
+    all_quorum,
     capabilities_of,
     check_broker,
     check_option_names,
     check_result_backend,
+    declares_queues,
     default_broker,
     defaults_for,
     is_sqlite,
@@ -71,6 +76,7 @@ from celeriac.transport import postgres as postgres_transport
 from celeriac.transport import sqlite as sqlite_transport
 from celeriac.transport.base import StoreTransport
 from celeriac.transport.leases import LeaseKeeper, keeper_of
+from celeriac.transport.rabbitmq import client as amqp_client
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +84,7 @@ logger = logging.getLogger(__name__)
 # where celeriac is run from a checkout.
 sqlite_transport.register()
 postgres_transport.register()
+amqp_client.register()
 for _scheme in ("sqlite", "postgresql", "postgres"):
     backends.BACKEND_ALIASES[_scheme] = "celeriac.results.backend:LedgerBackend"
 send_groups_together()
@@ -85,6 +92,7 @@ StoreTransport.send = staticmethod(outgoing.send)  # type: ignore[method-assign]
 
 #: Rooms that Celery takes by name, where there is a ledger.
 _ROOMS = {"worker_consumer": "celeriac.worker.consumer:Consumer"}
+_ROOMS_ON_RABBITMQ = {"worker_consumer": "celeriac.worker.rabbitmq:Consumer"}
 #: What our workers do beside running tasks.
 _STEPS = ("celeriac.worker.maintenance:Maintenance", "celeriac.worker.outboxes:Outboxes", "celeriac.worker.relay:Relay")
 #: Options in which signatures travel.
@@ -117,6 +125,10 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     amqp_cls = "celeriac.publish.amqp:AMQP"
     control_cls = "celeriac.worker.control:Control"
     _followed_broker: Any = _NEVER
+    #: Whether the queues on the broker, which is RabbitMQ, are of celeriac's kind.
+    declares_queues = False
+    #: Whether Celery would have the broker hold what is not yet due.
+    _delays_natively = False
 
     def __init__(
         self, main: str | None = None, *, defaults: Policy = "safe", ledger: str | None = None, **options: Any
@@ -130,6 +142,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             options["celeriac_ledger"] = ledger
         super().__init__(main, **options)
         self.steps["worker"].update(_STEPS)
+        self.steps["consumer"].add("celeriac.worker.given_up:GivenUp")
 
     def __reduce_keys__(self) -> dict[str, Any]:
         return {**super().__reduce_keys__(), "defaults": self.defaults}
@@ -200,10 +213,20 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         named = self.defaults != "safe" or names_a_broker(lambda name: _sets(conf, name))
         url = conf.broker_url if named else default_broker(self.main)
         ledger = ledger_beside(conf, url) or ""
-        broker = capabilities_of(url, quorum=conf.task_default_queue_type == "quorum", ledger=ledger)
-        chosen = defaults_for(self.defaults, broker, queues_declared=bool(conf.task_queues), broker_named=named)
+        self.declares_queues = declares_queues(self.defaults, url, lambda name: _sets(conf, name))
+        broker = capabilities_of(url, quorum=self.declares_queues or _quorum(conf), ledger=ledger)
+        self._delays_natively = broker.quorum and broker.scheme in PYAMQP
+        chosen = defaults_for(
+            self.defaults,
+            broker,
+            queues_declared=bool(conf.task_queues),
+            broker_named=named,
+            declares_queues=self.declares_queues,
+        )
         if broker.ours or ledger:
             chosen.update(_ROOMS)
+        elif self.declares_queues:
+            chosen.update(_ROOMS_ON_RABBITMQ)
         return chosen
 
     def user_sets(self, setting: str) -> bool:
@@ -391,9 +414,25 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         """To a broker that is no store, and at once."""
         if self.has_store:  # somebody else's connection
             return super().send_task(name, args, kwargs, **options)
+        if capabilities_of(self.conf.broker_write_url).scheme in PYAMQP:
+            return self._send_to_rabbitmq(name, args, kwargs, options)
         with confirmed_by(self.conf.broker_url):
             options = given_up_after(options, self.own_settings.publish_timeout)
             return super().send_task(name, args, kwargs, **options)
+
+    def _send_to_rabbitmq(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        if self._delays_natively and self.defaults == "safe":
+            self._normalise(options)
+            options = delayed_by_the_broker(self, name, options)
+        location = maybe_sanitize_url(str(self.conf.broker_write_url))
+        with bounded(location, self.own_settings.publish_timeout):
+            return super().send_task(name, args, kwargs, **options)
+
+    def _connection(self, url: Any, transport_options: Any = None, **options: Any) -> Any:
+        """As Celery's; of the transport's options, those the user sets join celeriac's and do not replace them."""
+        ours = self.conf.maps[-2].get("broker_transport_options") or {}
+        theirs = {**self.conf.broker_transport_options, **(transport_options or {})}
+        return super()._connection(url, transport_options={**ours, **theirs}, **options)
 
     def _warn_of_a_key_nobody_keeps(self, name: str, options: dict[str, Any]) -> None:
         task = self._type_of(name, options)
@@ -413,6 +452,8 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         """For a broker that is no store, in a transaction of somebody's; or for one that is away."""
         self._warn_of_a_key_nobody_keeps(name, options)
         self._normalise(options)
+        if self._delays_natively:
+            options = held_by_the_ledger(self, options)
         task = self._type_of(name, options)
         self._check_arguments(name, task, args, kwargs, options)
         if self.has_ledger:
@@ -427,6 +468,8 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         result = None if batch is None else batch.send_short(name, task, args, kwargs, options)
         if result is not None:
             return self._trailed(result, options)
+        if self._delays_natively:
+            options = held_by_the_ledger(self, options)
         options = with_key(task, args, kwargs, options, self.own_settings.idempotency_ttl)
         straight = batch is None and not (self.has_store or self._by_the_ledger) and goes_straight(self.store, options)
         if straight:
@@ -635,6 +678,13 @@ def _sets(conf: Any, setting: str) -> bool:
     """Whether one of the mappings above celeriac's and Celery's defaults has the setting."""
     names = conf._to_keys(setting)  # noqa: SLF001  # old names and namespaces are known there alone
     return any(name in mapping for mapping in conf.maps[:-2] for name in names)
+
+
+def _quorum(conf: Any) -> bool:
+    """Whether the user has quorum queues."""
+    if conf.task_queues:
+        return all_quorum(conf.task_queues)
+    return _sets(conf, "task_default_queue_type") and conf.task_default_queue_type == "quorum"
 
 
 def _seconds(expires: Any) -> float | None:

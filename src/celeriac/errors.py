@@ -115,6 +115,33 @@ class PartlySent(CeleriacError):
         )
 
 
+class QueueConflict(SettingsError):
+    """A queue or exchange of RabbitMQ's exists and is not what this app declares; nothing was changed or sent.
+
+    `argument` is what differs, `wanted` what this app says of it and `there` what the broker has.
+    """
+
+    def __init__(self, kind: str, name: str, argument: str, wanted: str, there: str) -> None:
+        super().__init__("task_default_queue_type", "")
+        self.args = (kind, name, argument, wanted, there)
+        self.kind, self.name, self.argument = kind, name, argument
+        self.wanted, self.there = wanted, there
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kind} {self.name!r} exists on the broker with {self.argument} {self.there}, and this app declares "
+            f"{self.wanted}: the one is never changed into the other. To keep what is there, {self._keeping}. To have "
+            f"celeriac's, delete it once it is empty (rabbitmqctl delete_queue {self.name}), or name another in "
+            "task_default_queue, and restart every process"
+        )
+
+    @property
+    def _keeping(self) -> str:
+        if self.there == "classic":
+            return 'set task_default_queue_type = "classic"'
+        return 'set task_default_queue_type = "quorum" for quorum queues as Celery declares them, or task_queues'
+
+
 class StoreError(CeleriacError):
     """The store could not do what was asked.
 

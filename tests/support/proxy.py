@@ -21,6 +21,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._pairs: dict[socket.socket, socket.socket] = {}
+        self._lost: list[socket.socket] = []
         self._lock = threading.Lock()
         self._silent = self._closed = self._ended = False
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
@@ -30,6 +31,12 @@ class Proxy:
         """From now on nothing comes through, and nobody is told."""
         self._silent = True
 
+    def lose(self) -> None:
+        """Nothing comes through the connections there are, and nobody is told; a new one is a good one."""
+        with self._lock:
+            self._lost += self._pairs
+            self._pairs = {}
+
     def refuse(self) -> None:
         """Cut every connection, and accept none."""
         self._closed = True
@@ -38,8 +45,9 @@ class Proxy:
     def cut(self) -> None:
         """Cut every connection there is."""
         with self._lock:
-            pairs, self._pairs = self._pairs, {}
-        for end in pairs:
+            ends = [*self._pairs, *self._lost]
+            self._pairs, self._lost = {}, []
+        for end in ends:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()

@@ -21,6 +21,14 @@ EXAMPLES: list[tuple[errors.CeleriacError, list[str]]] = [
         ["shop.charge[abc]", "/srv/a.db (1)", "/srv/b.db (2)", "back in its queue", "ledger="],
     ),
     (errors.SettingsError("task_ack_late", "did you mean task_acks_late?"), ["task_ack_late", "task_acks_late?"]),
+    (
+        errors.QueueConflict("queue", "mail", "x-queue-type", "quorum", "classic"),
+        ["queue 'mail'", "x-queue-type classic", "quorum", 'task_default_queue_type = "classic"', "delete_queue mail"],
+    ),
+    (
+        errors.QueueConflict("queue", "mail", "x-delivery-limit", "100", "none"),
+        ["queue 'mail'", "x-delivery-limit none", "100", 'task_default_queue_type = "quorum"', "task_queues"],
+    ),
     (errors.OptionError("shop.charge", "retries", "-1 is no number"), ["shop.charge", "retries", "-1"]),
     (errors.ArgumentError("shop.charge", "order", "it is a lock"), ["shop.charge", "order", "it is a lock"]),
     (errors.IdempotencyConflict("shop.charge", "charge:7", "id-1"), ["shop.charge", "charge:7", "id-1", "Nothing was"]),

@@ -16,10 +16,13 @@ from kombu.serialization import dumps
 
 from celeriac.core.message import DELIVERY_HEADER, LEDGER_HEADER, Published, TaskMessage
 from celeriac.errors import StoreUnavailable
+from celeriac.publish import rabbitmq
 from celeriac.publish.outgoing import send
+from celeriac.publish.queues import Queues
 from celeriac.store.protocols import Store
 from celeriac.transport.consumer import NamingConsumer
 from celeriac.transport.envelope import clamp_priority, pack, task_columns
+from celeriac.transport.rabbitmq.queues import task_queue
 
 
 class BrokerUnavailable(StoreUnavailable, OperationalError):  # type: ignore[misc]  # kombu's class is untyped
@@ -95,10 +98,30 @@ class Target(NamedTuple):
 class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
     """Celery's message builder with a short way into a store."""
 
+    queues_cls = Queues
+
+    def Queues(self, queues: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N802  # Celery's name
+        """As Celery's; on RabbitMQ the queue of what is routed nowhere is of celeriac's kind."""
+        conf, ours = self.app.conf, self.app.declares_queues
+        if ours and not queues and conf.task_default_queue:
+            key = conf.task_default_routing_key if self.app.user_sets("task_default_routing_key") else None
+            queues = [task_queue(conf.task_default_queue, self.default_exchange, key)]
+        made = super().Queues(queues, *args, **kwargs)
+        made.ours = ours
+        return made
+
     @property
     def Consumer(self) -> Any:  # noqa: N802  # Celery's name for the class
         """The class of what consumes tasks."""
         return NamingConsumer if self.app.ledger_beside else kombu.Consumer
+
+    def as_task_v2(self, *args: Any, **options: Any) -> Any:
+        """As Celery's; what the ledger keeps for later says until when."""
+        until = options.pop(rabbitmq.HELD, None)
+        message = super().as_task_v2(*args, **options)
+        if until is not None:
+            message.headers["eta"] = until.isoformat()
+        return message
 
     def _create_task_sender(self) -> Any:
         celery_sender = super()._create_task_sender()
@@ -107,8 +130,9 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         before, after = signals.before_task_publish, signals.after_task_publish
 
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
+            options.pop(rabbitmq.HELD, None)
             if not isinstance(producer, Outgoing):
-                return celery_sender(producer, name, message, **options)
+                return self._send_on(producer, celery_sender, name, message, options)
             target = self._target(producer, options)
             if target is None:
                 return producer.send_elsewhere(partial(self._through_kombu, celery_sender, name, message, options))
@@ -157,6 +181,12 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
     def _through_kombu(self, sender: Any, name: str, message: Any, options: dict[str, Any]) -> Any:
         with self.app.producer_or_acquire() as real:
             return sender(real, name, message, **options)
+
+    def _send_on(self, producer: Any, send: Any, name: str, message: Any, options: dict[str, Any]) -> Any:
+        """By a real producer, to a broker that may be RabbitMQ."""
+        if rabbitmq.confirms(producer):
+            return rabbitmq.publish(self.app, send, producer, name, message, options)
+        return send(producer, name, message, **options)
 
     def _target(self, producer: Outgoing, options: dict[str, Any]) -> Target | None:
         """The one queue a message goes to; None when an exchange has to decide, and the store cannot ask it later."""

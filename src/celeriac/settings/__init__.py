@@ -4,13 +4,16 @@ from celeriac.settings.ledger import ledger_beside, on_one_host_only
 from celeriac.settings.names import check_environment, check_names, check_option_names
 from celeriac.settings.own import OwnSettings, read_own
 from celeriac.settings.policy import (
+    PYAMQP,
     BrokerCapabilities,
     Default,
     Policy,
     PolicyDefaults,
+    all_quorum,
     capabilities_of,
     check_broker,
     check_result_backend,
+    declares_queues,
     defaults_for,
     first_url,
 )
@@ -29,6 +32,7 @@ from celeriac.settings.urls import (
 
 __all__ = [
     "PRECEDENCE",
+    "PYAMQP",
     "BrokerCapabilities",
     "Default",
     "OwnSettings",
@@ -37,12 +41,14 @@ __all__ = [
     "PostgresURL",
     "SQLiteURL",
     "absolute_url",
+    "all_quorum",
     "capabilities_of",
     "check_broker",
     "check_environment",
     "check_names",
     "check_option_names",
     "check_result_backend",
+    "declares_queues",
     "default_broker",
     "defaults_for",
     "defaults_reference",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -17,7 +17,11 @@ BOTH: frozenset[Policy] = frozenset({"safe", "celery"})
 _OURS = frozenset({"sqlite", "postgresql", "redis+streams"})
 #: The stores of celeriac's that this version has.
 SERVED = frozenset({"sqlite", "postgresql"})
-_AMQP = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq"})
+#: The schemes of kombu's own client for RabbitMQ.
+PYAMQP = frozenset({"amqp", "amqps", "pyamqp"})
+_AMQP = PYAMQP | {"librabbitmq"}
+#: Settings that say of which kind queues are; classic ones alone have ten priorities.
+_OF_QUEUES = ("task_default_queue_type", "task_queues", "task_queue_max_priority")
 #: Result backends that take a broker's queues for theirs.
 _IN_QUEUES = frozenset({"rpc", "amqp"})
 _REDIS = frozenset({"redis", "rediss", "sentinel"})
@@ -121,12 +125,29 @@ def first_url(url: object) -> str:
     return str(url or "amqp://").split(";")[0].strip()
 
 
+def all_quorum(queues: Any) -> bool:
+    """Whether every queue of a `task_queues` setting is a quorum queue."""
+    declared = queues.values() if isinstance(queues, Mapping) else queues
+    arguments = [
+        queue.get("queue_arguments") if isinstance(queue, Mapping) else getattr(queue, "queue_arguments", None)
+        for queue in declared
+    ]
+    return all((each or {}).get("x-queue-type") == "quorum" for each in arguments)
+
+
+def declares_queues(policy: Policy, url: object, user_sets: Callable[[str], bool]) -> bool:
+    """Whether RabbitMQ's queues are celeriac's to declare: the user says nothing of their kind."""
+    ours = capabilities_of(url).scheme in PYAMQP and policy in SAFE
+    return ours and not any(user_sets(name) for name in _OF_QUEUES)
+
+
 class Facts(NamedTuple):
     """What a default can depend on."""
 
     broker: BrokerCapabilities
     queues_declared: bool
     broker_named: bool
+    declares_queues: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +170,10 @@ LATE_ACKS = When(
     "sqlite, postgresql, redis+streams, quorum queues, any broker with a ledger", lambda facts: facts.broker.late_acks
 )
 QUORUM = When("quorum queues without a ledger", lambda facts: facts.broker.quorum and not facts.broker.ledger)
+AMQP = When("amqp, amqps, pyamqp", lambda facts: facts.broker.scheme in PYAMQP)
+UNDECLARED = When(
+    f"amqp, amqps, pyamqp, where none of {', '.join(_OF_QUEUES)} is set", lambda facts: facts.declares_queues
+)
 REDIS = When("redis, rediss, sentinel", lambda facts: facts.broker.scheme in _REDIS)
 QUEUES_DECLARED = When("task_queues is set", lambda facts: facts.queues_declared)
 
@@ -207,6 +232,48 @@ DEFAULTS: tuple[Default, ...] = (
         "delay() on a broker that falls silent ends after a few such waits, instead of never.",
         REDIS,
         BOTH,
+    ),
+    Default(
+        "broker_transport_options",
+        {"confirm_publish": True},
+        "delay() returns when the broker has the message, and raises where no queue gets it. Options of yours join it.",
+        AMQP,
+    ),
+    Default(
+        "broker_heartbeat",
+        30.0,
+        "A broker that fell silent is noticed within a minute, and so is a worker by it; Celery's takes four.",
+        AMQP,
+    ),
+    Default(
+        "task_publish_retry_policy",
+        {"max_retries": 10, "interval_start": 0.1, "interval_step": 0.3, "interval_max": 1.0},
+        "A broker that restarts is back in seconds; delay() tries again for as long as celeriac_publish_timeout allows.",
+        AMQP,
+    ),
+    Default(
+        "task_default_queue_type",
+        "quorum",
+        "Quorum queues are replicated and count deliveries; a classic one is lost with its node.",
+        UNDECLARED,
+    ),
+    Default(
+        "task_create_missing_queue_type",
+        "quorum",
+        "The same for queues that a route or -Q names.",
+        UNDECLARED,
+    ),
+    Default(
+        "task_default_exchange",
+        "celeriac",
+        "The exchange of Celery's that is named after the queue may exist already, as a direct one.",
+        UNDECLARED,
+    ),
+    Default(
+        "task_default_exchange_type",
+        "topic",
+        "The broker delays what goes through a topic exchange; for a direct one the worker has to hold it in memory.",
+        UNDECLARED,
     ),
     Default(
         "task_acks_late",
@@ -282,13 +349,19 @@ class PolicyDefaults(dict[str, Any]):
 
 
 def defaults_for(
-    policy: Policy, broker: BrokerCapabilities, *, queues_declared: bool = False, broker_named: bool = True
+    policy: Policy,
+    broker: BrokerCapabilities,
+    *,
+    queues_declared: bool = False,
+    broker_named: bool = True,
+    declares_queues: bool = False,
 ) -> PolicyDefaults:
     """What the policy sets for this broker.
 
-    `queues_declared`: whether the user sets `task_queues`; `broker_named`: whether he names a broker.
+    `queues_declared`: whether the user sets `task_queues`; `broker_named`: whether he names a broker;
+    `declares_queues`: what the function of that name says.
     """
-    facts = Facts(broker, queues_declared, broker_named)
+    facts = Facts(broker, queues_declared, broker_named, declares_queues)
     chosen = [row for row in DEFAULTS if policy in row.policies and row.when.holds(facts)]
     values = {row.setting: row.value_for(broker) for row in chosen}
     return PolicyDefaults(values, {row.setting: row.reason for row in chosen})

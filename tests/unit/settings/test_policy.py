@@ -10,9 +10,10 @@ from typing import Any
 import celery
 import pytest
 from celery.app.defaults import DEFAULTS as CELERYS
+from kombu import Queue
 from kombu.exceptions import OperationalError
 
-from celeriac.settings import BrokerCapabilities, capabilities_of, defaults_for
+from celeriac.settings import BrokerCapabilities, all_quorum, capabilities_of, declares_queues, defaults_for
 from celeriac.settings.policy import DEFAULTS, PolicyDefaults
 
 
@@ -60,6 +61,22 @@ LATE = {"task_acks_late": True, "task_reject_on_worker_lost": True}
 OURS = {"task_track_started": True, "worker_prefetch_multiplier": 1}
 WAITS = {"broker_transport_options": {"socket_timeout": 4.0, "socket_connect_timeout": 4.0, "socket_keepalive": True}}
 CANCEL = {"worker_cancel_long_running_tasks_on_connection_loss": True}
+CONFIRMED = {
+    "broker_transport_options": {"confirm_publish": True},
+    "broker_heartbeat": 30.0,
+    "task_publish_retry_policy": {
+        "max_retries": 10,
+        "interval_start": 0.1,
+        "interval_step": 0.3,
+        "interval_max": 1.0,
+    },
+}
+QUEUES = {
+    "task_default_queue_type": "quorum",
+    "task_create_missing_queue_type": "quorum",
+    "task_default_exchange": "celeriac",
+    "task_default_exchange_type": "topic",
+}
 FILE = {"result_backend": "sqlite:////srv/shop.db"}
 SCHEMA = {"result_backend": "postgresql://db/shop"}
 
@@ -70,8 +87,9 @@ SCHEMA = {"result_backend": "postgresql://db/shop"}
         ("sqlite:////srv/shop.db", False, {**ALWAYS, **LATE, **OURS, **FILE}, {**BOUNDED, **FILE}),
         ("postgresql://db/shop", False, {**ALWAYS, **LATE, **OURS, **SCHEMA}, {**BOUNDED, **SCHEMA}),
         ("redis+streams://localhost", False, {**ALWAYS, **LATE, **OURS}, BOUNDED),
-        ("amqp://localhost", True, {**ALWAYS, **LATE, **CANCEL}, BOUNDED),
-        ("amqp://localhost", False, ALWAYS, BOUNDED),
+        ("amqp://localhost", True, {**ALWAYS, **LATE, **CANCEL, **CONFIRMED}, BOUNDED),
+        ("amqps://localhost", False, {**ALWAYS, **CONFIRMED}, BOUNDED),
+        ("librabbitmq://localhost", False, ALWAYS, BOUNDED),
         ("redis://localhost", False, {**ALWAYS, **WAITS}, {**BOUNDED, **WAITS}),
         ("sqs://", False, ALWAYS, BOUNDED),
     ],
@@ -80,6 +98,46 @@ def test_what_each_policy_sets(url: str, quorum: bool, safe: dict[str, Any], as_
     broker = capabilities_of(url, quorum=quorum)
     assert defaults_for("safe", broker) == safe
     assert defaults_for("celery", broker) == as_celery
+
+
+def test_rabbitmqs_queues_are_of_celeriacs_kind_where_they_are_its_to_declare() -> None:
+    broker = capabilities_of("amqp://localhost", quorum=True)
+    plain = defaults_for("safe", broker)
+    assert defaults_for("safe", broker, declares_queues=True) == {**plain, **QUEUES}
+
+
+@pytest.mark.parametrize(
+    ("policy", "url", "sets", "declares"),
+    [
+        ("safe", "amqp://localhost", "task_serializer", True),
+        ("safe", "amqps://a;amqps://b", "", True),
+        ("celery", "amqp://localhost", "", False),
+        ("safe", "librabbitmq://localhost", "", False),
+        ("safe", "redis://localhost", "", False),
+        ("safe", "amqp://localhost", "task_default_queue_type", False),
+        ("safe", "amqp://localhost", "task_queues", False),
+        ("safe", "amqp://localhost", "task_queue_max_priority", False),
+    ],
+)
+def test_whose_rabbitmqs_queues_are(policy: Any, url: str, sets: str, declares: bool) -> None:
+    assert declares_queues(policy, url, lambda name: name == sets) is declares
+
+
+QUORUM = {"x-queue-type": "quorum"}
+
+
+@pytest.mark.parametrize(
+    ("queues", "all_are"),
+    [
+        ([Queue("a", queue_arguments=QUORUM)], True),
+        ([Queue("a", queue_arguments=QUORUM), Queue("b")], False),
+        ([Queue("a", queue_arguments={"x-queue-type": "classic"})], False),
+        ({"a": {"queue_arguments": QUORUM}}, True),
+        ({"a": {"queue_arguments": QUORUM}, "b": {}}, False),
+    ],
+)
+def test_declared_queues_are_quorum_queues_where_all_are(queues: Any, all_are: bool) -> None:
+    assert all_quorum(queues) is all_are
 
 
 @pytest.mark.parametrize("url", ["redis://localhost", "amqp://localhost", "sqs://"])
@@ -112,7 +170,7 @@ def test_each_row_changes_a_setting_of_celerys_and_says_why(row: Any) -> None:
     assert CELERYS[row.setting] != row.value
     assert row.reason.endswith(".")
     assert len(row.reason) < 120
-    assert sum(other.setting == row.setting for other in DEFAULTS) == 1
+    assert sum((other.setting, other.when) == (row.setting, row.when) for other in DEFAULTS) == 1
 
 
 def test_each_value_comes_with_its_reason() -> None:

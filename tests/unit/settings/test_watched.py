@@ -63,7 +63,7 @@ def test_another_broker_is_followed_everywhere(
 
 
 def test_a_broker_that_comes_late_brings_its_defaults(tmp_path: Path) -> None:
-    app = Celery("shop", broker="amqp://", set_as_current=False)
+    app = Celery("shop", broker="redis://localhost", set_as_current=False)
     assert (app.conf.task_acks_late, app.has_store) == (False, False)
     app.conf.broker_url = f"sqlite:///{tmp_path}/late.db"
     assert (app.conf.task_acks_late, app.has_store) == (True, True)

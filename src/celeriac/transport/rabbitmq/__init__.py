@@ -1,0 +1,1 @@
+"""RabbitMQ through kombu's own transport: what that leaves open of waiting, confirming, declaring and delaying."""

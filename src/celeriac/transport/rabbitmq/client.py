@@ -1,0 +1,75 @@
+"""kombu's AMQP client, which heeds a deadline and tells of messages that no queue gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.transport import TRANSPORT_ALIASES, pyamqp
+
+from celeriac.errors import CeleriacError
+from celeriac.transport.rabbitmq.deadline import bounded
+
+
+class Returned(CeleriacError):
+    """No queue is bound where a message was sent to, and the broker has handed it back."""
+
+    def __init__(self, exchange: str, routing_key: str) -> None:
+        super().__init__(exchange, routing_key)
+        self.exchange = exchange
+        self.routing_key = routing_key
+
+
+class Channel(pyamqp.Channel):  # type: ignore[misc]  # the client has no types
+    """Without a handler the client raises at the return, and takes the confirm that follows for the next message's."""
+
+    _returned: Returned | None = None
+
+    def basic_publish_confirm(self, msg: Any, *args: Any, **kwargs: Any) -> Any:
+        """As the client's.
+
+        Raises:
+            Returned: the message was mandatory, and no queue got it.
+        """
+        self._returned = None
+        kwargs["timeout"] = bounded(kwargs.get("timeout"))
+        try:
+            sent = super().basic_publish_confirm(msg, *args, **kwargs)
+        except TimeoutError:
+            # The confirm may still come, and would be taken for the next message's.
+            self.connection.collect()
+            raise
+        if self._returned is not None:
+            raise self._returned
+        return sent
+
+    def _on_basic_return(self, code: int, text: str, exchange: str, routing_key: str, message: Any) -> None:
+        if self.events.get("basic_return") or not self._confirm_selected:
+            super()._on_basic_return(code, text, exchange, routing_key, message)
+        self._returned = Returned(exchange, routing_key)
+
+
+class Connection(pyamqp.Connection):  # type: ignore[misc]  # the client has no types
+    Channel = Channel
+    connect_timeout: float | None
+
+    def connect(self, callback: Any = None) -> Any:
+        if not self.connected:
+            self.connect_timeout = bounded(self.connect_timeout)
+        return super().connect(callback)
+
+    def blocking_read(self, timeout: float | None = None) -> Any:
+        return super().blocking_read(bounded(timeout))
+
+
+class Transport(pyamqp.Transport):  # type: ignore[misc]  # kombu's class is untyped at runtime
+    Connection = Connection
+
+
+class SSLTransport(pyamqp.SSLTransport):  # type: ignore[misc]  # kombu's class is untyped at runtime
+    Connection = Connection
+
+
+def register() -> None:
+    """Serve `amqp://`, `pyamqp://` and `amqps://`; kombu finds transports by name alone, also when it fails over."""
+    TRANSPORT_ALIASES["amqp"] = TRANSPORT_ALIASES["pyamqp"] = "celeriac.transport.rabbitmq.client:Transport"
+    TRANSPORT_ALIASES["amqps"] = "celeriac.transport.rabbitmq.client:SSLTransport"

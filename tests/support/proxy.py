@@ -23,7 +23,8 @@ class Proxy:
         self._pairs: dict[socket.socket, socket.socket] = {}
         self._lost: list[socket.socket] = []
         self._lock = threading.Lock()
-        self._silent = self._closed = self._ended = False
+        self._servers: set[socket.socket] = set()
+        self._silent = self._mute = self._closed = self._ended = False
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
         self._thread.start()
 
@@ -37,6 +38,10 @@ class Proxy:
             self._lost += self._pairs
             self._pairs = {}
 
+    def swallow_answers(self) -> None:
+        """From now on the server hears everything, and nothing of what it says comes through."""
+        self._mute = True
+
     def refuse(self) -> None:
         """Cut every connection, and accept none."""
         self._closed = True
@@ -46,7 +51,7 @@ class Proxy:
         """Cut every connection there is."""
         with self._lock:
             ends = [*self._pairs, *self._lost]
-            self._pairs, self._lost = {}, []
+            self._pairs, self._lost, self._servers = {}, [], set()
         for end in ends:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -55,7 +60,7 @@ class Proxy:
     def heal(self) -> None:
         """All is well again; what was swallowed is lost with its connections."""
         self.cut()
-        self._silent = self._closed = False
+        self._silent = self._mute = self._closed = False
 
     def _run(self) -> None:
         while not self._ended:
@@ -89,18 +94,22 @@ class Proxy:
             return
         with self._lock:
             self._pairs[client], self._pairs[server] = server, client
+            self._servers.add(server)
 
     def _pass_on(self, end: socket.socket) -> None:
         with self._lock:
             other = self._pairs.get(end)
         try:
             data = end.recv(65536)
+            if data and self._mute and end in self._servers:
+                return
             if data and other is not None:
                 other.sendall(data)
                 return
         except OSError:
             pass
         with self._lock:
+            self._servers -= {end, other}
             self._pairs.pop(end, None)
             if other is not None:
                 self._pairs.pop(other, None)

@@ -1,0 +1,84 @@
+"""Builds with one guard removed, as a careless change would: the matrix must turn red on each."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from celeriac.core.attempt import Settled, Settlement
+from celeriac.core.message import Delivery
+from celeriac.store.relational import keys, ledger
+from celeriac.store.sql import statements
+from celeriac.store.sqlite import SQLiteStore
+
+#: Seconds between a settlement and what follows it, where that is no longer one transaction.
+LATER = 0.05
+
+
+def _without_the_token() -> None:
+    """A stale settlement counts."""
+    leave = ledger._leave_queue
+
+    def in_spite_of_the_lease(raw: Any, item: Settlement, now: float) -> bool:
+        leave(raw, item, now)
+        return True
+
+    setattr(ledger, "_leave_queue", in_spite_of_the_lease)  # noqa: B010  # a build without a guard
+
+
+def _without_generations() -> None:
+    """A retry is told from its predecessor by nothing."""
+    _change("queue.retry", "generation = generation + 1", "generation = generation")
+
+
+def _without_the_mark() -> None:
+    """Nobody knows what had begun when a worker vanished."""
+    _change("queue.start", "SET started_at = ?", "SET started_at = nullif(?, started_at + 1) AND NULL")
+
+
+def _without_follow_ups() -> None:
+    """What follows a task is sent soon after its settlement, and not by it."""
+    consequences: Callable[..., Settled] = ledger._settle_consequences
+    settle = SQLiteStore.settle
+
+    def without(raw: Any, item: Settlement, now: float) -> Settled:
+        return consequences(raw, replace(item, follow_ups=[]), now)
+
+    def settle_and_then(store: SQLiteStore, settlements: Sequence[Settlement]) -> list[Settled]:
+        answers = settle(store, settlements)
+        later = [message for item in settlements for message in item.follow_ups]
+        if later:
+            threading.Thread(target=lambda: (time.sleep(LATER), store.publish(later)), daemon=True).start()
+        return answers
+
+    setattr(ledger, "_settle_consequences", without)  # noqa: B010  # a build without a guard
+    setattr(SQLiteStore, "settle", settle_and_then)  # noqa: B010  # a build without a guard
+
+
+def _without_keys() -> None:
+    """Nobody holds a key."""
+    setattr(keys, "holder", lambda raw, key, now: None)  # noqa: B010  # a build without a guard
+
+
+def _change(name: str, guard: str, instead: str) -> None:
+    known = statements("sqlite")
+    assert guard in known[name], f"{name} has no {guard!r} any more; say what guards it now"
+    known[name] = known[name].replace(guard, instead)
+
+
+BUILDS: dict[str, Callable[[], None]] = {
+    "no fencing token": _without_the_token,
+    "no generations": _without_generations,
+    "no started mark": _without_the_mark,
+    "no follow-ups in the settle": _without_follow_ups,
+    "no keys": _without_keys,
+}
+
+
+def take_out(name: str) -> None:
+    """Take the guard out of this process; none where there is no name."""
+    if name:
+        BUILDS[name]()

@@ -1,0 +1,256 @@
+"""One cell: a broker, a fault, workers, a client; and in the end the books."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from celeriac.errors import StoreError
+from tests.faults import journal
+from tests.faults.brokers import Broker
+from tests.faults.client import STOP
+from tests.faults.injections.base import Fault, Post
+from tests.faults.journal import INJECTED, PUBLISHED, RAN, Counted
+from tests.faults.load import KINDS
+from tests.faults.plan import PLAN, SETTINGS, URL, Plan
+from tests.faults.receivers import Receivers
+from tests.faults.tasks import make_app
+from tests.faults.verdict import Books, Verdict, judge, read_books
+from tests.support import Program, Worker, patient, wait_for
+from tests.support.proxy import Proxy
+
+APP = "tests.faults.app"
+#: Seconds in which something must happen: a round's progress; the end of everything, as long as nothing moves.
+PROGRESS, STILL = 90.0, 20.0
+#: Runs between two rounds.
+RUNS_A_ROUND = 15
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much: units published at least, seconds between them, rounds of a fault, and how many workers."""
+
+    units: int
+    pace: float
+    rounds: int
+    workers: int = 3
+
+
+SIZES = {"short": Size(40, 0.01, 2, 2), "full": Size(500, 0.005, 5)}
+
+
+class Cell:
+    """One run; ``close`` ends all that it started.
+
+    Args:
+        folder: empty; keeps every journal and log.
+        build: the name of a guard that the workers lack.
+    """
+
+    def __init__(
+        self, broker: Broker, fault: Fault, folder: Path, seed: int, size: Size, *, build: str = "", **settings: Any
+    ) -> None:
+        self.broker, self.fault, self.folder, self.size = broker, fault, folder, size
+        self._stack = ExitStack()
+        self.place = broker.place(folder, fault.need)
+        self._stack.callback(self.place.close)
+        rounds = fault.rounds(size.rounds)
+        self.plan = Plan(
+            str(folder),
+            self.place.url,
+            seed,
+            size.units,
+            size.pace,
+            fault.kinds,
+            {**SETTINGS, **settings},
+            fault.wraps(rounds),
+            build,
+        )
+        self.plan.write()
+        self.lease: float = self.plan.settings["celeriac_lease_seconds"]
+        self.receivers = Receivers(folder)
+        self._stack.callback(self.receivers.close)
+        self.app: Any = make_app(self.plan)
+        self._stack.callback(self._close_app)
+        self.proxy = self._stack.enter_context(Proxy(*self.place.address())) if fault.proxied else None
+        self.workers: list[Worker] = []
+        self._posts: list[Post] = []
+        self.restarts = fault.restarts
+        self._ran, self._injected = Counted(folder, RAN), Counted(folder, INJECTED)
+        self.books: Books | None = None
+
+    def _close_app(self) -> None:
+        self.app.close()
+        self.app.store.close()
+
+    # -- running
+
+    def run(self) -> Verdict:
+        """Start, hurt, wait until all is quiet, and account."""
+        self.fault.prepare(self)
+        for post in self.fault.posts[: self.size.workers]:
+            self.hire(post)
+        self.client = self.start_client()
+        for worker in self.workers:
+            worker.wait_ready()
+        for number in range(self.fault.rounds(self.size.rounds)):
+            self.progress()
+            self.fault.inject(self, number)
+        self.progress()
+        Path(self.folder, STOP).touch()
+        self.until(lambda: not self.client.running, PROGRESS, "the client does not end")
+        self.wait_until_quiet()
+        for worker in self.workers:
+            worker.close()
+        return self.account()
+
+    def account(self) -> Verdict:
+        self.books = read_books(self.folder, self.receivers, self.app, journal.now() - time.time())
+        fault = self.fault
+        return judge(self.books, excuses=fault.excuses, clock_is_right=fault.clock_is_right)
+
+    def wait_until_quiet(self) -> None:
+        """Until nothing is left to do; or nothing has moved for a while, and that is what the verdict says then."""
+        last, since = (0, 0), time.monotonic()
+        while time.monotonic() - since < patient(STILL) and not self.abandoned:
+            self.tend()
+            pending = self._pending()
+            if not pending:
+                return
+            if (pending, self._ran.count()) != last:
+                last, since = (pending, self._ran.count()), time.monotonic()
+            time.sleep(0.05)
+
+    def _pending(self) -> int:
+        with suppress(StoreError):
+            return self.broker.pending(self.app)
+        return -1
+
+    @property
+    def abandoned(self) -> bool:
+        """Nobody is there any more, and nobody will come."""
+        return self.restarts <= 0 and not any(worker.running for worker in self.workers)
+
+    # -- processes
+
+    def hire(self, post: Post) -> Worker:
+        """One more worker, which need not be ready."""
+        env = {PLAN: str(self.plan.path)}
+        if self.proxy is not None and not self._posts:
+            env[URL] = self.place.through(self.proxy.port)
+        worker = Worker(
+            APP, self.folder, pool=post.pool, concurrency=post.concurrency, env=env, arguments=post.arguments
+        )
+        self._stack.callback(worker.close)
+        self.workers.append(worker)
+        self._posts.append(post)
+        worker.spawn()
+        return worker
+
+    def replace(self, place: int) -> Worker:
+        """Another worker at this place, under a name of its own; what is left of the old one is not touched."""
+        post, old = self._posts[place], self.workers[place]
+        worker = Worker(
+            APP, self.folder, pool=post.pool, concurrency=post.concurrency, env=old.env, arguments=post.arguments
+        )
+        self._stack.callback(worker.close)
+        self.workers[place] = worker
+        worker.spawn()
+        return worker
+
+    def start_client(self) -> Program:
+        env = {PLAN: str(self.plan.path)}
+        if self.proxy is not None:
+            env[URL] = self.place.through(self.proxy.port)
+        client = Program([sys.executable, "-m", "tests.faults.client"], self.folder, name="client", env=env)
+        self._stack.callback(client.close)
+        client.spawn()
+        return client
+
+    def publish(self, unit: str) -> None:
+        """Publish a unit of a kind that is not in the mix."""
+        ids = KINDS[unit.partition("-")[0]].publish(self.app, unit)
+        journal.note(self.folder, PUBLISHED, what="accepted", unit=unit, ids=ids)
+
+    def tend(self) -> None:
+        """Whoever looks after a worker starts it again when it has died."""
+        for place, worker in enumerate(self.workers):
+            if not worker.running and self.restarts > 0:
+                self.restarts -= 1
+                worker.close()
+                self.replace(place)
+
+    # -- waiting
+
+    def until(self, condition: Callable[[], Any], timeout: float, message: str) -> None:
+        """Wait for it, looking after the workers meanwhile."""
+
+        def asked() -> bool:
+            self.tend()
+            return bool(condition())
+
+        wait_for(asked, timeout, lambda: f"{message}\n{self._tails()}", interval=0.05)
+
+    def progress(self, runs: int = RUNS_A_ROUND) -> None:
+        """Until so many more runs have begun."""
+        wanted = self._ran.count() + runs
+        self.until(lambda: self._ran.count() >= wanted, PROGRESS, "the workers do nothing")
+
+    def injected(self, times: int) -> None:
+        """Until something was injected so often, by whichever process."""
+        self.until(lambda: self._injected.count() >= times, PROGRESS, f"{self.fault.name}: not injected {times} times")
+
+    def lasting(self, seconds: float) -> None:
+        """Let so much time pass: here a duration is the fault."""
+        end = time.monotonic() + seconds
+        self.until(lambda: time.monotonic() >= end, seconds + 30, "time stands still")
+
+    @contextmanager
+    def injecting(self, what: str = "") -> Iterator[None]:
+        with journal.injecting(self.folder, what or self.fault.name):
+            yield
+
+    def _tails(self) -> str:
+        return "\n".join(f"-- {worker.name}\n{worker.tail(15)}" for worker in self.workers)
+
+    def close(self) -> None:
+        self._stack.close()
+
+    # -- telling
+
+    def report(self, verdict: Verdict) -> str:
+        """What happened to everything that the verdict complains of."""
+        told = [f"{column}: {entry}" for column, entries in verdict.zeros.items() for entry in entries]
+        for unit in sorted({entry.split("/")[0].split(":")[0].split(" ")[0] for entry in told_units(verdict)}):
+            told += [f"\n== {unit}", *self._story(unit)]
+        return "\n".join(told)
+
+    def _story(self, unit: str) -> Iterator[str]:
+        assert self.books is not None
+        yield from (f"published: {json.dumps(line)}" for line in self.books.published if line["unit"] == unit)
+        ran = [line for line in self.books.ran if line["unit"] == unit]
+        yield from (f"ran: {json.dumps(line)}" for line in ran)
+        ids = {line["id"] for line in ran} | {task_id for _, task_id in self.books.accepted.get(unit, [])}
+        for line in self.books.claimed:
+            yield from (f"claimed: {task_id} at {line['t']} by {line['pid']}" for task_id in ids & set(line["ids"]))
+        for task_id in sorted(ids):
+            yield f"record: {self.app.store.records([task_id]).get(task_id)}"
+            yield from (f"attempt: {attempt}" for attempt in self.app.store.attempts(task_id))
+            yield f"last seen: {self._last_seen(task_id)}"
+
+    def _last_seen(self, task_id: str) -> str:
+        seen = ""
+        for path in sorted(self.folder.glob("*.log")):
+            for line in path.read_text(errors="replace").splitlines():
+                seen = f"{path.name}: {line}" if task_id in line else seen
+        return seen or "in no log"
+
+
+def told_units(verdict: Verdict) -> list[str]:
+    return [entry for entries in verdict.zeros.values() for entry in entries]

@@ -1,0 +1,152 @@
+"""The tasks of the fault matrix: each notes that it runs, takes a moment, and has one effect that can be counted."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from kombu.exceptions import OperationalError
+
+from celeriac import Celery
+from celeriac.errors import StoreError
+from tests.faults.journal import PLAIN, RAN, injecting, note, now
+from tests.faults.plan import Plan
+from tests.faults.receivers import honour, pay
+
+#: One run in so many is long enough to be marked as started; seconds.
+LONG_ONE_IN, LONG, SHORT = 8, (0.06, 0.15), (0.0, 0.004)
+#: Runs of a task that retries before the one that succeeds, and seconds between them.
+FAILURES, COUNTDOWN = 2, 0.3
+CHILDREN = 2
+#: Seconds between tries of a publish under a key, and how many there are.
+AGAIN, TRIES = 0.1, 600
+#: Seconds that poison lives: it is marked as started by then.
+POISON_LIVES = 0.25
+
+#: Called in every body, with the task's id, before it has its effect.
+in_body: list[Callable[[str], None]] = []
+_DECLARED: list[tuple[Callable[..., Any], dict[str, Any]]] = []
+
+
+def make_app(plan: Plan) -> Celery:
+    """An app with these tasks on the cell's broker."""
+    app = Celery("faults", broker=plan.url)
+    app.conf.update(plan.settings)
+    for function, options in _DECLARED:
+        app.task(name=function.__name__, bind=True, **options)(function)
+    app.finalize()
+    app.faults_folder = plan.folder
+    return app
+
+
+def task(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare a task of the app."""
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        _DECLARED.append((function, options))
+        return function
+
+    return declare
+
+
+def insist(publish: Callable[[], Any]) -> Any:
+    """Publish under a key until that is accepted: a publish that raised is unknown, and the key makes repeating it safe."""
+    for _ in range(TRIES):
+        try:
+            return publish()
+        except (OperationalError, StoreError):
+            time.sleep(AGAIN)
+    return publish()
+
+
+def _run(self: Any, unit: str, step: str) -> str:
+    """Note the run, and take a moment; returns where the journals are."""
+    folder: str = self.app.faults_folder
+    request = self.request
+    note(
+        folder,
+        RAN,
+        t=now(),
+        unit=unit,
+        step=step,
+        id=request.id,
+        retries=request.retries,
+        pid=os.getpid(),
+        worker=request.hostname,
+    )
+    chance = random.random()
+    time.sleep(random.uniform(*(LONG if chance * LONG_ONE_IN < 1 else SHORT)))
+    for hook in in_body:
+        hook(request.id)
+    return folder
+
+
+@task()
+def plain(self: Any, unit: str, ballast: str = "") -> int:
+    """An effect that nobody protects."""
+    note(_run(self, unit, "plain"), PLAIN, unit=unit, step="plain")
+    return len(ballast)
+
+
+@task()
+def paid(self: Any, unit: str, step: str = "paid") -> str:
+    """An effect in a transactional receiver."""
+    pay(_run(self, unit, step), self.request.id, unit, step)
+    return unit
+
+
+@task()
+def honoured(self: Any, unit: str, step: str = "honoured") -> str:
+    """An effect in a receiver that honours keys."""
+    honour(_run(self, unit, step), self.request.id, unit, step)
+    return unit
+
+
+@task(idempotency_key="{unit}/{step}")
+def keyed(self: Any, unit: str, step: str = "keyed") -> str:
+    """The same, published under a key of its own."""
+    honour(_run(self, unit, step), self.request.id, unit, step)
+    return unit
+
+
+@task()
+def joined(self: Any, members: list[str], unit: str) -> str:
+    """A chord's body: wrong when a member is missing."""
+    whole = "joined" if members == [unit] * len(members) else "joined-of-others"
+    pay(_run(self, unit, "joined"), self.request.id, unit, whole)
+    return unit
+
+
+@task(max_retries=FAILURES)
+def flaky(self: Any, unit: str) -> str:
+    """Succeeds when it was retried often enough."""
+    folder = _run(self, unit, "flaky")
+    if self.request.retries < FAILURES:
+        raise self.retry(countdown=COUNTDOWN)
+    pay(folder, self.request.id, unit, "flaky")
+    return unit
+
+
+@task()
+def parent(self: Any, unit: str) -> str:
+    """Spawns others from its body, which may be repeated: under keys."""
+    folder = _run(self, unit, "parent")
+    for number in range(CHILDREN):
+        child = self.app.tasks["keyed"]
+        insist(lambda: child.delay(unit, f"child-{number}"))  # noqa: B023  # called at once
+    pay(folder, self.request.id, unit, "parent")
+    return unit
+
+
+@task()
+def poison(self: Any, unit: str) -> None:
+    """What runs out of memory, as the kernel ends it."""
+    folder = _run(self, unit, "poison")
+    time.sleep(POISON_LIVES)
+    with injecting(folder, "poison"):
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)

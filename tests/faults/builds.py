@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from celeriac.core.attempt import Settled, Settlement
-from celeriac.core.message import Delivery
 from celeriac.store.relational import keys, ledger
 from celeriac.store.sql import statements
 from celeriac.store.sqlite import SQLiteStore
@@ -51,7 +49,7 @@ def _without_follow_ups() -> None:
         answers = settle(store, settlements)
         later = [message for item in settlements for message in item.follow_ups]
         if later:
-            threading.Thread(target=lambda: (time.sleep(LATER), store.publish(later)), daemon=True).start()
+            threading.Timer(LATER, store.publish, [later]).start()
         return answers
 
     setattr(ledger, "_settle_consequences", without)  # noqa: B010  # a build without a guard

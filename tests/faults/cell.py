@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -61,6 +62,7 @@ class Cell:
         self.place = broker.place(folder, fault.need)
         self._stack.callback(self.place.close)
         rounds = fault.rounds(size.rounds)
+        self.random = random.Random(seed)
         self.plan = Plan(
             str(folder),
             self.place.url,
@@ -70,6 +72,7 @@ class Cell:
             fault.kinds,
             {**SETTINGS, **settings},
             fault.wraps(rounds),
+            fault.long_one_in,
             build,
         )
         self.plan.write()
@@ -97,8 +100,7 @@ class Cell:
         for post in self.fault.posts[: self.size.workers]:
             self.hire(post)
         self.client = self.start_client()
-        for worker in self.workers:
-            worker.wait_ready()
+        self.until(lambda: all(worker.ready() for worker in self.workers), PROGRESS, "the workers do not start")
         for number in range(self.fault.rounds(self.size.rounds)):
             self.progress()
             self.fault.inject(self, number)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from celeriac.errors import StoreError
-from tests.faults import wrapping
+from tests.faults import builds, wrapping
 from tests.faults.journal import PUBLISHED, RAN, Counted, lines, note
 from tests.faults.load import KINDS, kind_of
 from tests.faults.plan import Plan, read_plan
@@ -74,6 +74,7 @@ class Client:
 def main() -> None:
     plan = read_plan()
     client = Client(plan)
+    builds.take_out(plan.build)
     wrapping.install(plan, client.app.store, "client")
     with contextlib.suppress(KeyboardInterrupt):
         client.run()

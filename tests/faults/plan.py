@@ -46,7 +46,9 @@ class Plan:
     kinds: dict[str, int]
     settings: dict[str, Any] = field(default_factory=lambda: dict(SETTINGS))
     wraps: list[Wrap] = field(default_factory=list)
-    #: A guard that is taken out of the workers' build.
+    #: One body in so many takes long enough to be marked as started.
+    long_one_in: float = 8.0
+    #: A guard that is taken out of this build.
     build: str = ""
 
     @property

@@ -17,8 +17,8 @@ from tests.faults.journal import PLAIN, RAN, injecting, note, now
 from tests.faults.plan import Plan
 from tests.faults.receivers import honour, pay
 
-#: One run in so many is long enough to be marked as started; seconds.
-LONG_ONE_IN, LONG, SHORT = 8, (0.06, 0.15), (0.0, 0.004)
+#: Seconds that a body takes: a long one is marked as started.
+LONG, SHORT = (0.06, 0.15), (0.0, 0.004)
 #: Runs of a task that retries before the one that succeeds, and seconds between them.
 FAILURES, COUNTDOWN = 2, 0.3
 CHILDREN = 2
@@ -39,7 +39,7 @@ def make_app(plan: Plan) -> Celery:
     for function, options in _DECLARED:
         app.task(name=function.__name__, bind=True, **options)(function)
     app.finalize()
-    app.faults_folder = plan.folder
+    app.faults_plan = plan
     return app
 
 
@@ -65,7 +65,7 @@ def insist(publish: Callable[[], Any]) -> Any:
 
 def _run(self: Any, unit: str, step: str) -> str:
     """Note the run, and take a moment; returns where the journals are."""
-    folder: str = self.app.faults_folder
+    folder: str = self.app.faults_plan.folder
     request = self.request
     note(
         folder,
@@ -78,8 +78,8 @@ def _run(self: Any, unit: str, step: str) -> str:
         pid=os.getpid(),
         worker=request.hostname,
     )
-    chance = random.random()
-    time.sleep(random.uniform(*(LONG if chance * LONG_ONE_IN < 1 else SHORT)))
+    long = random.random() * self.app.faults_plan.long_one_in < 1
+    time.sleep(random.uniform(*(LONG if long else SHORT)))
     for hook in in_body:
         hook(request.id)
     return folder

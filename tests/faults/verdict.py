@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -163,12 +164,17 @@ def _judge_counts(verdict: Verdict, books: Books) -> None:
     bodies = Counter(line["id"] for line in books.ran if line["step"] == "joined")
     for unit, ids in books.accepted.items():
         if unit.startswith("chord-"):
-            body = dict(map(tuple, ids))["joined"]
+            body = next(task_id for step, task_id in ids if step == "joined")
             settled = books.effects[unit, "after"]
             if settled != 1 or not books.effects[unit, "joined"] or not bodies[body]:
                 verdict.bodies.append(f"{unit}: its body {body} was followed by {settled} callbacks")
     for unit, step in books.effects:
-        if step == "after" and unit.startswith("chord-") and unit not in books.accepted and books.effects[unit, step] > 1:
+        if (
+            step == "after"
+            and unit.startswith("chord-")
+            and unit not in books.accepted
+            and books.effects[unit, step] > 1
+        ):
             verdict.bodies.append(f"{unit} (unknown to its client): settled {books.effects[unit, step]} times")
 
 
@@ -180,7 +186,7 @@ def _judge_runs(verdict: Verdict, books: Books, *, excuses: bool) -> None:
             runs[line["id"], line["retries"]].append(line)
     for (task_id, _), repeats in runs.items():
         repeats.sort(key=lambda line: line["t"])
-        for before, after in zip(repeats, repeats[1:], strict=False):
+        for before, after in pairwise(repeats):
             verdict.repeated += 1
             if not (excuses and _hit(books.injected, before["t"], after["t"])):
                 unit, step = after["unit"], after["step"]

@@ -84,30 +84,36 @@ class _Trouble:
             return False
         if random.random() * self._wrap.one_in >= 1 or not self._rested():
             return False
-        return all([_first(self._folder, f"hit-{subject}") for subject in subjects]) and self._may_still()
+        fresh = [_first(self._folder, f"hit-{subject}") for subject in subjects]  # each is marked
+        return all(fresh) and self._may_still()
 
     def _rested(self) -> bool:
         mark = Path(self._folder, "last-death")
-        if self._wrap.how.startswith("die") and mark.exists() and time.time() - mark.stat().st_mtime < APART:
-            return False
-        return True
+        return not (mark.exists() and time.time() - mark.stat().st_mtime < APART)
 
     def _may_still(self) -> bool:
         name = f"{self._wrap.method}-{self._wrap.how}"
         if any(_first(self._folder, f"{name}-{number}") for number in range(self._wrap.most)):
-            Path(self._folder, "last-death").touch()
+            if self._wrap.how.startswith("die"):
+                Path(self._folder, "last-death").touch()
             return True
         return False
 
-    def note(self) -> None:
+    def note(self, since: float | None = None) -> None:
         moment = now()
         what = f"{self._wrap.method} {self._wrap.how}"
-        note(self._folder, INJECTED, what=what, start=moment, end=moment, pid=os.getpid())
+        note(self._folder, INJECTED, what=what, start=moment if since is None else since, end=moment, pid=os.getpid())
 
     def die(self, subjects: list[str]) -> None:
         if self.due(subjects):
             self.note()
             self.kill()
+
+    def kill_soon(self) -> None:
+        began = now()
+        time.sleep(random.uniform(0, DURING))
+        self.note(began)
+        self.kill()
 
     def kill(self) -> None:
         """A pool's process alone; or the whole worker, as when its machine dies."""
@@ -132,8 +138,7 @@ def _die_before(trouble: _Trouble, call: Callable[[], Any], _store: Any, *args: 
 
 def _die_during(trouble: _Trouble, call: Callable[[], Any], _store: Any, *args: Any) -> Any:
     if trouble.due(_subjects(args)):
-        trouble.note()
-        threading.Thread(target=lambda: (time.sleep(random.uniform(0, DURING)), trouble.kill()), daemon=True).start()
+        threading.Thread(target=trouble.kill_soon, daemon=True).start()
     return call()
 
 

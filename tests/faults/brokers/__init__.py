@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from tests.faults.brokers.base import Broker, Missing, Place
 from tests.faults.brokers.postgres import Postgres
 from tests.faults.brokers.sqlite import SQLite
@@ -11,4 +9,4 @@ from tests.faults.brokers.sqlite import SQLite
 __all__ = ["BROKERS", "Broker", "Missing", "Place"]
 
 #: By the name that BROKERS= takes. What they start ends with `close`.
-BROKERS: dict[str, Callable[[], Broker]] = {"sqlite": SQLite, "postgresql": Postgres}
+BROKERS: dict[str, type[Broker]] = {"sqlite": SQLite, "postgresql": Postgres}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -76,11 +75,9 @@ class Broker:
         )
         return int(waits) + len(app.store.chords_waiting(-60.0))
 
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
+    def stopped(self) -> AbstractContextManager[None]:
         """The server dies as from a fault, and is there again after the block."""
         raise NotImplementedError
-        yield
 
     def restart(self) -> None:
         """The server is told to end, and started again."""

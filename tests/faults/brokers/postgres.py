@@ -92,14 +92,12 @@ class Schema(Place):
 
     def _execute(self, statement: str | sql.Composed, *parameters: object) -> None:
         with self._connected() as raw:
-            raw.execute(statement, parameters or None)  # type: ignore[arg-type]  # written below
+            raw.execute(statement, parameters or None)
 
     @contextmanager
     def _connected(self) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
         # Of this session's own, whatever the server is told meanwhile.
-        with psycopg.connect(
-            self._server.url, autocommit=True, options="-c default_transaction_read_only=off"
-        ) as raw:
+        with psycopg.connect(self._server.url, autocommit=True, options="-c default_transaction_read_only=off") as raw:
             yield raw
 
     def cut(self) -> None:

@@ -14,7 +14,7 @@ from tests.faults.brokers.base import CONNECTIONS, DISK, SERVER, Broker, Missing
 from tests.support import wait_for
 
 #: The size of a small disk.
-SIZE = "8m"
+SIZE = "48m"
 _NO_SERVER = "there is no server: the processes that use the file are the broker"
 
 

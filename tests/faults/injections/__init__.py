@@ -5,6 +5,8 @@ from __future__ import annotations
 from tests.faults.injections import answers, messages, processes, servers
 from tests.faults.injections.base import Fault
 
+__all__ = ["FAULTS", "Fault"]
+
 FAULTS: tuple[type[Fault], ...] = (
     processes.Nothing,
     processes.ClientKilled,

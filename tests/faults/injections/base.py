@@ -36,6 +36,8 @@ class Fault:
     kinds: ClassVar[dict[str, int]] = MIX
     posts: ClassVar[tuple[Post, ...]] = MIXED
     fewer: ClassVar[float] = 1.0
+    #: One body in so many takes long enough to be marked as started.
+    long_one_in: ClassVar[float] = 8.0
     #: Whether the first worker and the client reach the broker by way of a proxy.
     proxied: ClassVar[bool] = False
     clock_is_right: ClassVar[bool] = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 from typing import TYPE_CHECKING, ClassVar
 
@@ -65,21 +64,21 @@ class WorkerKilledClaiming(Fault):
 
 class ChildKilled(Fault):
     name = "pool process: SIGKILL, at any time"
-    posts = WITH_CHILDREN
+    posts: ClassVar[tuple[Post, ...]] = WITH_CHILDREN
 
     def inject(self, cell: Cell, number: int) -> None:
         for _ in range(2):
             worker = cell.workers[0]
             cell.until(worker.children, 60, "no pool processes")
             with cell.injecting(), contextlib.suppress(ProcessLookupError, IndexError):
-                os.kill(random.choice(worker.children()), signal.SIGKILL)
+                os.kill(cell.random.choice(worker.children()), signal.SIGKILL)
             cell.progress(5)
 
 
 class ChildDies(Fault):
     """In the worker's own words: between which calls."""
 
-    posts = WITH_CHILDREN
+    posts: ClassVar[tuple[Post, ...]] = WITH_CHILDREN
     point: ClassVar[tuple[str, str, int]]
 
     def wraps(self, rounds: int) -> list[Wrap]:

@@ -1,0 +1,87 @@
+"""The matrix can turn red: builds with one guard removed, and the column in which it shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from tests.faults.brokers import Broker
+from tests.faults.builds import BUILDS
+from tests.faults.cell import Cell, Size
+from tests.faults.injections import Fault, answers, processes
+from tests.faults.injections.base import Post
+
+
+class Stopped(processes.WorkerStopped):
+    """While it settles what has consequences."""
+
+    kinds: ClassVar[dict[str, int]] = {"linked": 2, "chord": 1}
+    posts = (Post("prefork", 3), Post("threads", 2))
+    long_one_in = 1
+
+
+class Unharmed(processes.Nothing):
+    kinds: ClassVar[dict[str, int]] = {"flaky": 1}
+    posts = (Post("threads", 2),)
+
+
+class Poisoned(processes.Poison):
+    """In a pool that dies with it, so that only the mark tells who did it."""
+
+    kinds: ClassVar[dict[str, int]] = {"plain": 1}
+    posts = (Post("solo"),)
+    restarts = 3
+
+
+class Killed(processes.ChildKilled):
+    kinds: ClassVar[dict[str, int]] = {"linked": 1, "chain": 1}
+    posts = (Post("prefork", 3),)
+
+
+class Repeated(answers.PublishLost):
+    kinds: ClassVar[dict[str, int]] = {"keyed": 1}
+    posts = (Post("threads", 2),)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is done to a build, and the columns of which one at least must not be zero."""
+
+    fault: type[Fault]
+    columns: tuple[str, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+#: A second is the shortest lease there is.
+_SOON = {"celeriac_lease_seconds": 1.0, "celeriac_renew_seconds": 0.2}
+CASES = {
+    # Zombies settle too: what follows a task, or a chord's body, is sent twice.
+    "no fencing token": Case(Stopped, ("effects > 1", "chord bodies ≠ 1"), _SOON),
+    # A retry is taken for a repeat of the run before, and dropped.
+    "no generations": Case(Unharmed, ("never ended",)),
+    # Nobody knows who killed the worker, so nothing is ever buried.
+    "no started mark": Case(Poisoned, ("never ended",), _SOON),
+    # A process dies between a task's end and what should follow it.
+    "no follow-ups in the settle": Case(Killed, ("lost", "never ended")),
+    # A client repeats what it could not know to be accepted.
+    "no keys": Case(Repeated, ("effects > 1",)),
+}
+
+
+def test_every_build_is_tried() -> None:
+    assert set(CASES) == set(BUILDS)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_build_without_a_guard_turns_it_red(name: str, sqlite: Broker, seed: int, tmp_path: Path) -> None:
+    case = CASES[name]
+    cell = Cell(sqlite, case.fault(), tmp_path, seed, Size(15, 0.01, 1), build=name, **case.settings)
+    try:
+        verdict = cell.run()
+    finally:
+        cell.close()
+    red = {column: entries for column, entries in verdict.zeros.items() if entries}
+    assert set(red) & set(case.columns), f"SEED={seed}: {red}"

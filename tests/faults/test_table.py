@@ -1,0 +1,47 @@
+"""The page shows what was kept, and a red cell is seen."""
+
+from __future__ import annotations
+
+from tests.faults import table
+from tests.faults.injections import FAULTS
+from tests.faults.matrix import Outcome
+from tests.faults.verdict import Verdict
+
+
+def test_the_page_is_what_the_kept_results_say() -> None:
+    page = table.PAGE.read_text(encoding="utf-8")
+    assert page == table.filled(page), "run `make faults FAULTS=full ARGS=--keep`"
+
+
+def test_the_kept_results_have_every_fault_and_no_red_cell() -> None:
+    found = table.read()
+    assert found
+    for column in found.values():
+        assert list(column["cells"]) == [fault.name for fault in FAULTS]
+        assert not [text for cell in column["cells"].values() if "RED" in (text := table.text(cell))]
+
+
+def test_faults_have_names_of_their_own() -> None:
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
+
+
+def test_a_cell_shows_its_figures_in_the_order_of_the_legend() -> None:
+    verdict = Verdict(accepted=1200, repeated=3, plain_repeated=1, recovery=2.345)
+    assert table.text(table.kept(Outcome("b", "f", verdict))) == "1,200 · 0 0 0 0 0 · 3, 1 · 2.3 s"
+
+
+def test_a_red_cell_says_which_zero_is_none() -> None:
+    verdict = Verdict(accepted=7, never_ended=["a", "b"], unexplained=["c"])
+    shown = table.text(table.kept(Outcome("b", "f", verdict)))
+    assert shown == "7 · **RED** 2 never ended, 1 unexplained repeats · 0, 0 · -"
+
+
+def test_what_makes_no_sense_says_why_and_what_broke_is_red() -> None:
+    assert table.text(table.kept(Outcome("b", "f", reason="no server"))) == "- no server"
+    assert table.text(table.kept(Outcome("b", "f", error="TimedOut: late\nmore"))) == "**RED**: TimedOut: late"
+
+
+def test_a_broker_whose_faults_were_run_in_part_has_holes_that_show() -> None:
+    known = {"reason": "no server"}
+    made = table.table({"one": {FAULTS[0].name: known, FAULTS[1].name: known}, "two": {FAULTS[0].name: known}})
+    assert made.splitlines()[-1].endswith("| not run |")

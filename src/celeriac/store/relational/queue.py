@@ -146,8 +146,9 @@ class QueuePart(Part):
     ) -> list[Delivery]:
         if not self._any_work(queues):
             return []
-        clock = self.lease_now()
         with self.database.writing() as raw:
+            # Not before: who had to wait for the store would be given a lease that is over.
+            clock = self.lease_now()
             raw.run("queue.promote", (self.now(),))
             # Its last chance before burial is a run nobody shares, so that no bystander is ever buried.
             suspect = self._suspect(raw, queues, MANY if idle else last_chance)

@@ -16,11 +16,21 @@ from tests.faults.injections.base import Post
 
 
 class Stopped(processes.WorkerStopped):
-    """While it settles what has consequences."""
+    """With all hands full of what has consequences; another does it meanwhile."""
 
-    kinds: ClassVar[dict[str, int]] = {"linked": 2, "chord": 1}
-    posts = (Post("prefork", 3), Post("threads", 2))
+    kinds: ClassVar[dict[str, int]] = {"linked": 1}
+    posts = (Post("threads", 10),)
     long_one_in = 1
+
+    def inject(self, cell: Cell, number: int) -> None:
+        (zombie,) = cell.workers
+        with cell.injecting():
+            zombie.stop()
+            heir = cell.hire(Post("threads", 10))
+            cell.until(heir.ready, 60, "nobody takes over")
+            cell.progress()
+            cell.lasting(2 * cell.lease)
+            zombie.cont()
 
 
 class Unharmed(processes.Nothing):

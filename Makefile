@@ -12,7 +12,8 @@ PINNED := pyproject.toml constraints.txt tools/venv
 
 # More arguments for the program that a target runs: make test ARGS="-k lease"
 ARGS ?=
-# ORDERS, N, JSON, KEEP and STOCK reach the demo in its environment, where make puts what its command line sets.
+# ORDERS, N, JSON, KEEP and STOCK reach the demo, and FAULTS, SEED, BROKERS and ONLY the fault matrix, in their environment, where
+# make puts what its command line sets.
 
 .PHONY: help venv services services-stop demo test faults check format bench docs pins clean
 
@@ -46,8 +47,8 @@ demo: $(INSTALLED) $(if $(STOCK),services) ## run the shop, kill a worker half w
 test: services ## run every test (ARGS="-k lease")
 	@$(PYTHON_VENV) -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
 
-faults: services ## run only the tests in folders named faults: they kill, stop and break processes
-	@$(PYTHON_VENV) -m pytest --numprocesses=auto --dist=worksteal -m faults $(ARGS)
+faults: services ## run the fault matrix and print it (FAULTS=short|full SEED= BROKERS=sqlite,postgresql ONLY=SIGKILL)
+	@$(PYTHON_VENV) -m tests.faults $(ARGS)
 
 check: $(INSTALLED) ## run the linters: ruff, mypy, import-linter, hygiene
 	@tools/check

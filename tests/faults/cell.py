@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import random
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from celeriac.errors import StoreError
 from tests.faults import journal
 from tests.faults.brokers import Broker
-from tests.faults.client import STOP
+from tests.faults.client import STOP, publish_noting
 from tests.faults.injections.base import Fault, Post
-from tests.faults.journal import INJECTED, PUBLISHED, RAN, Counted
-from tests.faults.load import KINDS
-from tests.faults.plan import PLAN, SETTINGS, URL, Plan
+from tests.faults.journal import INJECTED, RAN, Counted
+from tests.faults.plan import PLAN, SETTINGS, URL, Plan, Wrap
 from tests.faults.receivers import Receivers
 from tests.faults.tasks import make_app
 from tests.faults.verdict import Books, Verdict, judge, read_books
@@ -70,8 +68,8 @@ class Cell:
             size.units,
             size.pace,
             fault.kinds,
-            {**SETTINGS, **settings},
-            fault.wraps(rounds),
+            {**SETTINGS, **self.place.settings, **settings},
+            [self._meant(wrap) for wrap in fault.wraps(rounds)],
             fault.long_one_in,
             build,
         )
@@ -86,7 +84,9 @@ class Cell:
         self._posts: list[Post] = []
         self.restarts = fault.restarts
         self._ran, self._injected = Counted(folder, RAN), Counted(folder, INJECTED)
-        self.books: Books | None = None
+
+    def _meant(self, wrap: Wrap) -> Wrap:
+        return replace(wrap, method=self.broker.claim) if wrap.method == "claim" else wrap
 
     def _close_app(self) -> None:
         self.app.close()
@@ -113,7 +113,7 @@ class Cell:
         return self.account()
 
     def account(self) -> Verdict:
-        self.books = read_books(self.folder, self.receivers, self.app, journal.now() - time.time())
+        self.books: Books = read_books(self.folder, self.receivers, self.app, journal.now() - time.time())
         fault = self.fault
         return judge(self.books, excuses=fault.excuses, clock_is_right=fault.clock_is_right)
 
@@ -176,9 +176,9 @@ class Cell:
         return client
 
     def publish(self, unit: str) -> None:
-        """Publish a unit of a kind that is not in the mix."""
-        ids = KINDS[unit.partition("-")[0]].publish(self.app, unit)
-        journal.note(self.folder, PUBLISHED, what="accepted", unit=unit, ids=ids)
+        """Publish a unit of a kind that is not in the mix; another of its kind when that is unknown."""
+        if not publish_noting(self.app, self.folder, unit):
+            self.publish(f"{unit}x")
 
     def tend(self) -> None:
         """Whoever looks after a worker starts it again when it has died."""
@@ -223,36 +223,3 @@ class Cell:
 
     def close(self) -> None:
         self._stack.close()
-
-    # -- telling
-
-    def report(self, verdict: Verdict) -> str:
-        """What happened to everything that the verdict complains of."""
-        told = [f"{column}: {entry}" for column, entries in verdict.zeros.items() for entry in entries]
-        for unit in sorted({entry.split("/")[0].split(":")[0].split(" ")[0] for entry in told_units(verdict)}):
-            told += [f"\n== {unit}", *self._story(unit)]
-        return "\n".join(told)
-
-    def _story(self, unit: str) -> Iterator[str]:
-        assert self.books is not None
-        yield from (f"published: {json.dumps(line)}" for line in self.books.published if line["unit"] == unit)
-        ran = [line for line in self.books.ran if line["unit"] == unit]
-        yield from (f"ran: {json.dumps(line)}" for line in ran)
-        ids = {line["id"] for line in ran} | {task_id for _, task_id in self.books.accepted.get(unit, [])}
-        for line in self.books.claimed:
-            yield from (f"claimed: {task_id} at {line['t']} by {line['pid']}" for task_id in ids & set(line["ids"]))
-        for task_id in sorted(ids):
-            yield f"record: {self.app.store.records([task_id]).get(task_id)}"
-            yield from (f"attempt: {attempt}" for attempt in self.app.store.attempts(task_id))
-            yield f"last seen: {self._last_seen(task_id)}"
-
-    def _last_seen(self, task_id: str) -> str:
-        seen = ""
-        for path in sorted(self.folder.glob("*.log")):
-            for line in path.read_text(errors="replace").splitlines():
-                seen = f"{path.name}: {line}" if task_id in line else seen
-        return seen or "in no log"
-
-
-def told_units(verdict: Verdict) -> list[str]:
-    return [entry for entries in verdict.zeros.values() for entry in entries]

@@ -10,10 +10,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from kombu.exceptions import OperationalError
+
 from celeriac.errors import StoreError
 from tests.faults import builds, wrapping
 from tests.faults.journal import PUBLISHED, RAN, Counted, lines, note
-from tests.faults.load import KINDS, kind_of
+from tests.faults.load import kind_of
 from tests.faults.plan import Plan, read_plan
 from tests.faults.tasks import make_app
 
@@ -35,7 +37,7 @@ class Client:
     def run(self) -> None:
         for unit in self._units():
             self._wait_for_the_workers()
-            self._publish(unit)
+            self._sent += publish_noting(self.app, self.plan.folder, unit)
             time.sleep(self.plan.pace)
 
     def _units(self) -> Iterator[str]:
@@ -59,16 +61,17 @@ class Client:
         while self._sent - self._ran.count() > BACKLOG and not Path(self.plan.folder, STOP).exists():
             time.sleep(LOOK)
 
-    def _publish(self, unit: str) -> None:
-        folder = self.plan.folder
-        note(folder, PUBLISHED, what="tries", unit=unit)
-        try:
-            ids = KINDS[unit.partition("-")[0]].publish(self.app, unit)
-        except (StoreError, *self.app.connection_for_write().connection_errors) as error:
-            note(folder, PUBLISHED, what="unknown", unit=unit, error=f"{type(error).__name__}: {error}")
-        else:
-            note(folder, PUBLISHED, what="accepted", unit=unit, ids=ids)
-            self._sent += len(ids)
+
+def publish_noting(app: Any, folder: str | Path, unit: str) -> int:
+    """Publish a unit and note what became of it; returns how many tasks were accepted."""
+    note(folder, PUBLISHED, what="tries", unit=unit)
+    try:
+        ids = kind_of(unit).publish(app, unit)
+    except (StoreError, OperationalError) as error:
+        note(folder, PUBLISHED, what="unknown", unit=unit, error=f"{type(error).__name__}: {error}")
+        return 0
+    note(folder, PUBLISHED, what="accepted", unit=unit, ids=ids)
+    return len(ids)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -16,21 +16,20 @@ def seed() -> int:
 
 
 @pytest.fixture(scope="session")
-def sqlite() -> Iterator[Broker]:
-    yield from _started("sqlite")
+def started() -> Iterator[Callable[[str], Broker]]:
+    """Brokers by name, each started once; the test of one that cannot be had is skipped."""
+    brokers: dict[str, Broker] = {}
 
+    def get(name: str) -> Broker:
+        if name not in brokers:
+            try:
+                brokers[name] = BROKERS[name]()
+            except Missing as missing:
+                if os.environ.get("CI"):
+                    raise
+                pytest.skip(str(missing))
+        return brokers[name]
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[Broker]:
-    yield from _started("postgresql")
-
-
-def _started(name: str) -> Iterator[Broker]:
-    try:
-        broker = BROKERS[name]()
-    except Missing as missing:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(missing))
-    yield broker
-    broker.close()
+    yield get
+    for broker in brokers.values():
+        broker.close()

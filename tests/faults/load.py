@@ -82,7 +82,7 @@ def _undecodable(app: Any, unit: str) -> Ids:
     with app.connection_for_write() as connection:
         Producer(connection).publish(
             b"{cut off",
-            routing_key="celery",
+            routing_key=app.conf.task_default_queue,
             content_type="application/json",
             content_encoding="utf-8",
             headers={"lang": "py", "task": "plain", "id": task_id, "root_id": task_id},

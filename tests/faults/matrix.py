@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.faults import report
 from tests.faults.brokers import Broker, Missing
 from tests.faults.cell import Cell, Size
 from tests.faults.injections import Fault
@@ -46,7 +47,7 @@ def run_cell(broker: Broker, fault: Fault, seed: int, size: Size) -> Outcome:
         outcome.reason = str(missing)
     except Exception as error:  # noqa: BLE001  # told of in the table, where the others still have their turn
         outcome.error = f"{type(error).__name__}: {error}"
-        Path(folder, "report.txt").write_text(outcome.error)
+        Path(folder, report.FILE).write_text(outcome.error)
     outcome.seconds = time.monotonic() - began
     if outcome.good:
         shutil.rmtree(folder)
@@ -59,7 +60,7 @@ def _run(outcome: Outcome, broker: Broker, fault: Fault, folder: Path, seed: int
     try:
         outcome.verdict = cell.run()
         if not outcome.verdict.good:
-            Path(folder, "report.txt").write_text(cell.report(outcome.verdict))
+            report.write(folder, outcome.verdict, cell.books, cell.app)
     finally:
         cell.close()
 

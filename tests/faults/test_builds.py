@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -86,9 +87,11 @@ def test_every_build_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_build_without_a_guard_turns_it_red(name: str, sqlite: Broker, seed: int, tmp_path: Path) -> None:
+def test_a_build_without_a_guard_turns_it_red(
+    name: str, started: Callable[[str], Broker], seed: int, tmp_path: Path
+) -> None:
     case = CASES[name]
-    cell = Cell(sqlite, case.fault(), tmp_path, seed, Size(15, 0.01, 1), build=name, **case.settings)
+    cell = Cell(started("sqlite"), case.fault(), tmp_path, seed, Size(15, 0.01, 1), build=name, **case.settings)
     try:
         verdict = cell.run()
     finally:

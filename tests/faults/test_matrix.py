@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from tests.faults.brokers import BROKERS, Broker
 from tests.faults.cell import SIZES
 from tests.faults.injections import Fault, answers, processes, servers
 from tests.faults.matrix import run_cell
 
-CELLS: list[tuple[str, type[Fault]]] = [
-    ("sqlite", processes.WorkerKilled),
-    ("sqlite", processes.ChildDiesSettling),
-    ("sqlite", answers.SettleLost),
-    ("postgresql", processes.WorkerKilled),
-    ("postgresql", answers.ClaimLost),
-    ("postgresql", servers.ServerRestarted),
-]
+SHORT: dict[str, tuple[type[Fault], ...]] = {
+    "sqlite": (processes.WorkerKilled, processes.ChildDiesSettling, answers.SettleLost),
+    "postgresql": (processes.WorkerKilled, answers.ClaimLost, servers.ServerRestarted),
+    "redis+streams": (processes.WorkerKilled, servers.ServerKilled),
+    "redis+ledger": (processes.WorkerKilled,),
+    "amqp+ledger": (processes.WorkerKilled,),
+}
+CELLS = [(broker, fault) for broker, faults in SHORT.items() if broker in BROKERS for fault in faults]
 
 
 @pytest.mark.parametrize(("broker", "fault"), CELLS, ids=lambda value: getattr(value, "__name__", value))
-def test_what_must_be_zero_is(broker: str, fault: type[Fault], seed: int, request: pytest.FixtureRequest) -> None:
-    outcome = run_cell(request.getfixturevalue(broker), fault(), seed, SIZES["short"])
+def test_what_must_be_zero_is(broker: str, fault: type[Fault], started: Callable[[str], Broker], seed: int) -> None:
+    outcome = run_cell(started(broker), fault(), seed, SIZES["short"])
     told = f"SEED={seed}, {outcome.folder}/report.txt: {outcome.error}{outcome.verdict and outcome.verdict.zeros}"
     assert outcome.good, told
     assert outcome.verdict is not None, outcome.reason

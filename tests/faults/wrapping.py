@@ -16,6 +16,7 @@ from typing import Any
 
 from celery import signals
 
+from celeriac.core.message import Delivery
 from celeriac.errors import StoreUnavailable
 from tests.faults.journal import CLAIMED, INJECTED, note, now
 from tests.faults.plan import Plan, Wrap
@@ -29,6 +30,8 @@ DURING = 0.002
 CLOCK = "clock"
 #: Points that are no calls of the store's: the body is about to begin, and it has begun.
 BEFORE_BODY, IN_BODY = "before-body", "in-body"
+#: By what a worker comes to hold messages.
+CLAIMS = ("claim", "adopt")
 _IMPORTED_IN = os.getpid()
 
 
@@ -36,7 +39,9 @@ def install(plan: Plan, store: Any, where: str) -> None:
     """Wrap the calls of this process's stores, and of those that it will fork."""
     kind = type(store)
     if where == "worker":
-        _wrap(kind, "claim", functools.partial(_noting, plan.folder))
+        for name in CLAIMS:
+            if hasattr(kind, name):
+                _wrap(kind, name, functools.partial(_noting, plan.folder))
     for wrap in plan.wraps:
         if (wrap.where == "client") == (where == "client"):
             _install_one(plan, wrap, kind)
@@ -67,8 +72,9 @@ def _wrap(kind: type, name: str, around: Callable[..., Any]) -> None:
 
 def _noting(folder: str, call: Callable[[], Any], _store: Any, *_args: Any) -> Any:
     found = call()
-    if found:
-        note(folder, CLAIMED, t=now(), pid=os.getpid(), ids=[delivery.task_id for delivery in found])
+    ids = [delivery.task_id for delivery in found if isinstance(delivery, Delivery)]
+    if ids:
+        note(folder, CLAIMED, t=now(), pid=os.getpid(), ids=ids)
     return found
 
 
@@ -145,7 +151,7 @@ def _die_during(trouble: _Trouble, call: Callable[[], Any], _store: Any, *args: 
 def _die_after(trouble: _Trouble, call: Callable[[], Any], _store: Any, *args: Any) -> Any:
     answer = call()
     if answer:  # an empty claim is none
-        trouble.die(_subjects(args) or [delivery.task_id for delivery in answer])
+        trouble.die(_subjects(args) or [item.task_id for item in answer if isinstance(item, Delivery) and item.task_id])
     return answer
 
 

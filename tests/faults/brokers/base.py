@@ -15,9 +15,14 @@ class Missing(Exception):
 
 
 class Place:
-    """The store of one cell."""
+    """The broker of one cell."""
 
     url: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the cell's app needs beside the URL."""
+        return {}
 
     def address(self) -> tuple[str, int]:
         """Host and port of its server."""
@@ -57,6 +62,11 @@ class Broker:
     name: ClassVar[str]
     rests_on: ClassVar[str]
     senseless: ClassVar[dict[str, str]] = {}
+    #: How its URLs begin, and whether it needs a ledger beside it.
+    scheme: ClassVar[str]
+    ledger_beside: ClassVar[bool] = False
+    #: The store's method by which a worker comes to hold messages.
+    claim: ClassVar[str] = "claim"
 
     def place(self, folder: Path, need: str) -> Place:
         """An empty store for one cell, whose fault needs ``need``.

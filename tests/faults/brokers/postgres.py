@@ -132,7 +132,7 @@ class Schema(Place):
 
 
 class Postgres(Broker):
-    name = "postgresql"
+    name = scheme = "postgresql"
     rests_on = (
         "`synchronous_commit=on` and `fsync=on`, PostgreSQL's defaults: a crash of the server loses no commit. A failover to a "
         "replica that lags loses what it had not received"

@@ -77,7 +77,7 @@ class SmallDisk(File):
 
 
 class SQLite(Broker):
-    name = "sqlite"
+    name = scheme = "sqlite"
     rests_on = (
         "the death of any process (`synchronous=normal`): what the kernel has, no process takes back. A power cut may take "
         "the last commits; `?synchronous=full` keeps them"
@@ -85,7 +85,12 @@ class SQLite(Broker):
     senseless: ClassVar[dict[str, str]] = {SERVER: _NO_SERVER, CONNECTIONS: "a file has no connections"}
 
     def place(self, folder: Path, need: str) -> File:
-        return SmallDisk(folder) if need == DISK else File(folder)
+        return file_for(folder, need)
+
+
+def file_for(folder: Path, need: str) -> File:
+    """A file to which can be done what a fault needs."""
+    return SmallDisk(folder) if need == DISK else File(folder)
 
 
 def _run(*command: str) -> bool:

@@ -144,11 +144,11 @@ class Deploys(Fault):
 
 
 class ChildrenReplaced(Fault):
-    """Every pool process ends after three tasks, and another is forked."""
+    """Every pool process ends after a few tasks, and another is forked."""
 
     name = "pool processes respawned under load"
     excuses = False
-    posts = (Post("prefork", 3, ("--max-tasks-per-child=3",)), Post("prefork", 2, ("--max-tasks-per-child=1",)))
+    posts = (Post("prefork", 3, ("--max-tasks-per-child=10",)), Post("prefork", 2, ("--max-tasks-per-child=4",)))
 
     def inject(self, cell: Cell, number: int) -> None:
         before = set(cell.workers[0].children())

@@ -1,0 +1,196 @@
+"""Brokers that are no stores, with a ledger beside them in a SQLite file: what locks, fills up or is read-only is the file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from tests.faults.brokers import redis as own_redis
+from tests.faults.brokers.base import Broker, Missing, Place
+from tests.faults.brokers.sqlite import file_for
+from tests.support import Program, free_port, wait_for
+from tools.services import rabbitmq
+from tools.services.rabbitmq import RABBITMQ
+
+QUEUE = "faults"
+#: Seconds after which Redis's transport delivers again what nobody acknowledged.
+VISIBLE_AGAIN = 6
+_FILE = "; the ledger's SQLite file as in the column *sqlite*"
+
+
+class Server(Protocol):
+    """What a broker's server can do, or have done to it."""
+
+    port: int
+
+    def start(self) -> None: ...
+
+    def end(self, number: signal.Signals) -> None: ...
+
+    def cut(self) -> None: ...
+
+    def empty(self) -> None: ...
+
+    def address(self, port: int) -> str: ...
+
+    def close(self) -> None: ...
+
+
+class BesideLedger(Place):
+    """The messages on a server, the ledger in a file."""
+
+    def __init__(self, server: Server, folder: Path, need: str, options: dict[str, Any]) -> None:
+        self._server, self._options = server, options
+        self._file = file_for(folder, need)
+        self.url = self.through(server.port)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        options = {"broker_transport_options": self._options} if self._options else {}
+        return {"celeriac_ledger": self._file.url, "task_default_queue": QUEUE, **options}
+
+    def address(self) -> tuple[str, int]:
+        return "127.0.0.1", self._server.port
+
+    def through(self, port: int) -> str:
+        return self._server.address(port)
+
+    def cut(self) -> None:
+        self._server.cut()
+
+    def locked(self) -> AbstractContextManager[None]:
+        return self._file.locked()
+
+    def read_only(self) -> AbstractContextManager[None]:
+        return self._file.read_only()
+
+    def full(self) -> AbstractContextManager[None]:
+        return self._file.full()
+
+    def close(self) -> None:
+        self._server.empty()
+        self._file.close()
+
+
+class Beside(Broker):
+    """A broker of Celery's with a ledger."""
+
+    ledger_beside = True
+    claim = "adopt"
+    server: Server
+    options: ClassVar[dict[str, Any]] = {}
+
+    def place(self, folder: Path, need: str) -> BesideLedger:
+        return BesideLedger(self.server, folder, need, self.options)
+
+    def pending(self, app: Any) -> int:
+        relayed = sum(size.extra.get("relayed", 0) for size in app.store.sizes())
+        return super().pending(app) + int(relayed) + self.in_broker(app)
+
+    def in_broker(self, app: Any) -> int:
+        """Messages that the server has, delivered or not."""
+        raise NotImplementedError
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        self.server.end(signal.SIGKILL)
+        try:
+            yield
+        finally:
+            self.server.start()
+
+    def restart(self) -> None:
+        self.server.end(signal.SIGTERM)
+        self.server.start()
+
+    def close(self) -> None:
+        self.server.close()
+
+
+class _Redis(own_redis.Server):
+    def cut(self) -> None:
+        for kind in ("normal", "pubsub"):
+            self.say("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+
+    def empty(self) -> None:
+        self.say("FLUSHALL")
+
+    def address(self, port: int) -> str:
+        return f"redis://127.0.0.1:{port}/0"
+
+
+class RedisBesideLedger(Beside):
+    name, scheme = "redis+ledger", "redis"
+    rests_on = f"`appendfsync always`, noeviction, no failover, as in the column *redis+streams*{_FILE}"
+    options: ClassVar[dict[str, Any]] = {
+        "visibility_timeout": VISIBLE_AGAIN,
+        "socket_timeout": 4.0,
+        "socket_connect_timeout": 4.0,
+    }
+
+    def __init__(self) -> None:
+        self._redis = _Redis()
+        self.server = self._redis
+        self.server.start()
+
+    def in_broker(self, app: Any) -> int:
+        """kombu keeps what is delivered in a hash of all queues, until it is acknowledged."""
+        say = self._redis.say
+        return sum(int(say("LLEN", name)) for name in say("KEYS", f"{QUEUE}*")) + int(say("HLEN", "unacked"))
+
+
+class _Rabbit(Program):
+    """A node in a folder of its own."""
+
+    def __init__(self) -> None:
+        binary = shutil.which(RABBITMQ.program, path=RABBITMQ.path(os.environ.get("PATH")))
+        if binary is None:
+            raise Missing("RabbitMQ is not installed on this machine")
+        folder = Path(tempfile.mkdtemp(prefix="celeriac-faults-rabbitmq-"))
+        self.binary, self.port = binary, free_port()
+        super().__init__(RABBITMQ.command(binary, self.port, folder), folder, name="rabbitmq")
+
+    def address(self, port: int) -> str:
+        return RABBITMQ.url("127.0.0.1", port)
+
+    def ready(self) -> bool:
+        return RABBITMQ.answers(self.address(self.port))
+
+    def end(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+        self.wait()
+        wait_for(lambda: not self.processes(), 30, "the node's processes do not end")
+
+    def control(self, *arguments: str) -> str:
+        return rabbitmq.control(self.binary, self.port, self.folder, *arguments)
+
+    def cut(self) -> None:
+        self.control("close_all_connections", "cut off")
+
+    def empty(self) -> None:
+        for name in self.control("list_queues", "name").split():
+            self.control("delete_queue", name)
+
+    def close(self) -> None:
+        super().close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class RabbitBesideLedger(Beside):
+    name, scheme = "amqp+ledger", "amqp"
+    rests_on = f"quorum queues, written by a majority of their nodes, and publisher confirms{_FILE}"
+
+    def __init__(self) -> None:
+        self._rabbit = _Rabbit()
+        self.server = self._rabbit
+        self.server.start()
+
+    def in_broker(self, app: Any) -> int:
+        rows = (row.split() for row in self._rabbit.control("list_queues", "name", "messages").splitlines())
+        return sum(int(row[-1]) for row in rows if row and row[0].startswith(QUEUE))

@@ -24,9 +24,11 @@ def admit(room: Room, attempt: Attempt) -> Outcome | None:
         return Outcome.DUPLICATE
     if delivery.crashes >= (room.own.max_crashes if attempt.task.runs_again_after_a_crash() else 1):
         return _bury(room, attempt)
-    if not _still_ours(room, attempt):
-        return Outcome.LEASE_LOST
-    return _claim_key(room, attempt) if attempt.key is not None else None
+    refusal = _claim_key(room, attempt) if attempt.key is not None else None
+    if refusal is not None:
+        return refusal
+    # Last of all, since the store may have had the key wait for longer than the lease.
+    return None if _still_ours(room, attempt) else Outcome.LEASE_LOST
 
 
 def _still_ours(room: Room, attempt: Attempt) -> bool:
@@ -34,7 +36,7 @@ def _still_ours(room: Room, attempt: Attempt) -> bool:
     delivery = attempt.delivery
     if delivery.lease in room.given_up:
         return False
-    old = attempt.started_clock - delivery.claimed_at > room.lease / 2
+    old = room.store.lease_now() - delivery.claimed_at > room.lease / 2
     if not (delivery.suspect or old) and attempt.task.runs_again_after_a_crash():
         return True
     attempt.marked = True

@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Any
+
+from kombu.exceptions import OperationalError
 
 from celeriac.errors import StoreError
 from tests.faults import journal
@@ -130,7 +133,7 @@ class Cell:
             time.sleep(0.05)
 
     def _pending(self) -> int:
-        with suppress(StoreError):
+        with suppress(StoreError, OperationalError, SubprocessError):
             return self.broker.pending(self.app)
         return -1
 

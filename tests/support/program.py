@@ -140,6 +140,11 @@ class Program:
     def stop(self) -> None:
         """SIGSTOP to the whole group, as when a virtual machine is paused: it holds what it holds and does nothing."""
         self._signal_group(signal.SIGSTOP)
+        wait_for(self._stands_still, 30, lambda: f"{self.name} does not stand still: {self.processes()}")
+
+    def _stands_still(self) -> bool:
+        """A signal has reached who was sent it, and not yet done its work on every thread, when the call returns."""
+        return all(process.status() == psutil.STATUS_STOPPED for process in self.processes())
 
     def cont(self) -> None:
         """SIGCONT to the whole group."""

@@ -19,8 +19,9 @@ from tools.services import rabbitmq
 from tools.services.rabbitmq import RABBITMQ
 
 QUEUE = "faults"
-#: Seconds after which Redis's transport delivers again what nobody acknowledged.
-VISIBLE_AGAIN = 6
+#: Seconds after which Redis's transport delivers again what nobody acknowledged, and the ledger gives its broker again what
+#: nobody took.
+AGAIN = 6
 _FILE = "; the ledger's SQLite file as in the column *sqlite*"
 
 
@@ -53,7 +54,8 @@ class BesideLedger(Place):
     @property
     def settings(self) -> dict[str, Any]:
         options = {"broker_transport_options": self._options} if self._options else {}
-        return {"celeriac_ledger": self._file.url, "task_default_queue": QUEUE, **options}
+        own = {"celeriac_ledger": self._file.url, "celeriac_relay_again_seconds": AGAIN}
+        return {**own, "task_default_queue": QUEUE, **options}
 
     def address(self) -> tuple[str, int]:
         return "127.0.0.1", self._server.port
@@ -129,7 +131,7 @@ class RedisBesideLedger(Beside):
     name, scheme = "redis+ledger", "redis"
     rests_on = f"`appendfsync always`, noeviction, no failover, as in the column *redis+streams*{_FILE}"
     options: ClassVar[dict[str, Any]] = {
-        "visibility_timeout": VISIBLE_AGAIN,
+        "visibility_timeout": AGAIN,
         "socket_timeout": 4.0,
         "socket_connect_timeout": 4.0,
     }
@@ -192,5 +194,10 @@ class RabbitBesideLedger(Beside):
         self.server.start()
 
     def in_broker(self, app: Any) -> int:
+        """What waits is soon asked; what is delivered and not acknowledged, only the slow command knows."""
+        with app.connection_for_read() as connection:
+            waits = int(app.amqp.queues[QUEUE](connection.default_channel).queue_declare(passive=True).message_count)
+        if waits:
+            return waits
         rows = (row.split() for row in self._rabbit.control("list_queues", "name", "messages").splitlines())
         return sum(int(row[-1]) for row in rows if row and row[0].startswith(QUEUE))

@@ -140,6 +140,13 @@ def test_each_repeat_needs_a_fault_of_its_own() -> None:
     assert (verdict.repeated, len(verdict.unexplained)) == (2, 1)
 
 
+def test_a_fault_that_lasts_explains_one_repeat_too() -> None:
+    ran = [_ran("plain-1", "plain", moment) for moment in (10.0, 12.0, 14.0)]
+    lasting = {"what": "stopped", "start": 9.0, "end": 15.0}
+    assert len(judge(books("plain-1", ran=ran, injected=[lasting]), excuses=True).unexplained) == 1
+    assert judge(books("plain-1", ran=ran, injected=[lasting, lasting]), excuses=True).good
+
+
 def test_a_retry_is_no_repeat() -> None:
     ran = [_ran("flaky-1", "flaky", 10.0 + retries, retries) for retries in range(3)]
     assert judge(books("flaky-1", ran=ran), excuses=False).good

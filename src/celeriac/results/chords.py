@@ -12,6 +12,7 @@ from celery.result import GroupResult, allow_join_result
 from celeriac.core.attempt import Attempt, ChordPart
 from celeriac.core.current import attempting
 from celeriac.core.message import DeliveryFacts, Lease
+from celeriac.errors import StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +22,9 @@ def dispatch(backend: Any, group_id: str) -> None:
 
     Whoever comes second finds the chord closed; whoever dies in between leaves
     it to the next worker's look at complete chords.
+
+    Raises:
+        StoreError: it could not be read or written; the chord is as it was.
     """
     body, parts = backend.store.chord_parts(group_id)
     if not body:
@@ -54,6 +58,8 @@ def _gatherer(group_id: str) -> Attempt:
 def _send(backend: Any, callback: Any, group_id: str, parts: list[ChordPart]) -> None:
     try:
         callback.apply_async((_results(backend, group_id, parts),))
+    except StoreError:
+        raise  # the store's trouble is not the chord's: the body is sent when it is over
     except Exception as error:
         logger.exception("the body of chord %s cannot be sent", group_id)
         backend.chord_error_from_stack(callback, ChordError(f"Callback error: {error!r}"))

@@ -1,0 +1,66 @@
+"""The join of a chord while the store is in trouble."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from celeriac import Celery
+from celeriac.core.attempt import ChordPart
+from celeriac.errors import StoreReadOnly, StoreUnavailable
+from celeriac.results import chords
+
+GROUP = "group-1"
+
+
+def total(amounts: list[int]) -> int:
+    return sum(amounts)
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Any]:
+    app = Celery("shop", broker=f"sqlite:///{tmp_path}/shop.db")
+    app.task(name="total")(total)
+    yield app
+    app.close()
+    app.store.close()
+
+
+@pytest.fixture
+def body(app: Any) -> Any:
+    """Of a chord whose one member has ended."""
+    signature = app.tasks["total"].s().set(task_id="body")
+    encoded = app.backend.encode(dict(signature))
+    app.store.set_chord_size(GROUP, 1)
+    assert app.store.add_chord_part(ChordPart(GROUP, "member", 0, True, app.backend.encode(7), encoded))
+    return app.AsyncResult("body")
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("shop.db", "locked"), StoreReadOnly("shop.db", "read-only")])
+def test_a_store_that_cannot_be_read_is_no_failure_of_the_body(
+    app: Any, body: Any, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(group_id: str) -> Any:
+        raise error
+
+    with monkeypatch.context() as trouble:
+        trouble.setattr(app.backend, "restore_group", refuse)
+        with pytest.raises(type(error)):
+            chords.dispatch(app.backend, GROUP)
+    assert app.store.size("celery") == 0
+    assert app.store.chords_waiting(-1.0) == [GROUP]
+    chords.dispatch(app.backend, GROUP)
+    assert (app.store.size("celery"), body.state) == (1, "PENDING")
+    assert app.store.chords_waiting(-1.0) == []
+
+
+def test_a_body_that_cannot_be_sent_fails(app: Any, body: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(group_id: str) -> Any:
+        raise ValueError("a member's result is unreadable")
+
+    monkeypatch.setattr(app.backend, "restore_group", refuse)
+    chords.dispatch(app.backend, GROUP)
+    assert (app.store.size("celery"), body.state) == (0, "FAILURE")

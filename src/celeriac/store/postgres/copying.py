@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from celeriac.core.message import TaskMessage
 from celeriac.store.postgres.session import Session, pack
+from celeriac.store.protocols import News
 from celeriac.store.relational.part import DELAYED, READY
 
 #: Fewer are inserted as quickly.
@@ -30,6 +31,7 @@ def copy(session: Session, messages: Sequence[TaskMessage], now: float) -> None:
     data = "".join([_line(message, now) for message in messages]).encode()
     with session.raw.cursor().copy(_COPY) as copying:
         copying.write(data)
+    session.news |= News.WORK  # as the statements of the files are known to be
 
 
 def _line(message: TaskMessage, now: float) -> str:

@@ -25,8 +25,8 @@ from tools.services.service import Running, Service, Unavailable, shown
 
 FOLDER = Path(__file__).resolve().parents[2] / ".services"
 SERVICES: tuple[Service, ...] = (REDIS, POSTGRES, RABBITMQ)
-#: Programs that tests need, with Debian's package of each: `ip` and `bridge` make hosts of network namespaces.
-PROGRAMS = {"ip": "iproute2", "bridge": "iproute2"}
+#: Programs that tests need, with the package of each: `ip` and `bridge` make hosts of network namespaces.
+PROGRAMS = {"ip": "iproute2", "bridge": "iproute2", "pgbouncer": "pgbouncer"}
 
 
 def start(services: Sequence[Service], folder: Path, environment: Mapping[str, str]) -> int:

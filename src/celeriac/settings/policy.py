@@ -175,6 +175,7 @@ UNDECLARED = When(
     f"amqp, amqps, pyamqp, where none of {', '.join(_OF_QUEUES)} is set", lambda facts: facts.declares_queues
 )
 REDIS = When("redis, rediss, sentinel", lambda facts: facts.broker.scheme in _REDIS)
+BESIDE = When("any other broker with a ledger", lambda facts: bool(facts.broker.ledger))
 QUEUES_DECLARED = When("task_queues is set", lambda facts: facts.queues_declared)
 
 
@@ -314,6 +315,13 @@ DEFAULTS: tuple[Default, ...] = (
         1,
         "The store adapts how much is claimed to how long tasks take; what a worker hoards beyond that only waits.",
         OURS,
+    ),
+    Default(
+        "worker_enable_prefetch_count_reduction",
+        False,
+        "A copy of what runs is found in the ledger; the reduction is undone by threads that deafen RabbitMQ's client.",
+        BESIDE,
+        BOTH,
     ),
     Default(
         "worker_proc_alive_timeout",

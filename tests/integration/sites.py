@@ -163,6 +163,8 @@ class BesideSite(Site):
         own: dict[str, Any] = {"celeriac_ledger": ledger, "task_default_queue": self.name}
         if self.broker.startswith("redis"):
             own["broker_transport_options"] = {"global_keyprefix": f"{self.name}:", "socket_timeout": 4.0}
+        else:  # sent is not arrived
+            own["broker_transport_options"] = {"confirm_publish": True}
         return own
 
     def _make_url(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from celery.worker import state
 
 from celeriac.core.message import LEDGER_HEADER, Adoption, Delivery, Lease
-from celeriac.errors import ForeignLedger, StoreError
+from celeriac.errors import ForeignLedger
 from celeriac.execution.settler import STORE_WIDE
 from celeriac.transport.consumer import QUEUE
 from celeriac.transport.envelope import foreign_message, to_message
@@ -74,7 +74,7 @@ class Adopter:
             message, run = self._waiting[0]
             try:
                 answer = self._adopted(message)
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001  # of this message alone; the others must not wait for it
                 self._waiting.popleft()
                 self._give_up(message, error)
                 continue
@@ -100,10 +100,17 @@ class Adopter:
             return None
         return answers[0]
 
-    def _give_up(self, message: Any, error: StoreError) -> None:
+    def _give_up(self, message: Any, error: Exception) -> None:
         """Nothing can be kept of it here. RabbitMQ has a place for such messages, where it was told of one."""
         headers = message.headers
-        logger.error("task %s[%s] cannot be written, and was rejected: %s", headers["task"], headers["id"], error)
+        logger.error(
+            "task %s[%s] cannot be kept, and was rejected: %r, headers %r, properties %r",
+            headers["task"],
+            headers["id"],
+            error,
+            headers,
+            message.properties,
+        )
         with suppress(*self._consumer.connection_errors):
             message.reject()
 

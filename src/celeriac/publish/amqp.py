@@ -24,14 +24,17 @@ from celeriac.transport.consumer import NamingConsumer
 from celeriac.transport.envelope import clamp_priority, pack, task_columns
 from celeriac.transport.rabbitmq.queues import task_queue
 
+#: What to do when a publish has raised, besides mending the store.
+_UNKNOWN = (
+    "Whether the task was sent is not known where the answer was lost; sending it again is safe under an idempotency key, "
+    "or with a task_id of its own."
+)
+
 
 class BrokerUnavailable(StoreUnavailable, OperationalError):  # type: ignore[misc]  # kombu's class is untyped
     """Nothing can be published now. Also the error that code for other brokers catches: kombu's `OperationalError`."""
 
-    remedy = (
-        "Whether the task was sent is not known where the answer was lost; sending it again is safe under an idempotency "
-        f"key, or with a task_id of its own. {StoreUnavailable.remedy}"
-    )
+    remedy = f"{_UNKNOWN} {StoreUnavailable.remedy}"
 
 
 @contextmanager
@@ -43,7 +46,7 @@ def publishing() -> Iterator[None]:
         raise
     except StoreUnavailable as error:
         raised = BrokerUnavailable(error.location, error.detail)
-        raised.remedy = error.remedy
+        raised.remedy = f"{_UNKNOWN} {error.remedy}"
         raise raised from error
 
 

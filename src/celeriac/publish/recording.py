@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 from kombu.compression import compress
 from kombu.serialization import dumps
@@ -21,6 +21,8 @@ class Recorder:
     """Stands where Celery hands a kombu producer through."""
 
     serializer: str | None = None
+    #: It leads to no broker that could confirm anything.
+    transport_options: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
@@ -87,6 +89,7 @@ def send_recorded(app: Any, producer: Any, message: TaskMessage) -> None:
         content_encoding=encoding,
         headers=headers,
         retry=False,
+        mandatory=True,  # what no queue gets comes back, and is kept
         timeout=PATIENCE,
         confirm_timeout=PATIENCE,
         **properties,

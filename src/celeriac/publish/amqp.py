@@ -118,14 +118,6 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         """The class of what consumes tasks."""
         return NamingConsumer if self.app.ledger_beside else kombu.Consumer
 
-    def as_task_v2(self, *args: Any, **options: Any) -> Any:
-        """As Celery's; what the ledger keeps for later says until when."""
-        until = options.pop(rabbitmq.HELD, None)
-        message = super().as_task_v2(*args, **options)
-        if until is not None:
-            message.headers["eta"] = until.isoformat()
-        return message
-
     def _create_task_sender(self) -> Any:
         celery_sender = super()._create_task_sender()
         conf = self.app.conf
@@ -133,7 +125,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         before, after = signals.before_task_publish, signals.after_task_publish
 
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
-            options.pop(rabbitmq.HELD, None)
+            rabbitmq.say_until_when(message, options)
             if not isinstance(producer, Outgoing):
                 return self._send_on(producer, celery_sender, name, message, options)
             target = self._target(producer, options)

@@ -84,6 +84,13 @@ def held_by_the_ledger(app: Any, options: dict[str, Any]) -> dict[str, Any]:
     return {**options, "eta": None, "countdown": None, HELD: until}
 
 
+def say_until_when(message: Any, options: dict[str, Any]) -> None:
+    """Write into a built message what `held_by_the_ledger` has kept from Celery."""
+    until = options.pop(HELD, None)
+    if until is not None:
+        message.headers["eta"] = until.isoformat()
+
+
 def delayed_by_the_broker(app: Any, name: str, options: dict[str, Any]) -> dict[str, Any]:
     """The options, with ``eta`` and ``countdown`` as the broker takes them: whole seconds.
 

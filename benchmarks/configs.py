@@ -18,7 +18,7 @@ class Config:
     name: str
     label: str
     make: Callable[[str], Any]
-    #: What the broker is: redis, sqlite, postgres.
+    #: What the broker is: redis, sqlite, postgres, redis+streams.
     server: str = "redis"
 
 
@@ -44,5 +44,6 @@ CONFIGS = {
         Config("tuned", "Celery on Redis, late acks, prefetch 16, hiredis", _tuned),
         Config("celeriac", "celeriac on one SQLite file, defaults", _celeriac, server="sqlite"),
         Config("postgres", "celeriac on PostgreSQL, defaults", _celeriac, server="postgres"),
+        Config("streams", "celeriac on the same Redis, defaults", _celeriac, server="redis+streams"),
     )
 }

@@ -78,6 +78,9 @@ class Broker:
                 count = sql.SQL("SELECT count(*) FROM {}.task").format(sql.Identifier(SCHEMA))
                 row = raw.execute(count).fetchone()
                 return int(row[0]) if row else 0
+        if self.config.server == "redis+streams":
+            with closing(redis.Redis.from_url(redis_url())) as client:
+                return int(client.zcard("{celeriac}:expiry:tasks"))
         if self.config.server == "redis":
             # Of all that stock Celery keeps in Redis, only results expire.
             with closing(redis.Redis.from_url(self.url)) as client:
@@ -98,10 +101,12 @@ def broker(name: str) -> Iterator[Broker]:
     config = CONFIGS[name]
     folder = Path(tempfile.mkdtemp(prefix="celeriac-bench-"))
     try:
-        if config.server == "redis":
+        if config.server.startswith("redis"):
             url = redis_url()
             with closing(redis.Redis.from_url(url)) as client:
                 client.flushdb()
+            if config.server == "redis+streams":
+                url = f"{url.replace('redis://', 'redis+streams://', 1)}?durability=none"
         elif config.server == "postgres":
             url = f"{postgres_url()}?schema={SCHEMA}"
             with psycopg.connect(url.partition("?")[0], autocommit=True) as raw:

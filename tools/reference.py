@@ -42,6 +42,7 @@ HEADINGS = {
     "safe": 'Set under `defaults="safe"`, the default',
     "own": "celeriac's own settings",
     "sqlite URL": "Options in a SQLite URL",
+    "redis+streams URL": "Options in a Redis URL",
 }
 
 
@@ -54,9 +55,7 @@ def settings_page() -> str:
     """Every default with its reason, and who wins over whom."""
     lines = ["# Settings", "", MADE, "", "## Who wins", "", "The first that says something wins.", ""]
     lines += [f"{place}. {_source(source)}" for place, source in enumerate(PRECEDENCE, 1)]
-    for group, rows in groupby(
-        defaults_reference(), key=lambda row: row.group if row.group in HEADINGS else "sqlite URL"
-    ):
+    for group, rows in groupby(defaults_reference(), key=lambda row: row.group):
         lines += ["", f"## {HEADINGS[group]}", "", *_table(group, list(rows))]
     return "\n".join(lines) + "\n"
 
@@ -68,7 +67,7 @@ def _source(source: Source) -> str:
 
 def _table(group: str, rows: list[Row]) -> Iterator[str]:
     """Three columns: more do not fit beside names of this length."""
-    if group in ("own", "sqlite URL"):
+    if group == "own" or group.endswith("URL"):
         yield from ("| setting | default | why |", "|---|---|---|")
         for row in rows:
             yield f"| `{row.setting}` | {_default(row)} | {row.reason} |"

@@ -52,12 +52,12 @@ from celeriac.settings import (
     absolute_url,
     all_quorum,
     capabilities_of,
-    check_broker,
     check_option_names,
     check_result_backend,
     declares_queues,
     default_broker,
     defaults_for,
+    is_redis_store,
     is_sqlite,
     ledger_beside,
     names_a_broker,
@@ -69,10 +69,11 @@ from celeriac.settings.watched import RefusedSettings, WatchedSettings
 from celeriac.store.guest import Guest
 from celeriac.store.outbox import OutboxWriter
 from celeriac.store.protocols import Publisher, Store
-from celeriac.store.registry import STORES, open_store
+from celeriac.store.registry import open_store
 from celeriac.store.tables import Outside
 from celeriac.store.whereabouts import elsewhere
 from celeriac.transport import postgres as postgres_transport
+from celeriac.transport import redis as redis_transport
 from celeriac.transport import sqlite as sqlite_transport
 from celeriac.transport.base import StoreTransport
 from celeriac.transport.leases import LeaseKeeper, keeper_of
@@ -85,7 +86,8 @@ logger = logging.getLogger(__name__)
 sqlite_transport.register()
 postgres_transport.register()
 amqp_client.register()
-for _scheme in ("sqlite", "postgresql", "postgres"):
+redis_transport.register()
+for _scheme in ("sqlite", "postgresql", "postgres", *redis_transport.SCHEMES):
     backends.BACKEND_ALIASES[_scheme] = "celeriac.results.backend:LedgerBackend"
 send_groups_together()
 StoreTransport.send = staticmethod(outgoing.send)  # type: ignore[method-assign]  # the seam between the rooms
@@ -176,7 +178,6 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     def _follow(self, conf: Any, chosen: PolicyDefaults) -> None:
         """What follows from settings follows from them as they are now, whenever they were set."""
         chosen.become(self._policy_defaults(conf))
-        check_broker(conf.broker_url)
         check_result_backend(conf.broker_url, conf.result_backend)
         for derived in ("own_settings", "local_outbox"):
             self.__dict__.pop(derived, None)
@@ -286,7 +287,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     @cached_property
     def has_store(self) -> bool:
         """Whether the broker is one of celeriac's own stores."""
-        return capabilities_of(self.conf.broker_url).scheme in STORES
+        return capabilities_of(self.conf.broker_url).ours
 
     @cached_property
     def ledger_beside(self) -> str | None:
@@ -324,6 +325,14 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
                 other,
                 path,
             )
+
+    def _get_backend(self) -> Any:
+        named = self.backend_cls or self.conf.result_backend
+        if not is_redis_store(named):
+            return super()._get_backend()
+        # Celery would take what is before the + for the backend.
+        backend, _ = backends.by_url(redis_transport.hyphened(named), self.loader)
+        return backend(app=self, url=named)
 
     @cached_property
     def keeper(self) -> LeaseKeeper:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conformance.forking import OPEN, WELL
 from tests.conformance.postgres import PostgresHarness
+from tests.conformance.redis import RedisHarness
 from tests.support import patient
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
@@ -39,8 +40,11 @@ def test_children_of_a_busy_parent_lose_nothing(tmp_path: Path) -> None:
     assert (report["lost"], report["check"], said) == ([], "ok", "")
 
 
-def test_children_of_a_busy_parent_leave_its_server_connections_alone(postgres_url: str) -> None:
-    harness = PostgresHarness(postgres_url)
+@pytest.mark.parametrize("kind", [PostgresHarness, RedisHarness], ids=["postgres", "redis"])
+def test_children_of_a_busy_parent_leave_its_server_connections_alone(
+    kind: type[PostgresHarness | RedisHarness], request: pytest.FixtureRequest
+) -> None:
+    harness = kind(request.getfixturevalue("postgres_url" if kind is PostgresHarness else "redis_url"))
     try:
         report, said = _fork_under_load(harness.place, str(FORKS))
         assert report["errors"] == [], said

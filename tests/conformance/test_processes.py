@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from celeriac.core.attempt import DeadLetterFilter
 from celeriac.store.sqlite import SQLiteStore
 from celeriac.testing.conformance.harness import claim
 from tests.conformance.postgres import PostgresHarness
+from tests.conformance.redis import RedisHarness
 from tests.conformance.working import DONE, open_at
 from tests.support import wait_for
 
@@ -61,13 +62,17 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
         yield Processes(tmp_path, stack)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "redis"])
 def anywhere(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Processes]:
     """The same on each store."""
     with ExitStack() as stack:
         place = ""
-        if request.param == "postgres":
-            harness = PostgresHarness(request.getfixturevalue("postgres_url"))
+        if request.param != "sqlite":
+            kinds: dict[str, Callable[[str], PostgresHarness | RedisHarness]] = {
+                "postgres": PostgresHarness,
+                "redis": RedisHarness,
+            }
+            harness = kinds[request.param](request.getfixturevalue(f"{request.param}_url"))
             stack.callback(harness.close)
             place = harness.place
         yield Processes(tmp_path, stack, place)

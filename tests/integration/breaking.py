@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from celeriac.errors import StoreUnavailable
+from celeriac.store.redis.scripts import SCRIPTS
 from celeriac.worker.begun import _Outbox
 
 
@@ -22,6 +23,8 @@ class Point(NamedTuple):
     name: str
     after: bool
     alone: bool = False
+    #: The call has this among its arguments.
+    of: object = None
 
 
 def _keeper() -> str:
@@ -30,17 +33,26 @@ def _keeper() -> str:
     return str(beside or os.environ.get("SITE_BROKER", ""))
 
 
+_STORES = {
+    "postgresql": "celeriac.store.postgres:PostgresStore",
+    "redis+streams": "celeriac.store.redis:RedisStore",
+    "sqlite": "celeriac.store.sqlite:SQLiteStore",
+}
 #: The store of this worker.
-STORE = (
-    "celeriac.store.postgres:PostgresStore" if _keeper().startswith("postgres") else "celeriac.store.sqlite:SQLiteStore"
-)
+STORE = _STORES.get(_keeper().partition(":")[0], _STORES["sqlite"])
+#: Half of the transaction is written and not committed.
+IN_TRANSACTION = Point("celeriac.store.relational.ledger", "write_record", after=True)
+if "redis" in STORE:
+    # The script is on its way, and nobody reads its answer.
+    IN_TRANSACTION = Point(
+        "celeriac.store.redis.session:Session", "send", after=True, of=SCRIPTS["settling.settle"].sha
+    )
 POINTS = {
     # Messages are leased, none was handed to the pool.
     "claimed": Point(STORE, "claim", after=True),
     # Bodies and their effects are over, nothing of them is written.
     "settling": Point(STORE, "settle", after=False),
-    # Half of the transaction is written and not committed.
-    "in-transaction": Point("celeriac.store.relational.ledger", "write_record", after=True),
+    "in-transaction": IN_TRANSACTION,
     # It is committed, and the parent does not know.
     "settled": Point(STORE, "settle", after=True),
     # The parent knows, and has not freed the slot.
@@ -87,6 +99,8 @@ def install(point: str, broken: str) -> None:
 def _breaking(function: Callable[..., Any], point: Point, broken: str) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        if point.of is not None and point.of not in args:
+            return function(*args, **kwargs)
         if not point.after:
             _die(point, broken)
         answer = function(*args, **kwargs)

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import redis
 
 from celeriac.core.attempt import AttemptRecord, DeadLetter, DeadLetterFilter, Record
 from celeriac.core.message import QueueSize
 from celeriac.store.protocols import Store
+from tests.conformance.redis import drop_prefix, store_url
 from tests.integration.tasks import lines, make_app
 from tests.support import Worker, wait_for
 from tests.support.plugin import server
@@ -118,6 +120,12 @@ class Site:
         (letter,) = [letter for letter in self.letters() if letter.task_id == task_id]
         return letter
 
+    def leases(self) -> list[float]:
+        """When the lease of each message that is held runs out."""
+        with self.store.database.reading() as session:  # type: ignore[attr-defined]  # both SQL stores have one
+            execute = getattr(session, "raw", session).execute
+            return [row[0] for row in execute("SELECT lease_until FROM message WHERE status = 2").fetchall()]
+
     def attempts(self, task_id: str) -> list[AttemptRecord]:
         return self.store.attempts(task_id)
 
@@ -189,6 +197,24 @@ class BesideSite(Site):
         with self.app.connection_for_write() as connection:
             queue = self.app.amqp.queues[self.name](connection.default_channel)
             return int(queue.queue_declare().message_count)
+class RedisSite(Site):
+    """The store is under a prefix of its own on a server."""
+
+    def __init__(self, folder: Path, server: str, **settings: Any) -> None:
+        self._server, self._prefix = server, f"site-{uuid.uuid4().hex[:12]}"
+        super().__init__(folder, **settings)
+
+    def _make_url(self) -> str:
+        return store_url(self._server, self._prefix)
+
+    def leases(self) -> list[float]:
+        with closing(redis.Redis.from_url(self._server)) as raw:
+            held: Any = raw.zrange(f"{{{self._prefix}}}:leases", 0, -1, withscores=True)
+        return [until for _, until in held]
+
+    def close(self) -> None:
+        super().close()
+        drop_prefix(self._server, self._prefix)
 
 
 def _nothing(key: str) -> str:

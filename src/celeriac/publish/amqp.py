@@ -20,6 +20,7 @@ from celeriac.publish import rabbitmq
 from celeriac.publish.outgoing import send
 from celeriac.publish.queues import Queues
 from celeriac.store.protocols import Store
+from celeriac.transport.connection import Connection
 from celeriac.transport.consumer import NamingConsumer
 from celeriac.transport.envelope import clamp_priority, pack, task_columns
 from celeriac.transport.rabbitmq.queues import task_queue
@@ -101,6 +102,7 @@ class Target(NamedTuple):
 class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
     """Celery's message builder with a short way into a store."""
 
+    Connection = Connection
     queues_cls = Queues
 
     def Queues(self, queues: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N802  # Celery's name

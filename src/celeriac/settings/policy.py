@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from celeriac.errors import SettingsError
-from celeriac.settings.urls import absolute_url, is_sqlite
+from celeriac.settings.urls import absolute_url, is_redis_store, is_sqlite, redis_store_url
 
 Policy = Literal["safe", "celery"]
 SAFE: frozenset[Policy] = frozenset({"safe"})
 BOTH: frozenset[Policy] = frozenset({"safe", "celery"})
 
-_OURS = frozenset({"sqlite", "postgresql", "redis+streams"})
-#: The stores of celeriac's that this version has.
-SERVED = frozenset({"sqlite", "postgresql"})
+#: The schemes of celeriac's own stores.
+SERVED = frozenset({"sqlite", "postgresql", "redis+streams"})
 #: The schemes of kombu's own client for RabbitMQ.
 PYAMQP = frozenset({"amqp", "amqps", "pyamqp"})
 _AMQP = PYAMQP | {"librabbitmq"}
@@ -25,7 +24,11 @@ _OF_QUEUES = ("task_default_queue_type", "task_queues", "task_queue_max_priority
 #: Result backends that take a broker's queues for theirs.
 _IN_QUEUES = frozenset({"rpc", "amqp"})
 _REDIS = frozenset({"redis", "rediss", "sentinel"})
-_ALIASES = {"postgres": "postgresql", "rediss+streams": "redis+streams", "py-amqp": "pyamqp"}
+_ALIASES = {
+    "postgres": "postgresql",
+    "py-amqp": "pyamqp",
+    **dict.fromkeys(("rediss+streams", "redis-streams", "rediss-streams"), "redis+streams"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class BrokerCapabilities:
     @property
     def ours(self) -> bool:
         """Whether celeriac's own transport serves it."""
-        return self.scheme in _OURS
+        return self.scheme in SERVED
 
     @property
     def hands_out_unsafely(self) -> bool:
@@ -74,7 +77,7 @@ def capabilities_of(url: object, *, quorum: bool = False, ledger: str = "") -> B
     text = first_url(url)
     scheme = text.partition(":")[0].lower()
     scheme = _ALIASES.get(scheme, scheme)
-    if scheme in _OURS:
+    if scheme in SERVED:
         return BrokerCapabilities(scheme, renews=True, counts_deliveries=True, url=text)
     if scheme in _AMQP:
         # A message stays with its connection; only quorum queues count how often it was delivered.
@@ -82,22 +85,8 @@ def capabilities_of(url: object, *, quorum: bool = False, ledger: str = "") -> B
     return BrokerCapabilities(scheme, url=text, ledger=ledger)
 
 
-def check_broker(broker_url: object) -> None:
-    """Refuse a broker that is planned, and that Celery would take for another.
-
-    Raises:
-        SettingsError: with what there is.
-    """
-    scheme = capabilities_of(broker_url).scheme
-    if scheme in _OURS - SERVED:
-        raise SettingsError(
-            "broker_url",
-            f"{scheme}:// is not part of this version. celeriac's own brokers: {', '.join(sorted(SERVED))}",
-        )
-
-
 def check_result_backend(broker_url: object, backend: object) -> None:
-    """Refuse a backend that no settlement could reach: another file, or queues of a broker of another kind.
+    """Refuse a backend that no settlement could reach: another file, other keys, or queues of a broker of another kind.
 
     Raises:
         SettingsError: with what to write instead.
@@ -108,6 +97,12 @@ def check_result_backend(broker_url: object, backend: object) -> None:
         raise SettingsError(
             "result_backend",
             f"{backend} is another file than the broker's, {broker}, and what has run is recorded there. Leave it out",
+        )
+    if is_redis_store(broker) and is_redis_store(backend) and redis_store_url(broker) != redis_store_url(str(backend)):
+        there, here = redis_store_url(str(backend)).shown, redis_store_url(broker).shown
+        raise SettingsError(
+            "result_backend",
+            f"{there} is another store than the broker's, {here}, and what has run is recorded there. Leave it out",
         )
     if scheme in _IN_QUEUES and capabilities_of(broker_url).ours:
         raise SettingsError(
@@ -161,10 +156,8 @@ class When:
 ALWAYS = When("always", lambda _: True)
 NO_BROKER = When("no broker is set", lambda facts: not facts.broker_named)
 OURS = When("sqlite, postgresql, redis+streams", lambda facts: facts.broker.ours)
-RECORDED = When("sqlite, postgresql, any broker with a ledger", lambda facts: facts.broker.recorded)
-TRACKED = When(
-    "sqlite, postgresql, redis+streams, any broker with a ledger",
-    lambda facts: facts.broker.ours or bool(facts.broker.ledger),
+RECORDED = When(
+    "sqlite, postgresql, redis+streams, any broker with a ledger", lambda facts: facts.broker.recorded
 )
 LATE_ACKS = When(
     "sqlite, postgresql, redis+streams, quorum queues, any broker with a ledger", lambda facts: facts.broker.late_acks
@@ -302,7 +295,7 @@ DEFAULTS: tuple[Default, ...] = (
         "task_track_started",
         True,
         "A running task shows as such and not as PENDING; the mark rides on the settles and costs no write.",
-        TRACKED,
+        RECORDED,
     ),
     Default(
         "task_create_missing_queues",

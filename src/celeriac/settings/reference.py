@@ -10,7 +10,7 @@ from celery.app.defaults import DEFAULTS as CELERYS
 
 from celeriac.settings.own import PREFIX, OwnSettings
 from celeriac.settings.policy import BOTH, DEFAULTS
-from celeriac.settings.urls import OPTIONS
+from celeriac.settings.urls import OPTIONS, REDIS_OPTIONS
 
 
 class Row(NamedTuple):
@@ -25,8 +25,8 @@ class Row(NamedTuple):
 
 
 def defaults_reference() -> list[Row]:
-    """Every default of celeriac's: of Celery's settings, of its own, and of the options in a SQLite URL."""
-    return [*_policy(), *_own(), *_options()]
+    """Every default of celeriac's: of Celery's settings, of its own, and of the options in URLs."""
+    return [*_policy(), *_own(), *_options("sqlite", OPTIONS), *_options("redis+streams", REDIS_OPTIONS)]
 
 
 def _policy() -> Iterator[Row]:
@@ -48,9 +48,9 @@ def _value(default: Any, metadata: Any) -> str:
     return f"None: {metadata['none']}" if default is None else f"{default:g}"
 
 
-def _options() -> Iterator[Row]:
-    for option, values in OPTIONS.items():
+def _options(scheme: str, options: dict[str, dict[str, str]]) -> Iterator[Row]:
+    for option, values in options.items():
         default, *_ = values
         for value, meaning in values.items():
             group = "default" if value == default else ""
-            yield Row("sqlite URL", f"?{option}={value}", group, "", "sqlite", meaning)
+            yield Row(f"{scheme} URL", f"?{option}={value}", group, "", scheme, meaning)

@@ -1,4 +1,4 @@
-"""The URL of a SQLite file: which file it means, wherever the process was started."""
+"""The URLs of celeriac's own stores: which file, schema or keys each means."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from celeriac.errors import SettingsError
 
@@ -15,6 +15,21 @@ SCHEME = "sqlite"
 _POSTGRES = frozenset({"postgresql", "postgres"})
 #: A channel is named after it, and PostgreSQL cuts names after 63 bytes.
 _SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,47}")
+#: With a hyphen as kombu is given it, which takes what is before a + for the transport.
+_REDIS = frozenset({"redis+streams", "rediss+streams", "redis-streams", "rediss-streams"})
+#: It stands in the braces of a hash tag.
+_PREFIX = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+#: What may follow the `?` of a Redis store, with its values, the default first; the safest first where it is the disk's.
+REDIS_OPTIONS: dict[str, dict[str, str]] = {
+    "prefix": {"celeriac": "every key begins with it, in braces; two apps on one Redis have two"},
+    "durability": {
+        "always": "a warning where the server has not written what it answers: appendonly no, or appendfsync everysec",
+        "everysec": "it is known that a crash of the server loses its last second or two; a warning where it loses more",
+        "none": "it is known that a crash of the server may lose anything; no warning",
+    },
+}
+DURABILITIES = tuple(REDIS_OPTIONS["durability"])
+(DEFAULT_PREFIX,) = REDIS_OPTIONS["prefix"]
 SETTING = "broker_url"
 
 #: What may follow the `?`, with its values, the default first.
@@ -68,6 +83,63 @@ def postgres_url(url: str, setting: str = SETTING) -> PostgresURL:
             setting, f"the schema {schema!r} must be a lower-case letter, then letters, digits or _, 48 at most"
         )
     return PostgresURL(parts._replace(scheme="postgresql", query=urlencode(options)).geturl(), schema)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisURL:
+    """A server as its client takes it, and the prefix of celeriac's keys there."""
+
+    server: str = field(repr=False)  # it may hold a password
+    shown: str
+    prefix: str = DEFAULT_PREFIX
+    durability: str = DURABILITIES[0]
+
+
+def is_redis_store(url: object) -> bool:
+    """Whether the URL names a Redis that holds a store; `redis://` is kombu's."""
+    return isinstance(url, str) and url.partition(":")[0].lower() in _REDIS
+
+
+def redis_store_url(url: str, setting: str = SETTING) -> RedisURL:
+    """Parse `redis+streams://user:password@host:6379/0?prefix=celeriac&durability=everysec`.
+
+    With `rediss+streams` it is reached over TLS, and `ssl_…` parameters are the client's. Raises `SettingsError`.
+    """
+    parts = urlsplit(url)
+    shown = _without_password(parts)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    prefix = options.pop("prefix", DEFAULT_PREFIX)
+    durability = options.pop("durability", DURABILITIES[0]).lower()
+    if not _PREFIX.fullmatch(prefix):
+        raise _error(setting, shown, f"the prefix {prefix!r} must be letters, digits, '.', '_', ':' or '-', 64 at most")
+    if durability not in DURABILITIES:
+        raise _error(setting, shown, f"option durability={durability!r} is none of {', '.join(DURABILITIES)}")
+    for name in options:
+        if not name.startswith("ssl_"):
+            raise _error(setting, shown, f"unknown option {name!r}{_nearest(name, REDIS_OPTIONS)}")
+    _check_server(parts, shown, setting)
+    server = parts._replace(scheme=parts.scheme.partition("+")[0].partition("-")[0].lower(), query=urlencode(options))
+    shown = f"{shown}?prefix={prefix}" if prefix != DEFAULT_PREFIX else shown
+    return RedisURL(server.geturl(), shown, prefix, durability)
+
+
+def _check_server(parts: SplitResult, shown: str, setting: str) -> None:
+    try:
+        parts.port  # noqa: B018  # asking is what finds it out
+    except ValueError as error:
+        raise _error(setting, shown, f"its port is no port: {error}") from error
+    if not parts.hostname:
+        raise _error(setting, shown, "it names no host; write redis+streams://localhost:6379/0")
+    number = parts.path.strip("/")
+    if number and not number.isdigit():
+        raise _error(setting, shown, f"the database {number!r} is no number; a prefix is given as ?prefix={number}")
+
+
+def _without_password(parts: SplitResult) -> str:
+    scheme = parts.scheme.lower().replace("-", "+")
+    user = f"{parts.username}@" if parts.username else ""
+    host = parts.netloc.rpartition("@")[2]
+    return f"{scheme}://{user}{host}/{parts.path.strip('/') or '0'}"
 
 
 def is_sqlite(url: object) -> bool:

@@ -1,20 +1,35 @@
-"""The process's open stores, one a file or schema."""
+"""The process's open stores, one a file, schema or prefix."""
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from celeriac.errors import SettingsError
-from celeriac.settings import SQLiteURL, is_postgres, postgres_url, sqlite_url
+from celeriac.settings import SQLiteURL, capabilities_of, postgres_url, redis_store_url, sqlite_url
 from celeriac.store.protocols import Store
 from celeriac.store.sqlite import SQLiteStore
 from celeriac.store.sqlite.database import BUSY_TIMEOUT
 
-#: Schemes of the brokers that are stores.
-STORES = frozenset({"sqlite", "postgresql"})
-_OPEN: dict[str, SQLiteStore] = {}
-_OPEN_SCHEMAS: dict[str, Store] = {}
+if TYPE_CHECKING:
+    from celeriac.store.redis import RedisStore
+
+#: Of the time a publish may take, how much each thing may that it may have to wait for: the server's clock, a dead
+#: connection, a new one.
+SHARE = 0.3
+
+
+class Opened(Store, Protocol):
+    """A store, and whether its place leads to another one by now."""
+
+    @property
+    def replaced(self) -> bool: ...
+
+
+S = TypeVar("S", bound=Opened)
+_OPEN: dict[str, Opened] = {}
 _LOCK = threading.Lock()
 
 
@@ -27,36 +42,56 @@ def open_store(url: str, *, timeout: float = BUSY_TIMEOUT) -> Store:
         SettingsError: the URL is not one of ours, or its client is not installed.
         StoreError: it cannot be used; naming it.
     """
-    return open_postgres(url, timeout=timeout) if is_postgres(url) else open_sqlite(url, busy_timeout=timeout)
+    scheme = capabilities_of(url).scheme
+    if scheme not in _OPENERS:
+        raise SettingsError("broker_url", f"{scheme}:// is no store of celeriac's: {', '.join(sorted(_OPENERS))}")
+    return _OPENERS[scheme](url, timeout)
 
 
-def open_sqlite(url: str | SQLiteURL, *, busy_timeout: float = BUSY_TIMEOUT) -> SQLiteStore:
+def open_sqlite(url: str | SQLiteURL, timeout: float = BUSY_TIMEOUT) -> SQLiteStore:
     """The store of a ``sqlite://`` URL."""
     wanted = sqlite_url(url) if isinstance(url, str) else url
-    with _LOCK:
-        store = _OPEN.get(str(wanted))
-        if store is None or store.replaced:  # whoever still has the old one is told so by it
-            store = SQLiteStore(wanted.path, synchronous=wanted.option("synchronous"), busy_timeout=busy_timeout)
-            _OPEN[str(wanted)] = store
-    return store
+    synchronous = wanted.option("synchronous")
+    return _opened(str(wanted), lambda: SQLiteStore(wanted.path, synchronous=synchronous, busy_timeout=timeout))
 
 
-def open_postgres(url: str, *, timeout: float) -> Store:
+def open_postgres(url: str, timeout: float = BUSY_TIMEOUT) -> Store:
     """The store of a ``postgresql://`` URL."""
     try:
         from celeriac.store.postgres import PostgresStore  # noqa: PLC0415  # an extra
     except ImportError as error:
-        raise SettingsError(
-            "broker_url", f"PostgreSQL's client is missing ({error}); pip install 'celeriac[postgres]'"
-        ) from error
+        raise _no_client("PostgreSQL", "postgres", error) from error
     wanted = postgres_url(url)
+    return _opened(url, lambda: PostgresStore(wanted.conninfo, schema=wanted.schema, timeout=timeout * SHARE))
+
+
+def open_redis(url: str, timeout: float = BUSY_TIMEOUT) -> RedisStore:
+    """The store of a ``redis+streams://`` URL."""
+    try:
+        from celeriac.store.redis import RedisStore  # noqa: PLC0415  # an extra
+    except ImportError as error:
+        raise _no_client("Redis", "redis", error) from error
+    wanted = redis_store_url(url)
+    return _opened(f"{wanted.server} {wanted.prefix}", lambda: RedisStore(wanted, timeout=timeout * SHARE))
+
+
+_OPENERS: dict[str, Callable[[str, float], Store]] = {
+    "sqlite": open_sqlite,
+    "postgresql": open_postgres,
+    "redis+streams": open_redis,
+}
+
+
+def _opened(place: str, make: Callable[[], S]) -> S:
     with _LOCK:
-        store = _OPEN_SCHEMAS.get(url)
-        if store is None:
-            # Of the three things a publish may have to wait for: the clock, a dead connection, a new one.
-            store = PostgresStore(wanted.conninfo, schema=wanted.schema, timeout=timeout * 0.3)
-            _OPEN_SCHEMAS[url] = store
-    return store
+        store = _OPEN.get(place)
+        if store is None or store.replaced:  # whoever still has the old one is told so by it
+            store = _OPEN[place] = make()
+        return store  # type: ignore[return-value]  # a place has stores of one kind
+
+
+def _no_client(name: str, extra: str, error: ImportError) -> SettingsError:
+    return SettingsError("broker_url", f"{name}'s client is missing ({error}); pip install 'celeriac[{extra}]'")
 
 
 def _after_fork() -> None:

@@ -165,19 +165,13 @@ def test_a_living_worker_takes_over_without_a_restart(site: Site) -> None:
     result = site.hold.delay(journal, gate, "a")
     wait_line(journal, "begin a")
     # The lease is what the settings say, so that the wait below measures it.
-    (until,) = _leases(site)
+    (until,) = site.leases()
     assert until - site.store.lease_now() <= 1.5
     living = site.worker("solo")
     doomed.kill()
     open_gate(gate)
     assert site.wait_ended([result.id], 1.5 + 2 * 0.3 + 10)[result.id].worker == living.nodename
     assert counts(journal) == {"begin a": 2, "end a": 1}
-
-
-def _leases(site: Site) -> list[float]:
-    with site.store.database.reading() as session:  # type: ignore[attr-defined]  # both stores have one
-        execute = getattr(session, "raw", session).execute
-        return [row[0] for row in execute("SELECT lease_until FROM message WHERE status = 2").fetchall()]
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])

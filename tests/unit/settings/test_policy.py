@@ -79,6 +79,7 @@ QUEUES = {
 }
 FILE = {"result_backend": "sqlite:////srv/shop.db"}
 SCHEMA = {"result_backend": "postgresql://db/shop"}
+KEYS = {"result_backend": "redis+streams://localhost"}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ SCHEMA = {"result_backend": "postgresql://db/shop"}
     [
         ("sqlite:////srv/shop.db", False, {**ALWAYS, **LATE, **OURS, **FILE}, {**BOUNDED, **FILE}),
         ("postgresql://db/shop", False, {**ALWAYS, **LATE, **OURS, **SCHEMA}, {**BOUNDED, **SCHEMA}),
-        ("redis+streams://localhost", False, {**ALWAYS, **LATE, **OURS}, BOUNDED),
+        ("redis+streams://localhost", False, {**ALWAYS, **LATE, **OURS, **KEYS}, {**BOUNDED, **KEYS}),
         ("amqp://localhost", True, {**ALWAYS, **LATE, **CANCEL, **CONFIRMED}, BOUNDED),
         ("amqps://localhost", False, {**ALWAYS, **CONFIRMED}, BOUNDED),
         ("librabbitmq://localhost", False, ALWAYS, BOUNDED),

@@ -44,3 +44,14 @@ def test_a_password_is_never_shown() -> None:
     assert "secret" not in app.backend.as_uri()
     assert app.has_store
     assert app.conf.result_backend == url
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "redis+streams"])
+def test_a_password_is_not_told_with_a_workers_statistics(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Celery("shop", broker=f"{scheme}://shop:secret@db/0", set_as_current=False)
+    connection = app.connection_for_read()
+    transport = connection.get_transport_cls()
+    monkeypatch.setattr(transport, "__init__", lambda self, client: setattr(self, "client", client))  # it opens nothing
+    told = connection.info()
+    assert told["transport"] == scheme
+    assert "secret" not in str({name: value for name, value in told.items() if name != "password"})

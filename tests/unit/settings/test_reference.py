@@ -32,3 +32,9 @@ def test_own_settings_have_their_unit_and_what_none_means() -> None:
 def test_the_options_of_the_url() -> None:
     options = [(row.setting, row.value) for row in defaults_reference() if row.group == "sqlite URL"]
     assert options == [("?synchronous=normal", "default"), ("?synchronous=full", "")]
+
+
+def test_the_options_of_a_redis_url() -> None:
+    options = [(row.setting, row.value) for row in defaults_reference() if row.group == "redis+streams URL"]
+    assert options[:2] == [("?prefix=celeriac", "default"), ("?durability=always", "default")]
+    assert {value for _, value in options[2:]} == {""}

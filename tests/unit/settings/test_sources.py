@@ -209,9 +209,3 @@ def test_celerys_own_policy_keeps_celerys_own_broker() -> None:
 def test_a_policy_that_is_none_is_refused(policy: Any) -> None:
     with pytest.raises(SettingsError, match=r'neither "safe" nor "celery"'):
         Celery("shop", defaults=policy, set_as_current=False)
-
-
-def test_a_broker_that_is_planned_is_refused() -> None:
-    """Celery would take it for a plain Redis."""
-    with pytest.raises(SettingsError, match=r"redis\+streams:// is not part of this version"):
-        _ = Celery("shop", broker="redis+streams://localhost", set_as_current=False).conf.broker_url

@@ -1,0 +1,64 @@
+"""Chords: a join is the set of members that have settled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from celeriac.core.attempt import ChordPart, Record
+from celeriac.core.message import TaskMessage
+from celeriac.store.redis.packing import (
+    Argument,
+    messages_arguments,
+    named_record,
+    number,
+    part_arguments,
+    plain,
+    text,
+    unpack,
+)
+from celeriac.store.redis.part import Part
+from celeriac.store.redis.queue import refuse_conflict
+
+
+class ChordsPart(Part):
+    """The joins' side of the store."""
+
+    def set_chord_size(self, group_id: str, size: int) -> bool:
+        return bool(self.database.call("chords.size", [plain(group_id), size]))
+
+    def grow_chord(self, group_id: str, by: int) -> None:
+        self.database.call("chords.grow", [plain(group_id), by])
+
+    def add_chord_part(self, part: ChordPart) -> bool:
+        return bool(self.database.call("chords.part", part_arguments(part)))
+
+    def chord_parts(self, group_id: str) -> tuple[str | None, list[ChordPart]]:
+        found = self.database.call("chords.parts", [plain(group_id)])
+        if not found:
+            return None, []
+        body = text(found[0])
+        parts = [
+            ChordPart(group_id, text(task_id), int(position), succeeded == b"1", unpack(result), body)
+            for task_id, position, succeeded, result in found[1]
+        ]
+        return body or None, sorted(parts, key=lambda part: (part.position, part.task_id))
+
+    def close_chord(
+        self, group_id: str, *, succeeded: bool, messages: Sequence[TaskMessage], records: Sequence[Record]
+    ) -> bool:
+        state = "sent" if succeeded else "failed"
+        answer = self.database.call("chords.close", _closing(group_id, state, messages, records))
+        refuse_conflict(messages, answer)
+        return bool(answer)
+
+    def chords_waiting(self, older_than: float) -> list[str]:
+        return [text(group_id) for group_id in self.database.call("chords.waiting", [number(older_than)])]
+
+
+def _closing(
+    group_id: str, state: str, messages: Sequence[TaskMessage], records: Sequence[Record]
+) -> Iterator[Argument]:
+    yield from (plain(group_id), state, len(records))
+    for record in records:
+        yield from named_record(record)
+    yield from messages_arguments(messages)

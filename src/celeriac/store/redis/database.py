@@ -1,0 +1,282 @@
+"""The connections of one process to one Redis: a few, lent and given back; none is used across a fork."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import redis
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from celeriac.errors import StoreError, StoreUnavailable
+from celeriac.settings import RedisURL
+from celeriac.store.clock import lease_now as machine_clock
+from celeriac.store.redis.packing import Argument
+from celeriac.store.redis.scripts import Script
+from celeriac.store.redis.session import PATIENCE, Session
+
+#: Connections kept open for the next who needs one; more are made where more threads ask at once.
+KEPT = 4
+#: Seconds that connecting, or a step of a publish, may take.
+CONNECT_TIMEOUT = 3.0
+#: Seconds after which the server is asked for its time again.
+CLOCK_KEPT = 10.0
+#: What the server refuses now and may do later, by the word its answer begins with, and what can be done about it.
+_LATER = {
+    "OOM": "its memory is full: raise maxmemory, or drop what is not needed; what waits can still be worked off",
+    "READONLY": "it is a replica: name the primary, or wait for the end of a failover",
+    "MASTERDOWN": "it is a replica whose primary is away",
+    "LOADING": "it is reading its data from disk",
+    "BUSY": "a script runs on it and does not end",
+    "MISCONF": "it cannot write to its disk",
+    "NOREPLICAS": "it has fewer replicas than min-replicas-to-write asks for",
+    "CLUSTERDOWN": "its cluster is down",
+    "UNBLOCKED": "it became a replica",
+}
+#: What only a person can put right.
+_NEVER = {
+    "MOVED": "it is a node of a cluster, and the key belongs to another: name a server that is no part of one",
+    "CROSSSLOT": "it is a cluster: name a server that is no part of one",
+    "NOPERM": "the user lacks a right: celeriac needs ~{<prefix>}:* and +@read +@write +@scripting +@connection +info "
+    "+time +config|get",
+    "NOAUTH": "it asks for a password",
+    "WRONGPASS": "the password or the user's name is wrong",
+}
+
+
+class Database:
+    """One prefix on one server: how to connect to it, and the process's connections.
+
+    Args:
+        url: of the server.
+        scripts: the operations, by name.
+        timeout: seconds that connecting, and each step of a publish, may take.
+    """
+
+    def __init__(self, url: RedisURL, scripts: Mapping[str, Script], *, timeout: float = CONNECT_TIMEOUT) -> None:
+        self.url = url
+        self.timeout = timeout
+        self.location = url.shown
+        #: Every key begins with it. What stands in braces is all that a cluster places a key by.
+        self.base = f"{{{url.prefix}}}:".encode()
+        self._scripts = scripts
+        self._pool = redis.ConnectionPool.from_url(url.server, **self._options())
+        self._idle: list[Session] = []
+        self._lock = threading.Lock()
+        self._offset: float | None = None
+        self._asked_at = 0.0
+        #: Called after every commit of this process.
+        self.listeners: weakref.WeakSet[Any] = weakref.WeakSet()
+        with _REGISTRY:
+            _ALL.add(self)
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "client_name": "celeriac",
+            "socket_connect_timeout": self.timeout,
+            "socket_timeout": self.timeout,
+            "socket_keepalive": True,
+            # Who asked is told at once, and decides.
+            "retry": Retry(NoBackoff(), 0),
+            "retry_on_error": [],
+            "health_check_interval": 0,
+            "protocol": 2,
+        }
+
+    # -- connections
+
+    def connect(self) -> Session:
+        """A new connection.
+
+        Raises:
+            StoreUnavailable: the server does not answer, or is not ready.
+            StoreError: it refuses.
+        """
+        with self.translated():
+            raw = self._pool.connection_class(**self._pool.connection_kwargs)
+            try:
+                raw.connect()
+            except BaseException:
+                raw.disconnect()
+                raise
+            return Session(raw)
+
+    @contextmanager
+    def _lent(self) -> Iterator[Session]:
+        session = self._take()
+        try:
+            yield session
+        except exceptions.ReadOnlyError:
+            # It was the primary once; the address may lead to another one by now.
+            session.close()
+            raise
+        except exceptions.ResponseError:
+            raise  # an answer like any other
+        except BaseException:
+            # Half a question, or an answer that nobody waits for any more.
+            session.close()
+            raise
+        finally:
+            self._give_back(session)
+
+    def _take(self) -> Session:
+        while True:
+            with self._lock:
+                session = self._idle.pop() if self._idle else None
+            if session is None:
+                return self.connect()
+            if session.still_there():
+                return session
+            session.close()
+
+    def _give_back(self, session: Session) -> None:
+        if not session.open:
+            # The server went away under it, and so under those that are idle.
+            self.close()
+            return
+        with self._lock:
+            if len(self._idle) < KEPT:
+                self._idle.append(session)
+                return
+        session.close()
+
+    # -- asking
+
+    def call(self, name: str, arguments: Iterable[Argument] = (), *, patience: float = PATIENCE) -> Any:
+        """Run an operation of the files; it is whole, or was never begun.
+
+        Raises:
+            StoreUnavailable: no answer came within ``patience`` seconds, or the server cannot do it now.
+            StoreError: it cannot be done at all.
+        """
+        script = self._scripts[name]
+        with self.translated():
+            words = (b"1", self.base, *arguments)
+            with self._lent() as session:
+                try:
+                    answer = session.ask(b"EVALSHA", script.sha, *words, patience=patience)
+                except exceptions.NoScriptError:
+                    # A server that was started anew, or was told to forget; nothing has run.
+                    answer = session.ask(b"EVAL", script.text, *words, patience=patience)
+        if script.tells:
+            self._tell()
+        return answer
+
+    def command(self, *words: Argument, patience: float = PATIENCE) -> Any:
+        """Ask the server itself."""
+        with self.translated(), self._lent() as session:
+            return session.ask(*words, patience=patience)
+
+    def _tell(self) -> None:
+        for listener in list(self.listeners):
+            listener.committed()
+
+    # -- clocks
+
+    def now(self) -> float:
+        """The server's clock, seconds since the epoch: measured now and then, and counted on from there.
+
+        Raises:
+            StoreUnavailable: it could never be asked.
+        """
+        here = machine_clock()
+        if self._offset is None or here - self._asked_at > CLOCK_KEPT:
+            try:
+                self._ask_for_the_time()
+            except StoreUnavailable:
+                if self._offset is None:
+                    raise
+                self._asked_at = here  # the old answer does for a while; what follows finds out for itself
+        assert self._offset is not None
+        return machine_clock() + self._offset
+
+    def _ask_for_the_time(self) -> None:
+        before = machine_clock()
+        seconds, microseconds = self.command(b"TIME", patience=self.timeout / 2)
+        after = machine_clock()
+        self._asked_at = after
+        self._offset = int(seconds) + int(microseconds) / 1e6 - (before + after) / 2
+
+    # -- errors
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Raise the driver's errors as store errors that name the server."""
+        try:
+            yield
+        except (exceptions.RedisError, OSError) as error:
+            raise self.translate(error) from error
+
+    def translate(self, error: Exception) -> StoreError:
+        """The store error for one of the driver's."""
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        word = _first_word(error, said)
+        if word in _NEVER:
+            return StoreError(self.location, f"{said}; {_NEVER[word]}")
+        if word in _LATER:
+            return StoreUnavailable(self.location, f"{said}; {_LATER[word]}")
+        if isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError)):
+            return StoreUnavailable(self.location, said)
+        return StoreError(self.location, said)
+
+    # -- the end
+
+    def close(self) -> None:
+        """Close what is idle; the next use connects again."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for session in idle:
+            session.close()
+
+    def forget(self) -> None:
+        """In a child: the connections are the parent's, who goes on using them."""
+        self._lock = threading.Lock()
+        idle, self._idle = self._idle, []
+        for session in idle:
+            session.leave_to_the_parent()
+
+
+def _first_word(error: Exception, said: str) -> str:
+    # The driver takes the word away where it has a class for it.
+    if isinstance(error, exceptions.AuthenticationError) and "required" in said:
+        return "NOAUTH"
+    for kind, word in _WORDS:
+        if isinstance(error, kind):
+            return word
+    # Before version 7 the answer of a script has its own words round those of the command.
+    inner = _INNER.search(said)
+    return inner[1] if inner else said.partition(" ")[0].rstrip(":")
+
+
+_INNER = re.compile(r"running script.* -([A-Z]+) ")
+_WORDS: tuple[tuple[type[Exception], str], ...] = (
+    (exceptions.AuthenticationWrongNumberOfArgsError, "WRONGPASS"),
+    (exceptions.NoPermissionError, "NOPERM"),
+    (exceptions.AuthenticationError, "WRONGPASS"),
+    (exceptions.BusyLoadingError, "LOADING"),
+    (exceptions.ReadOnlyError, "READONLY"),
+    (exceptions.OutOfMemoryError, "OOM"),
+    (exceptions.MovedError, "MOVED"),
+)
+
+_ALL: weakref.WeakSet[Database] = weakref.WeakSet()
+_REGISTRY = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _REGISTRY  # noqa: PLW0603  # whoever held it is not in this process
+    _REGISTRY = threading.Lock()
+    for database in list(_ALL):
+        with suppress(Exception):
+            database.forget()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,90 @@
+-- name: store
+-- needs: records
+go_on()
+write_loose(take(), take_record())
+say('commits')
+return 1
+
+-- name: records
+-- needs: records
+local with_live, found, live = take() == '1', {}, {}
+for number = 1, take_number() do
+    local task = take()
+    local record = record_of(task)
+    if record then found[#found + 1] = { task, unpack(record) } end
+    local id = with_live and call('HGET', base .. 'live', task)
+    if id then
+        local row, s = row_of(id), state_of(id)
+        live[#live + 1] = {
+            task, row.generation, row.name, row.queue, s and s.owner or '', s and s.status or READY, s and s.started or '',
+            call('ZSCORE', base .. 'revoked', task) and 1 or 0,
+        }
+    end
+end
+return { found, live }
+
+-- name: forget
+-- needs: records
+local task = take()
+local record = record_of(task)
+if not record or not is_closed(record) then return 0 end
+-- Whoever publishes under its key is told that it is done, so much must stay.
+for _, key in ipairs(call('SMEMBERS', base .. 'h:' .. task)) do
+    if key_row(key).done == 1 then
+        record[RESULT], record[TRACEBACK], record[META] = '', '', ''
+        put_record(task, record, record)
+        return 1
+    end
+end
+forget_record(task)
+return 1
+
+-- name: attempts
+-- needs: base
+local attempts = call('LRANGE', base .. 'a:' .. take(), 0, -1)
+for number, raw in ipairs(attempts) do attempts[number] = cmsgpack.unpack(raw) end
+return attempts
+
+-- name: revoke
+-- needs: rows
+local expires, hastened = clock() + take_number(), {}
+go_on()
+for _ = 1, take_number() do
+    local task = take()
+    call('ZADD', base .. 'revoked', expires, task)
+    local id = call('HGET', base .. 'live', task)
+    local s = id and state_of(id)
+    -- A worker ends it now rather than when it would be due.
+    if s and (s.status == DELAYED or s.status == PARKED) then
+        take_out(id, row_of(id), s)
+        s.status = READY
+        put_state(id, s)
+        make_ready(id, s.queue, s.priority)
+        hastened[#hastened + 1] = task
+    end
+end
+say('commits')
+return hastened
+
+-- name: save_group
+-- needs: base
+local group, result, expires = take(), take(), take()
+call('SET', base .. 'g:' .. group, result)
+if expires ~= '' then
+    call('ZADD', base .. 'expiry:groups', expires, group)
+else
+    call('ZREM', base .. 'expiry:groups', group)
+end
+say('commits')
+return 1
+
+-- name: get_group
+-- needs: base
+return call('GET', base .. 'g:' .. take())
+
+-- name: delete_group
+-- needs: base
+local group = take()
+call('DEL', base .. 'g:' .. group)
+call('ZREM', base .. 'expiry:groups', group)
+return 1

@@ -1,0 +1,46 @@
+-- needs: base clock
+-- A chord is a hash c:<group>, its members' results a hash p:<group>. `chords:waiting` has those that are complete and
+-- whose body nobody has sent, `chords:over` those that are closed.
+local function touch_chord(group, now)
+    local name = base .. 'c:' .. group
+    call('HSETNX', name, 'state', 'open')
+    call('HSET', name, 'updated', now)
+    call('ZADD', base .. 'chords:over', 'XX', now, group)
+    return name
+end
+
+local function grow_chord(group, by, now)
+    call('HINCRBY', touch_chord(group, now), 'grown', by)
+end
+
+local function complete_chord(group, now)
+    local name = base .. 'c:' .. group
+    local size, grown, state, failed = unpack(call('HMGET', name, 'size', 'grown', 'state', 'failed'))
+    if not size then return false end
+    if not (state == 'open' or (state == 'failed' and tonumber(failed or 0) == 0)) then return false end
+    if size + (grown or 0) > call('HLEN', base .. 'p:' .. group) then return false end
+    call('HSET', name, 'completed', now, 'state', 'open')
+    call('ZREM', base .. 'chords:over', group)
+    call('ZADD', base .. 'chords:waiting', now, group)
+    return true
+end
+
+local function take_part()
+    return { group = take(), task = take(), position = take(), succeeded = take(), result = take(), body = take() }
+end
+
+-- Count a member; true when the chord is now complete.
+local function add_part(part, now)
+    local name = touch_chord(part.group, now)
+    call('HSETNX', name, 'body', part.body)
+    local members = base .. 'p:' .. part.group
+    local old = call('HGET', members, part.task)
+    local failed = part.succeeded == '1' and 0 or 1
+    if old then
+        if cmsgpack.unpack(old)[2] == '1' then return false end -- it had succeeded before
+        failed = failed - 1
+    end
+    call('HSET', members, part.task, cmsgpack.pack({ part.position, part.succeeded, part.result }))
+    if failed ~= 0 then call('HINCRBY', name, 'failed', failed) end
+    return complete_chord(part.group, now)
+end

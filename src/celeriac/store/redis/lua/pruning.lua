@@ -1,0 +1,89 @@
+-- name: prune
+-- needs: records history
+-- At most so many of a kind; returns how many of all.
+local now, attempts_before, letters_before, broadcasts_before, most =
+    take_number(), take_number(), take_number(), take_number(), take_number()
+
+go_on()
+local function over(index, before)
+    return call('ZRANGEBYSCORE', base .. index, '-inf', '(' .. string.format('%.6f', before), 'LIMIT', 0, most)
+end
+
+local function prune_attempts()
+    local pruned = 0
+    for _, task in ipairs(over('history', attempts_before)) do
+        if call('HEXISTS', base .. 'lettered', task) == 1 then
+            -- Kept as long as the dead letter, whose end looks at it again.
+            call('ZADD', base .. 'history', 'inf', task)
+        else
+            local name = base .. 'a:' .. task
+            local oldest = call('LINDEX', name, 0)
+            while oldest and tonumber(cmsgpack.unpack(oldest)[3]) < attempts_before do
+                call('LPOP', name)
+                pruned = pruned + 1
+                oldest = call('LINDEX', name, 0)
+            end
+            look_when_old(task)
+        end
+    end
+    return pruned
+end
+
+local function prune_broadcasts()
+    local pruned = 0
+    for _, exchange in ipairs(call('SMEMBERS', base .. 'exchanges')) do
+        local name = base .. 'b:' .. exchange
+        local old = {}
+        for _, entry in ipairs(call('XRANGE', name, '-', '+', 'COUNT', most)) do
+            if tonumber(entry[2][8]) >= broadcasts_before then break end
+            old[#old + 1] = entry[1]
+        end
+        if #old > 0 then pruned = pruned + call('XDEL', name, unpack(old)) end
+        if call('XLEN', name) == 0 then
+            call('DEL', name)
+            call('SREM', base .. 'exchanges', exchange)
+        end
+    end
+    return pruned
+end
+
+local function prune_bindings()
+    local pruned = 0
+    for _, exchange in ipairs(call('SMEMBERS', base .. 'bound')) do
+        local name = base .. 'bound:' .. exchange
+        local bindings = call('HGETALL', name)
+        for place = 1, #bindings, 2 do
+            local queue = cmsgpack.unpack(bindings[place])[3]
+            if tonumber(bindings[place + 1]) < attempts_before and queue:find('%.reply%.celery%.pidbox$') then
+                pruned = pruned + call('HDEL', name, bindings[place])
+            end
+        end
+    end
+    return pruned
+end
+
+local total = 0
+for _, task in ipairs(over('expiry:tasks', now)) do
+    forget_record(task)
+    total = total + 1
+end
+for _, group in ipairs(over('expiry:groups', now)) do
+    call('DEL', base .. 'g:' .. group)
+    call('ZREM', base .. 'expiry:groups', group)
+    total = total + 1
+end
+for _, task in ipairs(over('revoked', now)) do
+    total = total + call('ZREM', base .. 'revoked', task)
+end
+for _, key in ipairs(over('expiry:keys', now)) do
+    drop_key(key, key_row(key))
+    total = total + 1
+end
+for _, group in ipairs(over('chords:over', attempts_before)) do
+    total = total + call('UNLINK', base .. 'c:' .. group, base .. 'p:' .. group)
+    call('ZREM', base .. 'chords:over', group)
+end
+if letters_before then
+    for _, number in ipairs(over('letters:failed', letters_before)) do total = total + delete_letter(number) end
+end
+return total + prune_attempts() + prune_broadcasts() + prune_bindings()

@@ -1,0 +1,194 @@
+-- name: publish
+-- needs: sending
+local now = clock()
+local messages = take_messages()
+local number, holder_id = in_conflict(messages, now)
+if number then return { 'conflict', number, holder_id } end
+local answers = send_all(messages, now)
+if #messages > 0 then say('commits') end
+return answers
+
+-- name: claim
+-- needs: records
+-- What is due, at most so many at once: a night's worth falling due together would hold up everybody.
+local function promote(now)
+    local left = 500
+    for _, queue in ipairs(call('ZRANGEBYSCORE', base .. 'due', '-inf', now, 'LIMIT', 0, left)) do
+        local name = base .. 'delayed:' .. queue
+        local ids = call('ZRANGEBYSCORE', name, '-inf', now, 'LIMIT', 0, left)
+        for _, id in ipairs(ids) do
+            call('ZREM', name, id)
+            local s = state_of(id)
+            if s.deliveries == 0 and s.crashes == 0 then
+                call('HDEL', base .. 'state', id)
+                make_ready(id, queue, s.priority)
+            else
+                make_waiting(id, s)
+            end
+        end
+        look_when_due(queue)
+        left = left - #ids
+        if left <= 0 then return end
+    end
+end
+
+local function first_suspect(queue, below)
+    local from = 0
+    while true do
+        local ids = call('ZRANGE', base .. 'suspect:' .. queue, from, from + 99)
+        for _, id in ipairs(ids) do
+            if state_of(id).crashes < below then return id end
+        end
+        if #ids < 100 then return nil end
+        from = from + 100
+    end
+end
+
+local until_, owner, limit, below, first = take_number(), take(), take_number(), take_number(), take() == '1'
+local queues = {}
+for number = 1, take_number() do queues[number] = take() end
+local now = clock()
+local lease_until = now + until_
+
+local function deliver(ids, suspect)
+    local names, places, leases, states, found = {}, {}, {}, {}, {}
+    for number, id in ipairs(ids) do
+        names[number] = base .. 'm:' .. id
+        leases[2 * number - 1], leases[2 * number] = lease_until, id
+    end
+    call('ZADD', base .. 'leases', unpack(leases))
+    local rows, known = call('MGET', unpack(names)), call('HMGET', base .. 'state', unpack(ids))
+    local any_revoked = call('EXISTS', base .. 'revoked') == 1
+    for number, raw in ipairs(rows) do
+        local f = cmsgpack.unpack(raw)
+        local task, generation = f[3], f[5]
+        local deliveries, crashes = 0, 0
+        if known[number] then
+            local s = unpack_state(known[number])
+            deliveries, crashes = s.deliveries, s.crashes
+        end
+        states[2 * number - 1] = ids[number]
+        states[2 * number] = cmsgpack.pack({
+            CLAIMED, deliveries + 1, crashes, '', owner, f[1], f[2], task, generation,
+        })
+        local revoked = any_revoked and task ~= '' and call('ZSCORE', base .. 'revoked', task)
+        found[number] = {
+            ids[number], deliveries + 1, f[1], f[10], f[11], task, generation, crashes, suspect, revoked and 1 or 0, 0, f[2],
+        }
+        places[number] = base .. 't:' .. task
+    end
+    for number, raw in ipairs(call('MGET', unpack(places))) do
+        if raw then
+            local record = cmsgpack.unpack(raw)
+            local over = is_closed(record) and tonumber(record[GENERATION]) >= tonumber(found[number][7])
+            found[number][11] = over and 1 or 0
+        end
+    end
+    call('HSET', base .. 'state', unpack(states))
+    return found
+end
+
+if first then
+    promote(now)
+    -- Its last chance before burial is a run nobody shares, so that no bystander is ever buried.
+    for _, queue in ipairs(queues) do
+        local id = first_suspect(queue, below)
+        if id then
+            call('ZREM', base .. 'suspect:' .. queue, id)
+            return { text(now), 1, deliver({ id }, 1) }
+        end
+    end
+end
+local ids = {}
+for _, queue in ipairs(queues) do
+    if #ids >= limit then break end
+    local popped = call('ZPOPMIN', base .. 'ready:' .. queue, limit - #ids)
+    for place = 1, #popped, 2 do ids[#ids + 1] = popped[place] end
+end
+if #ids == 0 then return { text(now), 0, {} } end
+return { text(now), 0, deliver(ids, 0) }
+
+-- name: last_chances
+-- needs: rows
+local crashes = take_number()
+for _ = 1, take_number() do
+    for _, id in ipairs(call('ZRANGE', base .. 'suspect:' .. take(), 0, -1)) do
+        if state_of(id).crashes >= crashes then return 1 end
+    end
+end
+return 0
+
+-- name: next_due
+-- needs: base
+return call('ZRANGE', base .. 'due', 0, 0, 'WITHSCORES')[2]
+
+-- name: size
+-- needs: base
+local queue = take()
+return call('ZCARD', base .. 'ready:' .. queue) + call('ZCARD', base .. 'suspect:' .. queue)
+    + call('ZCARD', base .. 'delayed:' .. queue) + call('SCARD', base .. 'parked:' .. queue)
+
+-- name: sizes
+-- needs: rows
+-- The oldest is found among the first of each priority: who was never delayed is younger than all before it.
+local function oldest_in(name, first, last)
+    local oldest
+    for _, id in ipairs(call('ZRANGEBYSCORE', name, first, last, 'LIMIT', 0, 500)) do
+        local row = row_of(id)
+        local since = math.max(tonumber(row.sent), tonumber(row.run_at) or 0)
+        if not oldest or since < oldest then oldest = since end
+        if row.run_at == '' then break end
+    end
+    return oldest
+end
+
+local function oldest_of(queue)
+    local oldest = oldest_in(base .. 'suspect:' .. queue, '-inf', '+inf')
+    for priority = 0, 9 do
+        local since = oldest_in(base .. 'ready:' .. queue, rank(priority, 0), rank(priority - 1, -1))
+        if since and (not oldest or since < oldest) then oldest = since end
+    end
+    return oldest
+end
+
+local now, found = clock(), {}
+local totals = call('HGETALL', base .. 'queues')
+for place = 1, #totals, 2 do
+    local queue, total = totals[place], tonumber(totals[place + 1])
+    local ready = call('ZCARD', base .. 'ready:' .. queue) + call('ZCARD', base .. 'suspect:' .. queue)
+    local delayed = call('ZCARD', base .. 'delayed:' .. queue) + call('SCARD', base .. 'parked:' .. queue)
+    local oldest = ready > 0 and oldest_of(queue)
+    found[#found + 1] = {
+        queue, ready, delayed, total - ready - delayed, oldest and text(math.max(0, now - oldest)) or '',
+    }
+end
+return found
+
+-- name: purge
+-- needs: records
+local queue, most, expires = take(), take_number(), take_number()
+local now, dropped = clock(), 0
+local function drop(id)
+    local row, s = row_of(id), state_of(id)
+    take_out(id, row, s)
+    delete_message(id, queue, row.task)
+    if row.task ~= '' then
+        free_keys(row.task, now)
+        write_end(row, 'REVOKED', 'purged', now, now + expires)
+    end
+    dropped = dropped + 1
+end
+
+for _, where in ipairs({ 'ready:', 'suspect:', 'delayed:' }) do
+    if dropped < most then
+        for _, id in ipairs(call('ZRANGE', base .. where .. queue, 0, most - dropped - 1)) do drop(id) end
+    end
+end
+if dropped < most then
+    -- One that is dropped may let others of these go.
+    for _, id in ipairs(call('SRANDMEMBER', base .. 'parked:' .. queue, most - dropped)) do
+        if call('SISMEMBER', base .. 'parked:' .. queue, id) == 1 then drop(id) end
+    end
+end
+if dropped > 0 then say('commits') end
+return dropped

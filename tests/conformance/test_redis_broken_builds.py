@@ -1,0 +1,225 @@
+"""Redis stores without one of their guards: the checks notice each; random histories compare a whole one with the model."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from celeriac.core.attempt import Outcome
+from celeriac.errors import CeleriacError
+from celeriac.store.redis.scripts import compose
+from celeriac.testing.conformance import StoreConformance, run_check
+from celeriac.testing.conformance.machine import queue_machine
+from tests.conformance.redis import SOURCES, RedisHarness
+
+Check = tuple[str, dict[str, Any]]
+NOTICED = (AssertionError, pytest.fail.Exception, CeleriacError)
+
+
+@dataclass(frozen=True)
+class Build:
+    """What one file says no more, and the checks that must notice."""
+
+    file: str
+    guard: str
+    instead: str
+    checks: tuple[Check, ...]
+
+
+def stale(*uses: str) -> tuple[Check, ...]:
+    return tuple(("test_a_stale_token_does_nothing_to_the_next_holder", {"use": use}) for use in uses)
+
+
+def check(name: str, **parameters: Any) -> tuple[Check, ...]:
+    return ((name, parameters),)
+
+
+BUILDS = {
+    "no fencing": Build(
+        "lib/rows",
+        "s and s.status == CLAIMED and s.deliveries == token",
+        "s and s.status == CLAIMED",
+        (
+            *stale("settle", "settle-retry", "settle-snooze", "bury", "ack", "extend", "release", "start", "reject"),
+            *check("test_a_zombie_prolongs_nobodys_lease"),
+        ),
+    ),
+    "the answer of a lost lease is not heeded": Build(
+        "settling",
+        "if not leave_queue(item, now) then return 0 end",
+        "leave_queue(item, now)",
+        check("test_a_lost_lease_writes_nothing_at_all"),
+    ),
+    "what has begun is handed back": Build(
+        "leases", "if s and s.started == '' then", "if s then", check("test_what_has_begun_is_not_handed_back")
+    ),
+    "no generation: what has settled and is sent again": Build(
+        "lib/sending",
+        "+ (is_closed(record) and 1 or 0)",
+        "",
+        (
+            *check("test_what_has_settled_and_is_sent_again_is_a_new_generation"),
+            *check("test_a_follow_up_under_the_same_id_is_the_next_generation"),
+        ),
+    ),
+    "no generation: retry": Build(
+        "settling", "row.generation + 1", "row.generation", check("test_a_retry_replaces_its_message")
+    ),
+    "no generation: older ones write too": Build(
+        "lib/records", "new < known or ", "", check("test_an_older_generation_writes_no_record")
+    ),
+    "no generation: a closed one is open": Build(
+        "lib/records",
+        " or (new == known and is_closed(old))",
+        "",
+        (
+            *check("test_a_closed_generation_is_not_settled_over", state="RETRY"),
+            *check("test_a_closed_generation_is_not_stored_over", state="REVOKED", outcome=Outcome.COMPLETED),
+        ),
+    ),
+    "a generation that is over is not known at the claim": Build(
+        "queue", "over and 1 or 0", "0", check("test_a_generation_that_is_over_is_known_at_the_claim")
+    ),
+    "no started mark": Build(
+        "leases",
+        "s.started = text(clock())",
+        "",
+        (
+            *check("test_a_run_that_was_marked_counts_as_a_crash"),
+            *check("test_a_started_task_says_where_and_since_when"),
+        ),
+    ),
+    "crashes are counted at the claim": Build(
+        "leases", "if s.started ~= '' then", "if true then", check("test_a_neighbour_that_never_ran_counts_nothing")
+    ),
+    "suspects are not told apart": Build(
+        "leases",
+        "    s.status, s.started, s.owner = SUSPECT, '', ''\n    put_state(id, s)\n    make_suspect(id, s.queue)",
+        "    s.status, s.started, s.owner = READY, '', ''\n    put_state(id, s)\n    make_ready(id, s.queue, s.priority)",
+        (
+            *check("test_suspects_come_one_by_one_and_before_others"),
+            *check("test_the_last_chance_is_shared_with_nobody"),
+        ),
+    ),
+    "follow-ups are not in the settlement": Build(
+        "settling",
+        "for _, m in ipairs(item.messages or {}) do send(m, now) end",
+        "",
+        check("test_follow_ups_and_other_records_come_with_it"),
+    ),
+    "a task is live twice": Build(
+        "lib/sending",
+        "m.task ~= '' and (id or taken[m.task])",
+        "false",
+        (
+            *check("test_a_second_publish_of_a_waiting_task_is_dropped"),
+            *check("test_one_batch_holds_a_task_once"),
+            *check("test_a_second_publish_of_a_running_task_is_dropped"),
+        ),
+    ),
+    "keys are never freed": Build(
+        "lib/keys",
+        "        drop_key(one[1], one[2])\n        unpark(one[1], now)",
+        "",
+        (
+            *check("test_every_end_but_success_frees_it", outcome=Outcome.FAILED),
+            *check("test_purging_the_queue_frees_it"),
+            *check("test_it_is_let_go_by_failure_too", outcome=Outcome.DEAD_LETTERED),
+        ),
+    ),
+    "a success does not keep its key": Build(
+        "settling",
+        "keep_keys(item.task, now)",
+        "free_keys(item.task, now)",
+        check("test_a_success_holds_for_its_time_to_live"),
+    ),
+    "a conflict is found when half is written": Build(
+        "queue", "if number then", "if false then", check("test_other_arguments_under_a_held_key_are_a_conflict")
+    ),
+    "who waits in vain holds its key": Build(
+        "lib/keys",
+        "elseif waits_in_vain(k.task, now) then",
+        "elseif false then",
+        (
+            *check("test_a_revoked_holder_that_waits_holds_nothing"),
+            *check("test_an_expired_holder_that_waits_holds_nothing"),
+        ),
+    ),
+    "priorities are upside down": Build(
+        "lib/rows", "(9 - priority)", "priority", check("test_order_holds_over_claims_as_well")
+    ),
+    "leases never run out": Build(
+        "leases",
+        "'leases', '-inf', now, 'LIMIT', 0, most",
+        "'leases', '-inf', 0, 'LIMIT', 0, most",
+        check("test_everything_a_vanished_worker_held_comes_back"),
+    ),
+    "a chord counts a member twice": Build(
+        "lib/joins",
+        "> call('HLEN', base .. 'p:' .. group)",
+        "> 2 * call('HLEN', base .. 'p:' .. group)",
+        (*check("test_a_member_counts_once"), *check("test_the_last_member_completes_it")),
+    ),
+    "a chord is closed twice": Build(
+        "chords", "known ~= 'open' or not completed", "not completed", check("test_it_is_closed_once")
+    ),
+    "history goes before its dead letter": Build(
+        "pruning",
+        "if call('HEXISTS', base .. 'lettered', task) == 1 then",
+        "if false then",
+        check("test_history_is_kept_as_long_as_the_letter"),
+    ),
+    "what is committed is told to nobody": Build(
+        "queue",
+        "if #messages > 0 then say('commits') end",
+        "",
+        check("test_a_commit_between_mark_and_wait_is_not_missed"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_checks_notice(name: str, redis_url: str) -> None:
+    build = BUILDS[name]
+    assert build.guard in SOURCES[build.file], f"{build.file} has no {build.guard!r} any more; say what guards it now"
+    broken = compose({**SOURCES, build.file: SOURCES[build.file].replace(build.guard, build.instead)})
+    for each, parameters in build.checks:
+        harness = RedisHarness(redis_url, broken)
+        try:
+            with pytest.raises(NOTICED):
+                run_check(StoreConformance, each, harness, **parameters)
+        finally:
+            harness.close()
+
+
+CHECKS = sorted({(name, str(parameters)) for build in BUILDS.values() for name, parameters in build.checks})
+
+
+@pytest.mark.parametrize("wanted", CHECKS, ids=" ".join)
+def test_the_same_checks_pass_on_the_whole_store(wanted: tuple[str, str], redis_url: str) -> None:
+    """Otherwise they would notice nothing."""
+    known = {(name, str(given)): given for build in BUILDS.values() for name, given in build.checks}
+    harness = RedisHarness(redis_url)
+    try:
+        run_check(StoreConformance, wanted[0], harness, **known[wanted])
+    finally:
+        harness.close()
+
+
+def test_random_histories_are_as_the_model_says(redis_url: str) -> None:
+    run_state_machine_as_test(
+        queue_machine(lambda: RedisHarness(redis_url)),
+        settings=settings(
+            max_examples=30,
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=bool(os.environ.get("CI")),
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

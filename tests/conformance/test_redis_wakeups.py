@@ -40,7 +40,7 @@ def other(harness: RedisHarness) -> ClockedStore:
 @pytest.fixture
 def worker(harness: RedisHarness, other: ClockedStore) -> RedisStore:
     """The store as an idle worker waits on it, having heard all there was."""
-    worker = harness.open().for_workers
+    worker = harness.open()
     _listen(worker)
     return worker
 

@@ -197,6 +197,8 @@ class BesideSite(Site):
         with self.app.connection_for_write() as connection:
             queue = self.app.amqp.queues[self.name](connection.default_channel)
             return int(queue.queue_declare().message_count)
+
+
 class RedisSite(Site):
     """The store is under a prefix of its own on a server."""
 

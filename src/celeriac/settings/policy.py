@@ -156,9 +156,7 @@ class When:
 ALWAYS = When("always", lambda _: True)
 NO_BROKER = When("no broker is set", lambda facts: not facts.broker_named)
 OURS = When("sqlite, postgresql, redis+streams", lambda facts: facts.broker.ours)
-RECORDED = When(
-    "sqlite, postgresql, redis+streams, any broker with a ledger", lambda facts: facts.broker.recorded
-)
+RECORDED = When("sqlite, postgresql, redis+streams, any broker with a ledger", lambda facts: facts.broker.recorded)
 LATE_ACKS = When(
     "sqlite, postgresql, redis+streams, quorum queues, any broker with a ledger", lambda facts: facts.broker.late_acks
 )

@@ -23,7 +23,7 @@ class RedisTransport(StoreTransport):
     """A broker in one Redis."""
 
     def open_store(self) -> Store:
-        return open_redis(broker_url(self.client)).for_workers
+        return open_redis(broker_url(self.client))
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
         """The URL, without its password."""

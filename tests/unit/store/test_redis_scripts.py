@@ -59,9 +59,3 @@ def test_a_library_comes_once_and_behind_what_it_needs() -> None:
     }
     text = compose(texts)["queue.do"].text.decode()
     assert re.findall(r"local (\w+)", text) == ["base", "rows", "keys"]
-
-
-def test_who_commits_tells() -> None:
-    silent = {name for name, script in SCRIPTS.items() if not script.tells}
-    assert {"queue.claim", "leases.extend", "ledger.records", "queue.next_due"} <= silent
-    assert not {"queue.publish", "settling.settle", "leases.release", "letters.redrive", "chords.close"} & silent

@@ -72,8 +72,6 @@ class Database:
         self._lock = threading.Lock()
         self._offset: float | None = None
         self._asked_at = 0.0
-        #: Called after every commit of this process.
-        self.listeners: weakref.WeakSet[Any] = weakref.WeakSet()
         with _REGISTRY:
             _ALL.add(self)
 
@@ -165,18 +163,12 @@ class Database:
                 except exceptions.NoScriptError:
                     # A server that was started anew, or was told to forget; nothing has run.
                     answer = session.ask(b"EVAL", script.text, *words, patience=patience)
-        if script.tells:
-            self._tell()
         return answer
 
     def command(self, *words: Argument, patience: float = PATIENCE) -> Any:
         """Ask the server itself."""
         with self.translated(), self._lent() as session:
             return session.ask(*words, patience=patience)
-
-    def _tell(self) -> None:
-        for listener in list(self.listeners):
-            listener.committed()
 
     # -- clocks
 

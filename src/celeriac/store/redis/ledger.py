@@ -156,8 +156,8 @@ class LedgerPart(Part):
             started_at,
         )
 
-    def forget(self, task_id: str) -> None:
-        self.database.call("ledger.forget", [plain(task_id)])
+    def forget(self, task_id: str, *, result_only: bool = False) -> None:
+        self.database.call("ledger.forget", [plain(task_id), int(result_only)])
 
     def attempts(self, task_id: str) -> list[AttemptRecord]:
         return [to_attempt(task_id, fields) for fields in self.database.call("ledger.attempts", [plain(task_id)])]

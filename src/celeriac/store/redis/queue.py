@@ -43,13 +43,13 @@ def refuse_conflict(messages: Sequence[TaskMessage], answer: Any) -> None:
         raise IdempotencyConflict(key.task, key.value, text(answer[2]))
 
 
-def _deliveries(answer: list[Any]) -> list[Delivery]:
+def deliveries(answer: list[Any]) -> list[Delivery]:
     now, _, rows = answer
     claimed_at = float(now)
-    return [_delivery(row, claimed_at) for row in rows]
+    return [delivery(row, claimed_at) for row in rows]
 
 
-def _delivery(row: list[Any], claimed_at: float) -> Delivery:
+def delivery(row: list[Any], claimed_at: float) -> Delivery:
     message_id, token, queue, envelope, body, task_id, generation, crashes, suspect, revoked, settled, priority = row
     return Delivery(
         Lease(int(message_id), token),
@@ -93,7 +93,7 @@ class QueuePart(Part):
         while len(found) < limit:
             some = min(limit - len(found), AT_ONCE)
             answer = self.database.call("queue.claim", _claim(queues, some, owner, lease, below, first=not found))
-            claimed = _deliveries(answer)
+            claimed = deliveries(answer)
             found += claimed
             if answer[1] or len(claimed) < some:
                 break
@@ -148,8 +148,8 @@ class QueuePart(Part):
 
     def sizes(self) -> list[QueueSize]:
         sizes = [
-            QueueSize(text(queue), ready, delayed, claimed, to_number(oldest))
-            for queue, ready, delayed, claimed, oldest in self.database.call("queue.sizes")
+            QueueSize(text(queue), ready, delayed, claimed, to_number(oldest), {"relayed": relayed} if relayed else {})
+            for queue, ready, delayed, claimed, relayed, oldest in self.database.call("queue.sizes")
         ]
         return sorted(sizes, key=lambda size: size.queue)
 

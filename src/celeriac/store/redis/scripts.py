@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 #: The files of operations, and of what they share.
-ROOMS = ("schema", "queue", "leases", "settling", "ledger", "pruning", "keys", "chords", "letters", "fanout")
-LIBRARIES = ("clock", "base", "rows", "keys", "records", "history", "joins", "sending")
+ROOMS = ("schema", "queue", "leases", "outbox", "settling", "ledger", "pruning", "keys", "chords", "letters", "fanout")
+LIBRARIES = ("clock", "base", "rows", "due", "keys", "records", "history", "joins", "sending")
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _NEEDS = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
-#: In an operation: whoever waits for a commit is told of it.
-_TELLS = "say('commits')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +21,6 @@ class Script:
 
     text: bytes
     sha: bytes
-    #: Whether it commits something that others may wait for.
-    tells: bool
 
 
 def sources() -> dict[str, str]:
@@ -47,7 +43,7 @@ def _script(texts: Mapping[str, str], operation: str) -> Script:
     needed: dict[str, str] = {}
     _gather(texts, operation, needed)
     whole = "\n".join([*needed.values(), operation.strip()]).encode()
-    return Script(whole, hashlib.sha1(whole, usedforsecurity=False).hexdigest().encode(), _TELLS in operation)
+    return Script(whole, hashlib.sha1(whole, usedforsecurity=False).hexdigest().encode())
 
 
 def _gather(texts: Mapping[str, str], text: str, into: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Waits for commits, of whatever process and host: a stream tells who reads it."""
+"""Waits for commits, of whatever process and host: streams tell who reads them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import select
 import threading
 import time
 import weakref
+from collections.abc import Iterable
 from contextlib import suppress
-from itertools import count
 
 from redis import exceptions
 
 from celeriac.errors import StoreError
+from celeriac.store.protocols import ANY_NEWS, News
 from celeriac.store.redis.database import Database
 from celeriac.store.redis.session import Session
 
@@ -22,65 +23,78 @@ LOOK = 0.005
 RECONNECT = 1.0
 #: Seconds for which the server holds an answer back while there is none, and by which it may then be late.
 BLOCK, LATE = 5.0, 5.0
-#: All that is committed, and what an idle worker can take.
-COMMITS, WORK = "commits", "work"
+#: The stream of each kind of news; one has a word for everything that is committed.
+_STREAMS = {News.WORK: b"work", News.RESULTS: b"results", News.BROADCASTS: b"broadcast"}
+_EVERYTHING = b"commits"
+
+
+def _streams(news: News) -> list[bytes]:
+    return [_EVERYTHING] if news == ANY_NEWS else [stream for kind, stream in _STREAMS.items() if kind & news]
 
 
 class Wakeups:
-    """Marks, and waits for, commits: those of this process, and those that a stream tells of.
+    """Marks, and waits for, commits.
 
-    One thread of a process listens at a time, on one connection, and only while somebody waits: a busy process costs
-    the server nothing. What was said meanwhile is in the stream, so nothing is missed.
+    One thread of a process listens at a time, on one connection, to all that was ever asked for in this process, and
+    only while somebody waits: a busy process costs the server nothing. What was said meanwhile is in the stream, so
+    nothing is missed.
     """
 
-    def __init__(self, database: Database, stream: str) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._stream = database.base + stream.encode()
-        self._heard = 0
-        self._words = count(1)
-        self._after: bytes = b"0-0"
-        self._session: Session | None = None
+        self._heard: dict[bytes, int] = dict.fromkeys((*_STREAMS.values(), _EVERYTHING), 0)
+        self._after: dict[bytes, bytes] = dict.fromkeys(self._heard, b"0-0")
+        self._wanted: set[bytes] = set()
+        #: What the server has been asked for, and until when it may hold the answer back.
+        self._asked: set[bytes] = set()
         self._asked_until = 0.0
+        self._session: Session | None = None
         self._lost_at = float("-inf")
         self._begin()
-        database.listeners.add(self)
         _ALL.add(self)
 
-    def mark(self) -> int:
-        """A number that changes with every commit that was heard of."""
-        return self._heard
+    def mark(self, news: News = ANY_NEWS) -> int:
+        """A number that changes with every word of such news that was heard."""
+        return sum(self._heard[stream] for stream in _streams(news))
 
-    def _hear(self) -> None:
-        self._heard = next(self._words)  # never the same number twice, whichever threads hear at once
-
-    def committed(self) -> None:
-        """This process has committed something; nobody else need tell it."""
-        self._hear()
-        if self._listening.locked():
-            with suppress(OSError):  # full: who listens has been rung for already
-                os.write(self._ring, b"!")
-
-    def wait(self, timeout: float, seen: int) -> int:
+    def wait(self, timeout: float, seen: int, news: News = ANY_NEWS) -> int:
         """Sleep until the mark is no longer ``seen``, or ``timeout`` seconds have passed; returns the mark."""
         until = time.monotonic() + timeout
-        while self._heard == seen:
+        self._wanted.update(_streams(news))
+        while (mark := self.mark(news)) == seen:
             left = until - time.monotonic()
             if left <= 0:
                 break
             if self._listening.acquire(blocking=False):
                 try:
-                    # Looked at again: who commits rings only when he finds somebody listening.
-                    if self._heard == seen:
+                    # Looked at again: who rouses rings only when he finds somebody listening.
+                    if self.mark(news) == seen:
                         self._listen(left)
                 finally:
                     self._listening.release()
             else:
+                if self._wanted - self._asked:
+                    self._ring_the_bell()  # who listens has not asked for all of it
                 time.sleep(min(LOOK, left))
-        return self._heard
+        return mark
+
+    def rouse(self) -> None:
+        """Let who waits for work look for it."""
+        self._hear([_STREAMS[News.WORK]])
+        if self._listening.locked():
+            self._ring_the_bell()
+
+    def _hear(self, streams: Iterable[bytes]) -> None:
+        for stream in streams:
+            self._heard[stream] += 1
+
+    def _ring_the_bell(self) -> None:
+        with suppress(OSError):  # full: who listens has been rung for already
+            os.write(self._ring, b"!")
 
     def _listen(self, seconds: float) -> None:
         try:
-            session = self._asked()
+            session = self._ask()
             if session is None:
                 time.sleep(min(seconds, RECONNECT / 10))
                 return
@@ -96,25 +110,32 @@ class Wakeups:
                 raise exceptions.TimeoutError("the server is silent")
         except (exceptions.RedisError, OSError):
             # What was said meanwhile is not known, so it counts as something.
-            self._drop()
-            self._hear()
+            self._lost_at = time.monotonic()
+            self.close()
+            self._hear(list(self._heard))
 
-    def _asked(self) -> Session | None:
+    def _ask(self) -> Session | None:
         """The connection, on which the server has been asked for the next word."""
+        if self._session is not None and self._wanted - self._asked and self._asked_until:
+            self.close()  # a question cannot be taken back
         if self._session is None:
             self._session = self._connect()
         if self._session is not None and not self._asked_until:
-            milliseconds = int(BLOCK * 1000)
-            self._session.send(b"XREAD", b"BLOCK", milliseconds, b"STREAMS", self._stream, self._after)
+            self._asked = set(self._wanted)
+            names = sorted(self._asked)
+            keys = [self._database.base + name for name in names]
+            after = [self._after[name] for name in names]
+            self._session.send(b"XREAD", b"BLOCK", int(BLOCK * 1000), b"STREAMS", *keys, *after)
             self._asked_until = time.monotonic() + BLOCK
         return self._session
 
     def _read(self, session: Session) -> None:
         answer = session.answer()
         self._asked_until = 0.0
-        if answer:
-            self._after = answer[0][1][-1][0]
-            self._hear()
+        for key, entries in answer or ():
+            stream = key[len(self._database.base) :]
+            self._after[stream] = entries[-1][0]
+            self._hear([stream])
 
     def _silence(self) -> None:
         with suppress(OSError):
@@ -128,12 +149,6 @@ class Wakeups:
         except StoreError:
             self._lost_at = time.monotonic()
             return None
-
-    def _drop(self) -> None:
-        session, self._session = self._session, None
-        self._asked_until, self._lost_at = 0.0, time.monotonic()
-        if session is not None:
-            session.close()
 
     def close(self) -> None:
         """Stop listening; the next wait begins again."""

@@ -6,7 +6,7 @@ go_on()
 local id = call('INCR', base .. 'broadcasts')
 call('XADD', base .. 'b:' .. exchange, id .. '-0', 'k', routing_key, 'e', envelope, 'b', body, 't', text(clock()))
 call('SADD', base .. 'exchanges', exchange)
-say('work')
+say('broadcast')
 say('commits')
 return 1
 

@@ -25,18 +25,20 @@ return { found, live }
 
 -- name: forget
 -- needs: records
-local task = take()
+local task, result_only = take(), take() == '1'
 local record = record_of(task)
 if not record or not is_closed(record) then return 0 end
+local stays = result_only
 -- Whoever publishes under its key is told that it is done, so much must stay.
 for _, key in ipairs(call('SMEMBERS', base .. 'h:' .. task)) do
-    if key_row(key).done == 1 then
-        record[RESULT], record[TRACEBACK], record[META] = '', '', ''
-        put_record(task, record, record)
-        return 1
-    end
+    stays = stays or key_row(key).done == 1
 end
-forget_record(task)
+if stays then
+    record[RESULT], record[TRACEBACK], record[META] = '', '', ''
+    put_record(task, record, record)
+else
+    forget_record(task)
+end
 return 1
 
 -- name: attempts
@@ -63,6 +65,7 @@ for _ = 1, take_number() do
         hastened[#hastened + 1] = task
     end
 end
+say('results')
 say('commits')
 return hastened
 

@@ -9,29 +9,7 @@ if #messages > 0 then say('commits') end
 return answers
 
 -- name: claim
--- needs: records
--- What is due, at most so many at once: a night's worth falling due together would hold up everybody.
-local function promote(now)
-    local left = 500
-    for _, queue in ipairs(call('ZRANGEBYSCORE', base .. 'due', '-inf', now, 'LIMIT', 0, left)) do
-        local name = base .. 'delayed:' .. queue
-        local ids = call('ZRANGEBYSCORE', name, '-inf', now, 'LIMIT', 0, left)
-        for _, id in ipairs(ids) do
-            call('ZREM', name, id)
-            local s = state_of(id)
-            if s.deliveries == 0 and s.crashes == 0 then
-                call('HDEL', base .. 'state', id)
-                make_ready(id, queue, s.priority)
-            else
-                make_waiting(id, s)
-            end
-        end
-        look_when_due(queue)
-        left = left - #ids
-        if left <= 0 then return end
-    end
-end
-
+-- needs: records due
 local function first_suspect(queue, below)
     local from = 0
     while true do
@@ -157,9 +135,10 @@ for place = 1, #totals, 2 do
     local queue, total = totals[place], tonumber(totals[place + 1])
     local ready = call('ZCARD', base .. 'ready:' .. queue) + call('ZCARD', base .. 'suspect:' .. queue)
     local delayed = call('ZCARD', base .. 'delayed:' .. queue) + call('SCARD', base .. 'parked:' .. queue)
+    local relayed = call('SCARD', base .. 'relayed:' .. queue)
     local oldest = ready > 0 and oldest_of(queue)
     found[#found + 1] = {
-        queue, ready, delayed, total - ready - delayed, oldest and text(math.max(0, now - oldest)) or '',
+        queue, ready, delayed, total - ready - delayed - relayed, relayed, oldest and text(math.max(0, now - oldest)) or '',
     }
 end
 return found
@@ -189,6 +168,9 @@ if dropped < most then
     for _, id in ipairs(call('SRANDMEMBER', base .. 'parked:' .. queue, most - dropped)) do
         if call('SISMEMBER', base .. 'parked:' .. queue, id) == 1 then drop(id) end
     end
+end
+if dropped < most then
+    for _, id in ipairs(call('SRANDMEMBER', base .. 'relayed:' .. queue, most - dropped)) do drop(id) end
 end
 if dropped > 0 then say('commits') end
 return dropped

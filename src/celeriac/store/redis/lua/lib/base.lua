@@ -16,7 +16,8 @@ local function text(number)
     return string.format('%.6f', number)
 end
 
--- Who waits reads one of two streams: `commits` tells of all that is committed, `work` of what an idle worker can take.
+-- Who waits reads streams: `commits` tells of all that is committed, `work` of what an idle worker can take, `results`
+-- of ends of tasks, `broadcast` of broadcasts.
 -- One entry is kept: the last id is all that is asked for.
 local said = {}
 local function say(stream)

@@ -15,6 +15,7 @@ local function record_of(task)
 end
 
 local function put_record(task, record, old)
+    say('results')
     call('SET', base .. 't:' .. task, cmsgpack.pack(record))
     if record[EXPIRES] ~= '' then
         call('ZADD', base .. 'expiry:tasks', record[EXPIRES], task)
@@ -68,7 +69,10 @@ local function write_records(items)
             end
         end
     end
-    if #new > 0 then call('MSET', unpack(new)) end
+    if #new > 0 then
+        call('MSET', unpack(new))
+        say('results')
+    end
     if #expiring > 0 then call('ZADD', base .. 'expiry:tasks', unpack(expiring)) end
 end
 

@@ -1,7 +1,8 @@
 -- needs: base clock
 -- A message is a packed list under m:<id>, as it was sent. What has come of it is a packed list in the hash `state`;
 -- a message that is ready and was never delivered has none. `live` leads from a task's id to its one message.
-local READY, DELAYED, CLAIMED, PARKED, SUSPECT = 0, 1, 2, 3, 4
+-- RELAYED was given to another broker, from where anybody may adopt it; at its time in `relayed` it is to be given again.
+local READY, DELAYED, CLAIMED, PARKED, SUSPECT, RELAYED, RELAYED_SUSPECT = 0, 1, 2, 3, 4, 5, 6
 
 local function row_of(id)
     local raw = call('GET', base .. 'm:' .. id)
@@ -149,6 +150,9 @@ local function take_out(id, row, s)
     elseif status == PARKED then
         call('SREM', base .. 'parked:' .. row.queue, id)
         call('SREM', base .. 'waiting:' .. row.key, id)
+    elseif status == RELAYED or status == RELAYED_SUSPECT then
+        call('ZREM', base .. 'relayed', id)
+        call('SREM', base .. 'relayed:' .. row.queue, id)
     end
 end
 

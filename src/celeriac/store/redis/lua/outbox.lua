@@ -1,0 +1,118 @@
+-- name: adopt
+-- needs: sending due
+-- Messages that another broker delivered become rows that are held already, or wait until they are due.
+local lease_until, owner, below = clock() + take_number(), take(), take_number()
+local now, messages, answers = clock(), take_messages(), {}
+go_on()
+
+local function facts(id, row, s, suspect)
+    local revoked = row.task ~= '' and call('ZSCORE', base .. 'revoked', row.task)
+    local record = record_of(row.task)
+    local over = record and is_closed(record) and tonumber(record[GENERATION]) >= tonumber(row.generation)
+    return {
+        id, s.deliveries, row.queue, row.envelope, row.body, row.task, row.generation, s.crashes, suspect,
+        revoked and 1 or 0, over and 1 or 0, row.priority,
+    }
+end
+
+local function hold(id, row, s)
+    take_out(id, row, s)
+    s.status, s.deliveries, s.started, s.owner = CLAIMED, s.deliveries + 1, '', owner
+    put_state(id, s)
+    call('ZADD', base .. 'leases', lease_until, id)
+end
+
+local function adopt_new(m)
+    local record = record_of(m.task)
+    if record and is_closed(record) then return 'settled' end
+    m.generation = record and record[GENERATION] or '0'
+    insert(m, false, now)
+    local id = call('HGET', base .. 'live', m.task)
+    local s = state_of(id)
+    if s and s.status == DELAYED then return 'delayed' end
+    s = s or new_state(m, READY)
+    hold(id, m, s)
+    return facts(id, m, s, 0)
+end
+
+-- Of a task that the ledger has, its row is what counts, and not the copy that came.
+local function take_over(id)
+    local row, s = row_of(id), state_of(id)
+    s = s or new_state(row, READY)
+    local suspect = s.status == SUSPECT or s.status == RELAYED_SUSPECT
+    if suspect and s.crashes >= below then return 'alone' end
+    if not (suspect or s.status == READY or s.status == RELAYED) then return 'held' end
+    hold(id, row, s)
+    return facts(id, row, s, suspect and 1 or 0)
+end
+
+for number, m in ipairs(messages) do
+    local id = call('HGET', base .. 'live', m.task)
+    answers[number] = id and take_over(id) or adopt_new(m)
+end
+say('commits')
+return { text(now), answers }
+
+-- name: take
+-- needs: rows due
+-- What the broker is to be given now: what nobody has held up, and what was given and not adopted in its time.
+local lease_until, most, now = clock() + take_number(), take_number(), clock()
+promote(now)
+local ids, found = {}, {}
+local function gather(some)
+    for _, id in ipairs(some) do
+        if #ids < most then ids[#ids + 1] = id end
+    end
+end
+
+local queues = call('HKEYS', base .. 'queues')
+for _, where in ipairs({ 'suspect:', 'ready:' }) do
+    for _, queue in ipairs(queues) do
+        if #ids < most then gather(call('ZRANGE', base .. where .. queue, 0, most - #ids - 1)) end
+    end
+end
+if #ids < most then
+    gather(call('ZRANGEBYSCORE', base .. 'relayed', '-inf', now, 'LIMIT', 0, most - #ids))
+end
+for number, id in ipairs(ids) do
+    local row, s = row_of(id), state_of(id)
+    s = s or new_state(row, READY)
+    take_out(id, row, s)
+    local suspect = s.status == SUSPECT or s.status == RELAYED_SUSPECT
+    s.status = suspect and RELAYED_SUSPECT or RELAYED
+    put_state(id, s)
+    call('ZADD', base .. 'relayed', lease_until, id)
+    call('SADD', base .. 'relayed:' .. row.queue, id)
+    found[number] = {
+        id, s.deliveries, row.queue, row.envelope, row.body, row.task, row.generation, s.crashes, suspect and 1 or 0, 0, 0,
+        row.priority,
+    }
+end
+return { text(now), 0, found }
+
+-- name: relayed
+-- needs: rows
+local until_ = clock() + take_number()
+for _ = 1, take_number() do
+    local id, token = take(), take_number()
+    local s = state_of(id)
+    if s and (s.status == RELAYED or s.status == RELAYED_SUSPECT) and s.deliveries == token then
+        call('ZADD', base .. 'relayed', until_, id)
+    end
+end
+return 1
+
+-- name: again
+-- needs: rows
+local queue, before, hastened = take(), clock() + take_number(), 0
+for _, id in ipairs(call('SMEMBERS', base .. 'relayed:' .. queue)) do
+    if tonumber(call('ZSCORE', base .. 'relayed', id)) <= before then
+        call('ZADD', base .. 'relayed', 0, id)
+        hastened = hastened + 1
+    end
+end
+if hastened > 0 then
+    say('work')
+    say('commits')
+end
+return hastened

@@ -34,6 +34,7 @@ def _keeper() -> str:
 
 
 _STORES = {
+    "postgres": "celeriac.store.postgres:PostgresStore",
     "postgresql": "celeriac.store.postgres:PostgresStore",
     "redis+streams": "celeriac.store.redis:RedisStore",
     "sqlite": "celeriac.store.sqlite:SQLiteStore",

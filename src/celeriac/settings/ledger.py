@@ -11,7 +11,15 @@ from kombu.utils.url import maybe_sanitize_url
 from celeriac.errors import SettingsError
 from celeriac.settings.own import PREFIX, read_one
 from celeriac.settings.policy import SERVED, capabilities_of, first_url
-from celeriac.settings.urls import absolute_url, is_postgres, is_sqlite, postgres_url, sqlite_url
+from celeriac.settings.urls import (
+    absolute_url,
+    is_postgres,
+    is_redis_store,
+    is_sqlite,
+    postgres_url,
+    redis_store_url,
+    sqlite_url,
+)
 
 SETTING = PREFIX + "ledger"
 _HERE = frozenset({"localhost", "127.0.0.1", "::1", ""})
@@ -44,6 +52,8 @@ def _check(url: str) -> None:
         sqlite_url(url, setting=SETTING)
     elif is_postgres(url):
         postgres_url(url, setting=SETTING)
+    elif is_redis_store(url):
+        redis_store_url(url, setting=SETTING)
     elif capabilities_of(url).scheme not in SERVED:
         raise SettingsError(
             SETTING,

@@ -174,6 +174,18 @@ BUILDS = {
         "if false then",
         check("test_history_is_kept_as_long_as_the_letter"),
     ),
+    "what is over is adopted again": Build(
+        "outbox",
+        "if record and is_closed(record) then return 'settled' end",
+        "",
+        check("test_a_copy_of_what_is_over_and_forgotten_is_settled"),
+    ),
+    "what the broker has lost is not relayed again": Build(
+        "outbox",
+        "base .. 'relayed', '-inf', now, 'LIMIT'",
+        "base .. 'relayed', '-inf', -1, 'LIMIT'",
+        (*check("test_what_nobody_adopts_is_relayed_again"), *check("test_what_a_broker_has_lost_is_relayed_now")),
+    ),
     "what is committed is told to nobody": Build(
         "queue",
         "if #messages > 0 then say('commits') end",

@@ -50,7 +50,9 @@ def test_another_store_than_the_broker_is_refused() -> None:
 
 @pytest.mark.parametrize("url", ["redis://localhost", "amqp://", "mysql://db", "shop.db"])
 def test_what_is_no_store_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match=r"names no store of celeriac's\. There are: postgresql, redis\+streams, sqlite"):
+    with pytest.raises(
+        SettingsError, match=r"names no store of celeriac's\. There are: postgresql, redis\+streams, sqlite"
+    ):
         ledger_beside({"celeriac_ledger": url}, REDIS)
 
 

@@ -25,8 +25,11 @@ class OutboxPart(Part):
         idle: bool = True,
         last_chance: int = LAST_CHANCE,
     ) -> list[Delivery | Adoption]:
-        now, clock = self.now(), self.lease_now()
         with self.database.writing() as raw:
+            now, clock = (
+                self.now(),
+                self.lease_now(),
+            )  # not before: the store may have had it wait for longer than a lease
             return [
                 _insert(raw, message, now, clock, lease, owner)
                 or _take_over(raw, message, clock, lease, owner, MANY if idle else last_chance)
@@ -40,6 +43,7 @@ class OutboxPart(Part):
             if not raw.run("queue.outbox_work", (now, clock)).fetchone()[0]:
                 return []
         with self.database.writing() as raw:
+            clock = self.lease_now()
             raw.run("queue.promote", (now,))
             rows = raw.run("queue.take_for_relay", (clock + lease, clock, limit)).fetchall()
         found = [delivery(row, clock) for row in rows]

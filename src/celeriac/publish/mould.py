@@ -16,7 +16,6 @@ from typing import Any
 from uuid import uuid4
 
 from celery import Task, signals
-from celery.app import amqp as celerys
 from celery.app.routes import MapRoute, Router
 from celery.backends.base import Backend
 from celery.utils.saferepr import saferepr
@@ -25,7 +24,7 @@ from kombu.utils.json import dumps as kombu_dumps
 
 from celeriac.core.message import TaskMessage
 from celeriac.core.text import writable
-from celeriac.publish.amqp import Outgoing
+from celeriac.publish.amqp import AMQP, Outgoing
 from celeriac.publish.ids import new_ids
 
 #: Options that are the same for all messages of a mould; with any other one, the message goes Celery's way.
@@ -203,7 +202,7 @@ def _usable(app: Any) -> bool:
         and json_is_kombus
         and not conf.task_compression
         and not conf.task_always_eager
-        and getattr(amqp.create_task_message, "__func__", None) is celerys.AMQP.as_task_v2
+        and getattr(amqp.create_task_message, "__func__", None) is AMQP.as_task_v2
         and type(amqp.router) is Router
         and all(isinstance(route, MapRoute) for route in amqp.routes)
         and getattr(type(app.backend), "on_task_call", None) is Backend.on_task_call

@@ -191,6 +191,10 @@ class BesideSite(Site):
         """All the broker has of it."""
         with self.app.connection_for_write() as connection:
             connection.default_channel.queue_delete(self.name)
+        if self.broker.startswith("redis"):
+            with closing(redis.Redis.from_url(self.broker)) as client:
+                for key in client.scan_iter(f"{self.name}:*"):
+                    client.delete(key)
 
     def in_broker(self) -> int:
         """Messages that wait in the broker's queue."""

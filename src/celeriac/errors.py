@@ -149,8 +149,6 @@ class StoreError(CeleriacError):
     """
 
     remedy = "See the detail"
-    #: The same where the store is on a server, if that is another.
-    server_remedy = ""
 
     def __init__(self, location: str, detail: str = "") -> None:
         super().__init__(location, detail)
@@ -159,8 +157,7 @@ class StoreError(CeleriacError):
 
     def __str__(self) -> str:
         said = f" ({self.detail})" if self.detail else ""
-        remedy = (self.server_remedy if "://" in self.location else "") or self.remedy
-        return f"store {self.location}: {self.problem}{said}. {remedy}"
+        return f"store {self.location}: {self.problem}{said}. {self.remedy}"
 
     @property
     def problem(self) -> str:
@@ -171,7 +168,6 @@ class StoreUnavailable(StoreError):
     """The store cannot answer now and may later: locked, disk full, connection lost. The only one worth a retry."""
 
     remedy = "If this stays, look for a full disk, a missing folder, or another process holding the store"
-    server_remedy = "If this stays, see whether the server runs, is ready, and can be reached from this host"
 
     @property
     def problem(self) -> str:
@@ -195,7 +191,6 @@ class StoreReadOnly(StoreError):
     """The file, or the folder that must hold its write-ahead log, may not be written by this process."""
 
     remedy = "Give this user write permission on the file and on its folder, or name another path in the broker URL"
-    server_remedy = "Name the primary in the broker URL, or make its transactions writable"
 
     @property
     def problem(self) -> str:

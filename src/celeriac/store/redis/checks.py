@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 
-from celeriac.errors import StoreError, StoreUnavailable
+from celeriac.errors import ServerUnavailable, StoreError
 from celeriac.store.redis.database import Database
 
 logger = logging.getLogger(__name__)
@@ -25,12 +25,12 @@ def check(database: Database, durability: str) -> None:
 
     Raises:
         StoreError: it is too old, or drops keys when its memory is full.
-        StoreUnavailable: it is a replica.
+        ServerUnavailable: it is a replica.
     """
     facts = _facts(database)
     _check_version(database, facts.get("redis_version", "0"))
     if facts.get("role") == "slave":
-        raise StoreUnavailable(
+        raise ServerUnavailable(
             database.location, "it is a replica: name the primary, or wait for the end of a failover"
         )
     _check_eviction(database, facts)

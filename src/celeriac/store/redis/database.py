@@ -15,7 +15,7 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from celeriac.errors import StoreError, StoreUnavailable
+from celeriac.errors import ServerUnavailable, StoreError, StoreUnavailable
 from celeriac.settings import RedisURL
 from celeriac.store.clock import lease_now as machine_clock
 from celeriac.store.redis.packing import Argument
@@ -213,9 +213,9 @@ class Database:
         if word in _NEVER:
             return StoreError(self.location, f"{said}; {_NEVER[word]}")
         if word in _LATER:
-            return StoreUnavailable(self.location, f"{said}; {_LATER[word]}")
+            return ServerUnavailable(self.location, f"{said}; {_LATER[word]}")
         if isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError)):
-            return StoreUnavailable(self.location, said)
+            return ServerUnavailable(self.location, said)
         return StoreError(self.location, said)
 
     # -- the end

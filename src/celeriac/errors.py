@@ -200,13 +200,13 @@ class StoreReadOnly(StoreError):
 class ServerUnavailable(StoreUnavailable):
     """The database server does not answer now, or takes no more connections, and may later."""
 
-    remedy = server_remedy = "If this stays, look whether the server runs and is reached from here"
+    remedy = "If this stays, look whether the server runs and is reached from here"
 
 
 class ServerReadOnly(StoreReadOnly, StoreUnavailable):
     """The server takes no writes now: a standby before its promotion, or one that was told so."""
 
-    remedy = server_remedy = (
+    remedy = (
         "This ends when it is promoted, or when the URL leads to the primary: with several hosts in it, "
         "target_session_attrs=read-write finds that one"
     )

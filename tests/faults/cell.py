@@ -207,6 +207,12 @@ class Cell:
         wanted = self._ran.count() + runs
         self.until(lambda: self._ran.count() >= wanted, PROGRESS, "the workers do nothing")
 
+    def works(self, worker: Worker, runs: int = 3) -> None:
+        """Until this worker has begun some more runs: what befalls it must not befall an idle one."""
+        ran = Counted(self.folder, RAN, worker.nodename)
+        wanted = ran.count() + runs
+        self.until(lambda: ran.count() >= wanted, PROGRESS, f"{worker.name} does nothing")
+
     def injected(self, times: int) -> None:
         """Until something was injected so often, by whichever process."""
         self.until(lambda: self._injected.count() >= times, PROGRESS, f"{self.fault.name}: not injected {times} times")

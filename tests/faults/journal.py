@@ -49,10 +49,11 @@ def injecting(folder: str | Path, what: str) -> Iterator[None]:
 
 
 class Counted:
-    """How many lines a journal has by now; what was counted is not read again."""
+    """How many lines of a journal hold a text by now; what was counted is not read again."""
 
-    def __init__(self, folder: str | Path, journal: str) -> None:
+    def __init__(self, folder: str | Path, journal: str, text: str = "") -> None:
         self._path = Path(folder, journal)
+        self._text = text.encode()
         self._offset = self._lines = 0
 
     def count(self) -> int:
@@ -61,5 +62,5 @@ class Counted:
                 file.seek(self._offset)
                 read = file.read()
             self._offset += len(read)
-            self._lines += read.count(b"\n")
+            self._lines += sum(self._text in line for line in read.splitlines())
         return self._lines

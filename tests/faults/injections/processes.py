@@ -42,6 +42,7 @@ class WorkerKilled(Fault):
 
     def inject(self, cell: Cell, number: int) -> None:
         place = number % len(cell.workers)
+        cell.works(cell.workers[place])
         with cell.injecting():
             if number % 4 < 3:
                 cell.workers[place].kill()
@@ -122,6 +123,7 @@ class WorkerStopped(Fault):
 
     def inject(self, cell: Cell, number: int) -> None:
         worker = cell.workers[number % len(cell.workers)]
+        cell.works(worker)
         with cell.injecting():
             worker.stop()
             cell.lasting(2 * cell.lease)

@@ -54,6 +54,7 @@ class BlackHole(Fault):
 
     def inject(self, cell: Cell, number: int) -> None:
         assert cell.proxy is not None
+        cell.works(cell.workers[0])
         with cell.injecting():
             cell.proxy.swallow()
             cell.lasting(2 * cell.lease)
@@ -69,6 +70,7 @@ class AnswersSwallowed(Fault):
 
     def inject(self, cell: Cell, number: int) -> None:
         assert cell.proxy is not None
+        cell.works(cell.workers[0])
         with cell.injecting():
             cell.proxy.swallow_answers()
             cell.lasting(SWALLOWED)

@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 def admit(room: Room, attempt: Attempt) -> Outcome | None:
     """None when the task may run, otherwise how this delivery ends instead."""
+    if room.ledger is None:
+        # What follows the task may bear it; asked for when the body is over, a store in trouble would fail the task.
+        room.ledger = room.store.uuid
     delivery = attempt.delivery
     if delivery.settled:
         return Outcome.DUPLICATE

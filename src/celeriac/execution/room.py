@@ -28,6 +28,8 @@ class Room:
     retries_undeclared: bool = True
     remembered: float | None = REMEMBERED
     hostname: str = field(default_factory=socket.gethostname)
+    #: The store's name in messages, once this process has asked for it.
+    ledger: str | None = None
 
     def expires_at(self, now: float) -> float | None:
         """When a task that settles now may be forgotten; never, where the app keeps all."""

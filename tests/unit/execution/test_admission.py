@@ -27,6 +27,11 @@ class Store:
     asked: list[str] = field(default_factory=list)
     holder: str = "t"
 
+    @property
+    def uuid(self) -> str:
+        self.asked.append("uuid")
+        return "ledger"
+
     def lease_now(self) -> float:
         return self.clock
 
@@ -53,7 +58,7 @@ def admitted(store: Store, key: IdempotencyKey | None = KEY) -> Outcome | None:
 def test_what_waited_for_its_key_for_a_lease_is_not_begun_when_it_is_anothers_by_then() -> None:
     store = Store(waits=LEASE + 1, held=False)
     assert admitted(store) is Outcome.LEASE_LOST
-    assert store.asked == ["key", "start"]
+    assert store.asked == ["uuid", "key", "start"]
 
 
 def test_what_waited_and_is_still_ours_begins() -> None:
@@ -70,4 +75,11 @@ def test_what_did_not_wait_asks_for_no_mark(key: IdempotencyKey | None) -> None:
 def test_what_waits_for_another_holder_is_not_marked_as_started() -> None:
     store = Store(waits=LEASE + 1, holder="another")
     assert admitted(store) is Outcome.SNOOZED
-    assert store.asked == ["key"]
+    assert store.asked == ["uuid", "key"]
+
+
+def test_what_follows_a_task_needs_nothing_of_the_store_that_was_not_asked_before_its_body() -> None:
+    """A store in trouble then would make a failure of a success."""
+    store = Store(waits=0.0)
+    assert admitted(store, None) is None
+    assert store.asked == ["uuid"]

@@ -37,7 +37,8 @@ def make_app(plan: Plan) -> Celery:
     app = Celery("faults", broker=plan.url)
     app.conf.update(plan.settings)
     for function, options in _DECLARED:
-        app.task(name=function.__name__, bind=True, **options)(function)
+        # Not for every app of the process, as Celery has it.
+        app.task(name=function.__name__, bind=True, shared=False, **options)(function)
     app.finalize()
     app.faults_plan = plan
     return app

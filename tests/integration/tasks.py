@@ -29,7 +29,7 @@ def make_app(url: str, **settings: Any) -> Celery:
     app = Celery("site", broker=url)
     app.conf.update(settings)
     for function, options in _DECLARED:
-        app.task(name=function.__name__, **options)(function)
+        app.task(name=function.__name__, shared=False, **options)(function)
     app.finalize()
     return app
 

@@ -221,7 +221,7 @@ def test_without_payments_the_kill_comes_all_the_same_and_a_dead_letter_ends_the
 def test_what_never_moves_again_is_given_up_and_has_not_recovered(
     shop: FakeShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo_run, "KILL_PATIENCE", 0.5)
+    monkeypatch.setattr(demo_run, "KILL_PATIENCE", 3.0)
     monkeypatch.setattr(demo_run, "PATIENCE", 0.3)
     # Fewer than half are ever paid: the kill comes when its patience is over, and both others are being charged by then.
     run = a_run(shop, ["stuck1", "left1", "a"])

@@ -12,8 +12,8 @@ from celeriac.store.relational import keys, ledger
 from celeriac.store.sql import statements
 from celeriac.store.sqlite import SQLiteStore
 
-#: Seconds between a settlement and what follows it, where that is no longer one transaction.
-LATER = 0.05
+#: Seconds between a settlement and what follows it, where that is no longer one transaction: long enough to die in.
+LATER = 0.5
 
 
 def _without_the_token() -> None:

@@ -15,13 +15,13 @@ from kombu.exceptions import OperationalError
 
 from celeriac.core.message import Delivery, Lease, TaskMessage
 from celeriac.errors import StoreError
-from celeriac.store.protocols import Store
+from celeriac.store.protocols import News, Store
 from celeriac.transport.envelope import clamp_priority
 
 logger = logging.getLogger(__name__)
 
-#: Messages that are taken at once, and seconds in which they are given to the broker.
-BATCH, LEASE = 100, 30.0
+#: Messages that are taken at once.
+BATCH = 100
 #: Seconds between looks in vain while others commit, so that not each commit is a look; and the longest without one.
 PAUSE, LONGEST_WAIT = 0.02, 1.0
 #: Maintenance's rounds between which a message is given to the broker and, in an empty queue, counts as lost.
@@ -57,6 +57,7 @@ class Outbox:
 
     def __init__(self, app: Any, stop: threading.Event) -> None:
         self._app, self._stop = app, stop
+        self._lease: float = app.own_settings.lease_seconds
         self._again: float = app.own_settings.relay_again_seconds
         self._every: float = app.own_settings.maintenance_seconds
         self._broker = Broker(app)
@@ -78,7 +79,7 @@ class Outbox:
 
     def _round(self, store: Store) -> None:
         try:
-            mark = store.mark()
+            mark = store.mark(News.WORK)
             if self.relay(store):
                 return
             self._in_vain = time.monotonic()
@@ -86,7 +87,7 @@ class Outbox:
                 self._look_at = time.monotonic() + self._every
                 self._look_for_lost(store)
             due = store.next_due()
-            store.wait(LONGEST_WAIT if due is None else max(0.0, min(LONGEST_WAIT, due - store.now())), mark)
+            store.wait(LONGEST_WAIT if due is None else max(0.0, min(LONGEST_WAIT, due - store.now())), mark, News.WORK)
         except StoreError as error:
             logger.warning("relaying is put off: %s", error)
             self._stop.wait(LONGEST_WAIT)
@@ -96,7 +97,7 @@ class Outbox:
 
     def relay(self, store: Store) -> bool:
         """Give the broker one batch; false when there was none."""
-        taken = store.take_for_relay(BATCH, LEASE)
+        taken = store.take_for_relay(BATCH, self._lease)
         if not taken:
             return False
         given: list[Lease] = []
@@ -133,7 +134,7 @@ class Outbox:
             "the broker cannot be given task %s, which is kept as a dead letter", delivery.task_id, exc_info=error
         )
         row = TaskMessage(delivery.queue, delivery.envelope, delivery.body, task_id=delivery.task_id)
-        [held] = store.adopt([row], owner="relay", lease=LEASE)
+        [held] = store.adopt([row], owner="relay", lease=self._lease)
         if isinstance(held, Delivery):
             store.reject(held.lease, "unsendable", type(error).__name__, str(error))
 

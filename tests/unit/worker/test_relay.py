@@ -11,6 +11,7 @@ from celeriac import Celery
 from celeriac.core.attempt import DeadLetterFilter
 from celeriac.core.message import Delivery
 from celeriac.worker.relay import Outbox
+from tests.support import wait_for
 
 
 class Given:
@@ -20,7 +21,7 @@ class Given:
 
     def __init__(self) -> None:
         self.ids: list[str | None] = []
-        self.refuses: dict[str, list[Exception]] = {}
+        self.refuses: dict[str, list[BaseException]] = {}
         self.empty = True
         self.closed = 0
 
@@ -59,6 +60,18 @@ def outbox(app: Celery, broker: Given) -> Outbox:
 def send(app: Celery, *task_ids: str) -> None:
     for task_id in task_ids:
         app.send_task("charge", task_id=task_id)
+
+
+def test_what_a_dead_relay_had_in_hand_is_anothers_after_a_lease(app: Celery, broker: Given) -> None:
+    app.conf.update(celeriac_lease_seconds=1.0, celeriac_renew_seconds=0.2)
+    dying, heir = (Outbox(app, threading.Event()) for _ in range(2))
+    dying._broker = heir._broker = broker  # type: ignore[assignment]
+    send(app, "a")
+    broker.refuses["a"] = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        dying.relay(app.store)
+    wait_for(lambda: heir.relay(app.store), 10)
+    assert broker.ids == ["a"]
 
 
 def test_each_goes_once_and_in_order(app: Celery, outbox: Outbox, broker: Given) -> None:

@@ -255,7 +255,7 @@ def test_extended_results_carry_stamps(tmp_path: Path) -> None:
 
 def test_a_key_that_the_broker_does_not_keep_is_told_of_once() -> None:
     app = Celery("elsewhere", broker="memory://", task_ignore_result=True)
-    app.task(name="charge", idempotency_key="{order}")(_charge)
+    app.task(name="charge", shared=False, idempotency_key="{order}")(_charge)
     with pytest.warns(CeleriacWarning, match=r"task charge, option idempotency_key: a memory broker keeps no keys"):
         app.tasks["charge"].delay(7)
     app.tasks["charge"].delay(7)  # a second warning would be an error

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, overload
 
 from celery.canvas import Signature, maybe_signature
+from celery.exceptions import NotRegistered
 
 from celeriac.errors import PartlySent
 from celeriac.publish.arguments import check_arguments
@@ -103,7 +104,10 @@ class Sender:
         return self._ways[key]
 
     def _short_way(self, signature: Signature) -> _Way | None:
-        task = signature.type
+        try:
+            task = signature.type
+        except NotRegistered:  # it is sent by its name, and known to workers
+            return None
         if task.app is not self._app or not plainly_applied(task):
             return None
         given = {option: value for option, value in signature.options.items() if value is not None}

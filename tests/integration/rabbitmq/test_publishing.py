@@ -12,6 +12,7 @@ from celeriac import BrokerUnavailable
 from celeriac.errors import OptionError, QueueConflict, Unroutable
 from celeriac.transport.rabbitmq.queues import DEAD_LETTERS, DELIVERY_LIMIT
 from tests.integration.rabbitmq.sites import RabbitMQSite
+from tests.support import wait_for
 
 QUORUM = {"x-queue-type": "quorum"}
 
@@ -149,6 +150,10 @@ class TestDelays:
 
     def test_it_is_held_by_the_broker_before_any_worker_was_there(self, site: RabbitMQSite) -> None:
         send(site, countdown=600)
-        held = {name: facts["messages"] for name, facts in site.server.queues(site.vhost).items()}
-        assert held["celery_delayed_9"] == "1"
-        assert held["celery"] == "0"
+
+        def held() -> dict[str, str]:
+            return {name: facts["messages"] for name, facts in site.server.queues(site.vhost).items()}
+
+        # What rabbitmqctl counts in a quorum queue is some moments old.
+        wait_for(lambda: held()["celery_delayed_9"] == "1", 60, lambda: str(held()))
+        assert held()["celery"] == "0"

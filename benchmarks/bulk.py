@@ -8,7 +8,7 @@ from benchmarks import harness
 from benchmarks.harness import Figure
 
 #: Tasks a second for each configuration.
-BARS = {"celeriac": 50_000, "postgres": 30_000}
+BARS = {"celeriac": 50_000, "postgres": 30_000, "streams": 30_000}
 COUNT = 10_000
 CODE = """
 from celery import group

@@ -44,7 +44,8 @@ def bench() -> str:
     found = json.loads(BENCH.read_text(encoding="utf-8"))
     answers = found["answers"].values()
     lines = ["| what | stock | celeriac | unit | bar |", "|---|---:|---:|---|---|"]
-    lines += [_row(figure) for answer in answers for figure in answer["figures"]]
+    # What has no bar is for who looks into a question, in benchmarks/results.
+    lines += [_row(figure) for answer in answers for figure in answer["figures"] if figure["bar"]]
     commands = ", ".join(dict.fromkeys(f"`{answer['command']}`" for answer in answers))
     machine = ", ".join(f"{name} {value}" for name, value in found["machine"].items())
     ratios = "Medians; a ratio is the median of the rounds' ratios, ours over stock Celery's in the same round."
@@ -52,13 +53,13 @@ def bench() -> str:
 
 
 def _row(figure: dict[str, Any]) -> str:
-    (first, theirs), *_ = figure["values"].items()
-    ours = list(figure["values"].values())[-1]
+    found = list(figure["values"].items())
+    (first, theirs), (last, ours) = found[0], found[-1]
     middle = [f"{statistics.median(values):,.1f}" for values in (theirs, ours)]
     if len(figure["values"]) == 1:
         return _line(figure, ["", f"{middle[1]} ({first})"])
     if first != "stock":  # both are ours
-        middle = [f"{value} ({name})" for value, name in zip(middle, figure["values"], strict=True)]
+        middle = [f"{value} ({name})" for value, name in zip(middle, (first, last), strict=True)]
     return _line(figure, middle)
 
 

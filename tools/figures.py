@@ -25,6 +25,9 @@ ROWS = {
     "repeated_mails": "repeated mails",
 }
 
+#: Configurations that are celeriac on a store, by the store's own name.
+STORES = {"celeriac": "SQLite", "postgres": "PostgreSQL", "streams": "Redis"}
+
 
 def demo() -> str:
     """Stock beside ours: the same shop, seed and kill."""
@@ -57,7 +60,7 @@ def _row(figure: dict[str, Any]) -> str:
     (first, theirs), (last, ours) = found[0], found[-1]
     middle = [f"{statistics.median(values):,.1f}" for values in (theirs, ours)]
     if len(figure["values"]) == 1:
-        return _line(figure, ["", f"{middle[1]} ({first})"])
+        return _line(figure, ["", f"{middle[1]} ({STORES.get(first, first)})"])
     if first != "stock":  # both are ours
         middle = [f"{value} ({name})" for value, name in zip(middle, (first, last), strict=True)]
     return _line(figure, middle)

@@ -115,7 +115,7 @@ def joining(batch: Batch) -> Iterator[None]:
         _OPEN.reset(token)
 
 
-def batch_for(store: Store) -> Batch | None:
-    """The batch that what is published to ``store`` joins now, if any."""
+def batch_for(app: Any) -> Batch | None:
+    """The batch that what the app publishes joins now, if any; the store is opened for none."""
     batch = _OPEN.get()
-    return batch if batch is not None and batch.store is store else None
+    return batch if batch is not None and app.has_store and batch.store is app.store else None

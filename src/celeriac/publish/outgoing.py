@@ -19,10 +19,15 @@ def tell_of_live(name: str | None, published: Published) -> None:
     logger.warning(text, name, published.task_id)
 
 
+def settling() -> Attempt | None:
+    """The attempt whose settlement takes along what is published now: its body is over, or it retries."""
+    attempt = current()
+    return attempt if attempt is not None and (attempt.buffering or attempt.retrying) else None
+
+
 def is_somebodys() -> bool:
     """Whether what is published now waits for somebody's commit, or for the settlement of what is running."""
-    attempt = current()
-    return any_open() or (attempt is not None and (attempt.buffering or attempt.retrying))
+    return any_open() or settling() is not None
 
 
 def send(store: Store, messages: list[TaskMessage]) -> list[Published]:
@@ -34,17 +39,18 @@ def send(store: Store, messages: list[TaskMessage]) -> list[Published]:
     """
     attempt = current()
     if attempt is None or not attempt.growing:
-        return _send(attempt, store, messages)
+        return _send(store, messages)
     for message in messages:
         message.grows = attempt.growing.get(message.task_id or "")
-    sent = _send(attempt, store, messages)
+    sent = _send(store, messages)
     for message in messages:  # what could not be sent is announced still
         attempt.growing.pop(message.task_id or "", None)
     return sent
 
 
-def _send(attempt: Attempt | None, store: Store, messages: list[TaskMessage]) -> list[Published]:
-    if attempt is None or not (attempt.retrying or attempt.buffering):
+def _send(store: Store, messages: list[TaskMessage]) -> list[Published]:
+    attempt = settling()
+    if attempt is None:
         within = open_for(store)
         # An event or a reply is nobody's to commit.
         beside = within is None or any(message.task_id is None for message in messages)

@@ -1,6 +1,6 @@
 """What is configured, where it comes from, and why its default is what it is."""
 
-from celeriac.settings.ledger import ledger_beside, on_one_host_only
+from celeriac.settings.ledger import copies_come_for, ledger_beside, on_one_host_only
 from celeriac.settings.names import check_environment, check_names, check_option_names
 from celeriac.settings.own import OwnSettings, read_own
 from celeriac.settings.policy import (
@@ -50,6 +50,7 @@ __all__ = [
     "check_names",
     "check_option_names",
     "check_result_backend",
+    "copies_come_for",
     "declares_queues",
     "default_broker",
     "defaults_for",

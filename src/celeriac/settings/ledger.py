@@ -22,6 +22,8 @@ from celeriac.settings.urls import (
 )
 
 SETTING = PREFIX + "ledger"
+#: Seconds after which kombu's Redis transport takes a message for lost, and delivers it again, where nobody says otherwise.
+VISIBILITY_TIMEOUT = 3600.0
 _HERE = frozenset({"localhost", "127.0.0.1", "::1", ""})
 
 
@@ -64,3 +66,9 @@ def _check(url: str) -> None:
 def on_one_host_only(ledger: str, broker_url: object) -> bool:
     """Whether the ledger is a file, and the broker can be reached from hosts that have another one."""
     return is_sqlite(ledger) and urlsplit(first_url(broker_url)).hostname not in _HERE | {None}
+
+
+def copies_come_for(conf: Mapping[str, Any]) -> float:
+    """Seconds after which a broker that is no store delivers no second copy of a message any more."""
+    options = conf["broker_transport_options"] or {}
+    return 2 * float(options.get("visibility_timeout") or VISIBILITY_TIMEOUT)

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+
+def warn_of_another(name: str, url: str, path: Path) -> None:
+    """Tell of a live process of the app that opened this URL, where it is a relative one, in another folder."""
+    other = None if url.startswith("sqlite:////") else elsewhere(name, url, path)
+    if other:
+        logger.warning(
+            "%s means %s here, but %s elsewhere: what is published in one is never seen in the other. "
+            "Write an absolute path in the URL: sqlite:///%s",
+            url,
+            path,
+            other,
+            path,
+        )
 
 
 def elsewhere(name: str, url: str, path: Path) -> str | None:

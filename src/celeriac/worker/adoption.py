@@ -13,6 +13,7 @@ from celery.worker import state
 from celeriac.core.message import LEDGER_HEADER, Adoption, Delivery, Lease
 from celeriac.errors import ForeignLedger
 from celeriac.execution.settler import STORE_WIDE
+from celeriac.settings import copies_come_for
 from celeriac.transport.consumer import QUEUE
 from celeriac.transport.envelope import foreign_message, to_message
 from celeriac.transport.qos import QoS
@@ -50,7 +51,7 @@ class Adopter:
         self.isolates = isolates
         self.qos = QoS(self)
         self._theirs: dict[Lease, Any] = {}
-        self._long = min(LONG, app.copies_come_for / 4)
+        self._long = min(LONG, copies_come_for(app.conf) / 4)
         self._looks = False
         #: What came and cannot be adopted yet; not ours, and after a lost connection the broker's again.
         self._waiting: deque[tuple[Any, Callable[[Any], Any]]] = deque()

@@ -13,7 +13,7 @@ from kombu.utils.functional import fxrange
 from kombu.utils.url import maybe_sanitize_url
 
 from celeriac.errors import CeleriacError, StoreUnavailable
-from celeriac.settings import first_url, on_one_host_only
+from celeriac.settings import copies_come_for, first_url, on_one_host_only
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +60,12 @@ def _tell_of_another_host(app: Any, ledger: str, broker: object) -> None:
 def _tell_of_what_is_forgotten(app: Any) -> None:
     expires = app.backend.expires
     kept = expires.total_seconds() if hasattr(expires, "total_seconds") else expires
-    if kept and kept < app.copies_come_for:
+    if kept and kept < copies_come_for(app.conf):
         logger.warning(
             "result_expires is %.0f s, and the broker may deliver a message once more for %.0f s (twice its "
             "visibility_timeout): ends are remembered that long instead, so that no copy runs again",
             kept,
-            app.copies_come_for,
+            copies_come_for(app.conf),
         )
 
 

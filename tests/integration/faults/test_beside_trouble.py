@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from celeriac import BrokerUnavailable, Celery
-from celeriac.publish.beside import PublishUnknown
+from celeriac.publish.confirmed import PublishUnknown
 from tests.integration.sites import BesideSite, counts, lines, open_gate, wait_line
 from tests.support import patient, wait_for
 from tests.support.plugin import PROGRAMS, server

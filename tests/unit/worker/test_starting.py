@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from celeriac import Celery
+from celeriac.execution.opening import remembered
 from celeriac.worker.starting import tell_of_the_ledger
 
 
@@ -45,4 +46,4 @@ def test_ends_are_remembered_for_as_long_as_copies_come(caplog: pytest.LogCaptur
     app = Celery("shop", set_as_current=False, **options)  # type: ignore[arg-type]
     assert app.execution_room.remembered == 7200
     app.conf.broker_transport_options = {"visibility_timeout": 20}
-    assert app._remembered() == 60
+    assert remembered(app) == 60

@@ -1,0 +1,63 @@
+"""A publish to a broker that is no store: confirmed in time, or an error that says what is known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from amqp.exceptions import MessageNacked
+from kombu.exceptions import OperationalError
+
+from celeriac.publish.amqp import BrokerUnavailable
+from celeriac.transport.rabbitmq.deadline import DeadlineExceeded
+
+_REFUSED = "it refused the message: the queue is full, or has no leader"
+
+
+class PublishUnknown(BrokerUnavailable):
+    """A broker that is no store did not confirm a publish. It may have the message, and then the task will run."""
+
+    remedy = (
+        "Whether the broker has the message is not known, so that sending it again may run the task twice. A task that "
+        "declares an idempotency_key, with a ledger, is sent again without that"
+    )
+
+    def __str__(self) -> str:
+        return f"broker {self.location}: the publish was not confirmed ({self.detail}). {self.remedy}"
+
+
+@contextmanager
+def confirmed_by(location: str) -> Iterator[None]:
+    """Publish to the broker at ``location`` (a URL without password).
+
+    Raises:
+        PublishUnknown: it could not be reached, refused the message, or has not confirmed it in time.
+    """
+    try:
+        yield
+    except BrokerUnavailable:
+        raise
+    except (DeadlineExceeded, OperationalError) as error:
+        raise PublishUnknown(location, _REFUSED if _refused(error) else str(error)) from error
+
+
+def _refused(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, MessageNacked):
+        error = error.__context__
+    return error is not None
+
+
+def given_up_after(options: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The publish options with a retry policy that ends: half of the time is kept for a wait that has begun."""
+    policy = options.get("retry_policy") or {}
+    told, until = policy.get("errback"), time.monotonic() + seconds / 2
+
+    def errback(error: Exception, interval: float) -> None:
+        if told is not None:
+            told(error, interval)
+        if time.monotonic() >= until:
+            raise error
+
+    return {**options, "retry_policy": {**policy, "errback": errback}}

@@ -1,0 +1,58 @@
+"""Into a store of celeriac's: the broker, or the ledger beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celeriac.publish.amqp import Outgoing
+from celeriac.publish.batch import batch_for
+from celeriac.publish.ids import new_id
+from celeriac.publish.outgoing import tell_of_live
+from celeriac.publish.stamp import stamp_of
+from celeriac.publish.ways.call import Call, Preparing
+
+
+class ToStore(Preparing):
+    """Into the store that is the broker: at once, or in the transaction or settlement that takes it along."""
+
+    def send(self, call: Call) -> Any:
+        """As Celery's; of a task whose key another one holds, that one's result."""
+        self.check(call)
+        return self._give(Outgoing(self.app.store), call)
+
+    def _give(self, sent: Outgoing, call: Call) -> Any:
+        self.add_key(call)
+        result = self.build(call, task_id=call.options.get("task_id") or new_id(), producer=sent)
+        published = sent.published
+        if published is not None and published.duplicate_of:
+            return self.app.AsyncResult(published.duplicate_of)
+        if published is not None and published.live:
+            tell_of_live(call.name, published)
+        return result
+
+
+class ToLedger(ToStore):
+    """Into the ledger beside a broker, from where a worker relays it."""
+
+    def send(self, call: Call) -> Any:
+        self.check(call)
+        self.hold(call)
+        store = self.app.store
+        return self._give(Outgoing(store, stamp_of(store)), call)
+
+
+class ToBatch(ToStore):
+    """Into the batch that is open: cast from a mould, or built by Celery where it is no plain message."""
+
+    def send(self, call: Call) -> Any:
+        self.check(call)
+        batch = batch_for(self.app)
+        assert batch is not None, "chosen because there is one"
+        result = batch.send_short(call.name, call.task, call.args, call.kwargs, call.options)
+        return self._give(batch, call) if result is None else self._trailed(result, call)
+
+    def _trailed(self, result: Any, call: Call) -> Any:
+        parent = self.app.current_worker_task
+        if parent and call.options.get("add_to_parent", True):
+            parent.add_trail(result)
+        return result

@@ -10,19 +10,18 @@ from typing import Any, NamedTuple
 import kombu
 from celery import signals
 from celery.app import amqp
-from kombu.compression import compress
 from kombu.exceptions import OperationalError
-from kombu.serialization import dumps
 
 from celeriac.core.message import DELIVERY_HEADER, LEDGER_HEADER, Published, TaskMessage
 from celeriac.errors import StoreUnavailable
 from celeriac.publish import rabbitmq
 from celeriac.publish.outgoing import send
 from celeriac.publish.queues import Queues
+from celeriac.publish.serialising import serialised
 from celeriac.store.protocols import Store
 from celeriac.transport.connection import Connection
 from celeriac.transport.consumer import NamingConsumer
-from celeriac.transport.envelope import clamp_priority, pack, task_columns
+from celeriac.transport.envelope import clamp_priority
 from celeriac.transport.rabbitmq.queues import task_queue
 
 #: What to do when a publish has raised, besides mending the store.
@@ -149,20 +148,11 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
                     retry_policy=None,
                     **event_fields,
                 )
-            content_type, encoding, data = dumps(body, options.get("serializer") or default_serializer)
-            compression = options.get("compression") or default_compression
-            if compression:
-                data, headers["compression"] = compress(data, compression)
-            priority = clamp_priority(options.get("priority"))
-            properties["priority"] = priority
+            properties["priority"] = clamp_priority(options.get("priority"))
             properties["delivery_info"] = event_fields
-            outgoing = TaskMessage(
-                target.queue,
-                pack(headers, properties, content_type, encoding),
-                data,
-                priority=priority,
-                **task_columns(headers),
-            )
+            serializer = options.get("serializer") or default_serializer
+            compression = options.get("compression") or default_compression
+            outgoing = serialised(target.queue, body, headers, properties, serializer, compression)
 
             def afterwards() -> None:
                 if after.receivers:

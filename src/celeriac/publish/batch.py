@@ -11,7 +11,7 @@ from celeriac.core.message import Published, TaskMessage
 from celeriac.errors import StoreUnavailable
 from celeriac.publish.amqp import Outgoing
 from celeriac.publish.local import LocalOutbox
-from celeriac.publish.mould import Moulds
+from celeriac.publish.mould import Mould, Moulds
 from celeriac.publish.outgoing import is_somebodys, send, tell_of_live
 from celeriac.store.protocols import Store
 
@@ -91,15 +91,18 @@ class Batch(Outgoing):
         if type(args) not in (tuple, list) or type(kwargs) is not dict:
             return None
         mould = self.moulds.of(name, task, options)
-        if mould is None:
-            return None
+        task_id = None if mould is None else self.cast(mould, args, kwargs, options)
+        return None if mould is None or task_id is None else mould.result(task_id)
+
+    def cast(self, mould: Mould, args: Any, kwargs: Any, options: dict[str, Any]) -> str | None:
+        """Keep a message cast from the mould; returns its id, or None where Celery has to build it."""
         given = options.get("task_id")
-        task_id = given or self.moulds.new_id()
+        task_id = str(given) if given else self.moulds.new_id()
         message = mould.fill(task_id, args, kwargs, options.get("group_index"), fresh=not given)
         if message is None:
             return None
         self.put(message)
-        return mould.result(task_id)
+        return task_id
 
 
 _OPEN: ContextVar[Batch | None] = ContextVar("celeriac_batch", default=None)

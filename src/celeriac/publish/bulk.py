@@ -27,7 +27,6 @@ class SentTasks(Sequence[Any]):
     def __init__(self) -> None:
         self._kept: list[Any] = []
         self._makers: list[Callable[[Any], Any]] = []
-        self._holders: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -138,12 +137,9 @@ class _Way:
         if self._header is not None:
             self._header(*args, **kwargs)
         self._check(args, kwargs)
-        given = options.get("task_id")
-        task_id = str(given) if given else batch.moulds.new_id()
-        message = self._mould.fill(task_id, args, kwargs, options.get("group_index"), fresh=not given)
-        if message is None:
+        task_id = batch.cast(self._mould, args, kwargs, options)
+        if task_id is None:
             return False
-        batch.put(message)
         sent.add(task_id, self._mould.result)
         if parent is not None and self._trails:
             parent.add_trail(self._mould.result(task_id))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from functools import cached_property
 from typing import Any
 
@@ -14,14 +15,11 @@ from kombu.exceptions import OperationalError
 
 from celeriac.core.message import TaskMessage
 from celeriac.errors import CeleriacError, IdempotencyConflict, StoreUnavailable
-from celeriac.publish.recording import send_recorded
+from celeriac.publish.forwarding import Forwarder
 from celeriac.store.outbox import OutboxReader, Row
 from celeriac.store.tables import Outside
 
 logger = logging.getLogger(__name__)
-
-#: Seconds in which a broker that is no store accepts a connection.
-CONNECTING = 4.0
 
 
 class Relay:
@@ -69,16 +67,9 @@ class Relay:
         if self._app.has_ledger:
             self._give_store(rows, given)
             return
-        # py-amqp's publish is over when the bytes are sent, unless the broker is asked to confirm it.
-        with self._app.connection_for_write(transport_options={"confirm_publish": True}) as connection:
-            connection.ensure_connection(max_retries=1, timeout=CONNECTING)
-            producer = self._app.amqp.Producer(connection, auto_declare=False)
+        with closing(Forwarder(self._app, returned=True)) as broker:
             for row in rows:
-                self._try(row, given, lambda message: self._give_foreign(producer, message))
-
-    def _give_foreign(self, producer: Any, message: TaskMessage) -> None:
-        with producer.connection._reraise_as_library_errors():  # noqa: SLF001  # as Celery does
-            send_recorded(self._app, producer, message)
+                self._try(row, given, broker.publish)
 
     def _give_store(self, rows: Sequence[Row], given: list[Row]) -> None:
         try:

@@ -37,15 +37,23 @@ class Following:
         changed: called after every change, with whether it leads to another broker or ledger.
     """
 
-    #: Whether the queues on the broker, which is RabbitMQ, are of celeriac's kind.
-    declares_queues = False
-    #: Whether Celery would have the broker hold what is not yet due.
-    delays_natively = False
-
     def __init__(self, app: Any, changed: Callable[[bool], None]) -> None:
         self._app = app
         self._changed = changed
         self._broker: Any = _NEVER
+        self._declares_queues = self._delays_natively = False
+
+    @property
+    def declares_queues(self) -> bool:
+        """Whether the queues on the broker, which is RabbitMQ, are of celeriac's kind."""
+        _ = self._app.conf.broker_url  # it follows from the settings, and nobody may have read one yet
+        return self._declares_queues
+
+    @property
+    def delays_natively(self) -> bool:
+        """Whether Celery would have the broker hold what is not yet due."""
+        _ = self._app.conf.broker_url
+        return self._delays_natively
 
     def load(self, conf: Any) -> Any:
         """Put celeriac's defaults below what the user sets, and follow every change from now on.
@@ -99,19 +107,19 @@ class Following:
         named = app.defaults != "safe" or names_a_broker(lambda name: user_sets(conf, name))
         url = conf.broker_url if named else default_broker(app.main)
         ledger = ledger_beside(conf, url) or ""
-        self.declares_queues = declares_queues(app.defaults, url, lambda name: user_sets(conf, name))
-        broker = capabilities_of(url, quorum=self.declares_queues or _quorum(conf), ledger=ledger)
-        self.delays_natively = broker.quorum and broker.scheme in PYAMQP
+        self._declares_queues = declares_queues(app.defaults, url, lambda name: user_sets(conf, name))
+        broker = capabilities_of(url, quorum=self._declares_queues or _quorum(conf), ledger=ledger)
+        self._delays_natively = broker.quorum and broker.scheme in PYAMQP
         chosen = defaults_for(
             app.defaults,
             broker,
             queues_declared=bool(conf.task_queues),
             broker_named=named,
-            declares_queues=self.declares_queues,
+            declares_queues=self._declares_queues,
         )
         if broker.recorded:
             chosen.update(_ROOMS)
-        elif self.declares_queues:
+        elif self._declares_queues:
             chosen.update(_ROOMS_ON_RABBITMQ)
         return chosen
 

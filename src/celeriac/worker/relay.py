@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from celery import bootsteps
@@ -15,8 +13,8 @@ from kombu.exceptions import OperationalError
 
 from celeriac.core.message import Delivery, Lease, TaskMessage
 from celeriac.errors import StoreError
+from celeriac.publish.forwarding import Forwarder
 from celeriac.store.protocols import News, Store
-from celeriac.transport.envelope import clamp_priority
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +24,6 @@ BATCH = 100
 PAUSE, LONGEST_WAIT = 0.02, 1.0
 #: Maintenance's rounds between which a message is given to the broker and, in an empty queue, counts as lost.
 MISSING = 3
-#: Seconds in which a broker answers, or counts as away.
-PATIENCE = 10.0
 #: Seconds between tries while the broker is away: first, longest.
 AWAY, LONGEST_AWAY = 0.1, 5.0
 
@@ -60,7 +56,7 @@ class Outbox:
         self._lease: float = app.own_settings.lease_seconds
         self._again: float = app.own_settings.relay_again_seconds
         self._every: float = app.own_settings.maintenance_seconds
-        self._broker = Broker(app)
+        self._broker = Forwarder(app)
         self._look_at = time.monotonic() + self._every
         self._in_vain = float("-inf")
 
@@ -115,7 +111,7 @@ class Outbox:
         while True:
             try:
                 self._broker.publish(delivery)
-            except self._broker.errors as error:
+            except OperationalError as error:
                 self._broker.close()
                 if not told:
                     told = True
@@ -151,78 +147,7 @@ class Outbox:
     def _empty(self, queues: Sequence[str]) -> list[str]:
         try:
             return [queue for queue in queues if self._broker.is_empty(queue)]
-        except self._broker.errors as error:
+        except OperationalError as error:
             logger.debug("the broker's queues cannot be looked at now: %s", error)
             self._broker.close()
             return []
-
-
-class Broker:
-    """One connection for publishing, opened when needed; for one thread."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-        self._connection: Any = None
-        self._producer: Any = None
-        sample = app.connection_for_write()
-        self.errors: tuple[type[Exception], ...] = (
-            OperationalError,
-            *sample.recoverable_connection_errors,
-            *sample.recoverable_channel_errors,
-        )
-
-    def _open(self) -> Any:
-        if self._producer is None:
-            # py-amqp's publish is over when the bytes are sent, unless the broker is asked to confirm it.
-            self._connection = self._app.connection_for_write(transport_options={"confirm_publish": True})
-            self._connection.ensure_connection(max_retries=1, timeout=4.0)
-            self._producer = self._app.amqp.Producer(self._connection, auto_declare=False)
-        return self._producer
-
-    def publish(self, delivery: Delivery) -> None:
-        """Returns when the broker has the message."""
-        headers, properties, content_type, encoding = json.loads(delivery.envelope)
-        target = properties.pop("delivery_info", {})
-        exchange = target.get("exchange") or ""
-        properties.pop("delivery_mode", None)
-        self._open().publish(
-            delivery.body,
-            exchange=exchange,
-            routing_key=target.get("routing_key") or delivery.queue,
-            declare=self._declared(delivery.queue, missing=not exchange),
-            priority=clamp_priority(properties.pop("priority", None)),
-            content_type=content_type,
-            content_encoding=encoding,
-            headers=headers,
-            delivery_mode=2,
-            timeout=PATIENCE,
-            confirm_timeout=PATIENCE,
-            **properties,
-        )
-
-    def _declared(self, queue: str, *, missing: bool) -> list[Any]:
-        """The queue, to be declared where it is known; or, ``missing``, where the app makes those it does not know."""
-        known = self._app.amqp.queues
-        if queue in known:
-            return [known[queue]]
-        # Celery's own look-up would add it to what this worker consumes after it has lost its connection.
-        return [known.new_missing(queue)] if missing and known.create_missing else []
-
-    def is_empty(self, queue: str) -> bool:
-        """Whether nothing waits in the broker's queue."""
-        self._open()
-        channel = self._connection.channel()
-        try:
-            return bool(channel.queue_declare(queue, passive=True).message_count == 0)
-        except self._connection.channel_errors:  # there is no such queue, or not any more
-            return True
-        finally:
-            with suppress(*self.errors):
-                channel.close()
-
-    def close(self) -> None:
-        """Forget the connection; the next use opens another."""
-        connection, self._connection, self._producer = self._connection, None, None
-        if connection is not None:
-            with suppress(*self.errors):
-                connection.close()

@@ -17,8 +17,6 @@ from tests.support import wait_for
 class Given:
     """A broker that refuses what it is told to refuse."""
 
-    errors = (OperationalError,)
-
     def __init__(self) -> None:
         self.ids: list[str | None] = []
         self.refuses: dict[str, list[BaseException]] = {}

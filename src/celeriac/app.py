@@ -336,8 +336,8 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
 
     def _connection(self, url: Any, transport_options: Any = None, **options: Any) -> Any:
         """As Celery's; of the transport's options, those the user sets join celeriac's and do not replace them."""
-        ours = self.conf.maps[-2].get("broker_transport_options") or {}
         theirs = {**self.conf.broker_transport_options, **(transport_options or {})}
+        ours = self.conf.maps[-2].get("broker_transport_options") or {}  # there once a setting was read
         return super()._connection(url, transport_options={**ours, **theirs}, **options)
 
     def producer_or_acquire(self, producer: Any = None) -> Any:

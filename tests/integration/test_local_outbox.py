@@ -187,7 +187,7 @@ def test_what_belongs_to_a_transaction_is_not_kept_elsewhere(tmp_path: Path, pos
 def test_a_file_that_cannot_be_written_says_so(site: Site, spare: Spare, tmp_path: Path) -> None:
     site.app.conf.celeriac_local_outbox = f"sqlite:///{tmp_path}/missing/spare.db"
     spare.away()
-    with pytest.raises(StoreUnavailable, match=r"missing/spare\.db"):
+    with pytest.raises(BrokerUnavailable, match=r"missing/spare\.db"):
         site.add.delay(1, 1)
 
 

@@ -123,10 +123,12 @@ def _leads_elsewhere(app: Any, producer: Any) -> bool:
     """Whether a producer publishes to another broker; a group hands its members one of this app's own."""
     if producer is None:
         return False
-    if not app.has_store:
-        return _addresses(producer.connection).isdisjoint(_addresses(app.pool.connection))
+    # Asked first, for a store is opened to say where it is, and may be away.
+    if not _addresses(producer.connection).isdisjoint(_addresses(app.pool.connection)):
+        return False
     transport = producer.connection.transport
-    return not (isinstance(transport, StoreTransport) and transport.store.location == app.store.location)
+    same = app.has_store and isinstance(transport, StoreTransport) and transport.store.location == app.store.location
+    return not same
 
 
 def _addresses(connection: Any) -> set[str]:

@@ -87,6 +87,8 @@ def test_nothing_is_opened_to_tell(tmp_path: Path) -> None:
     app = Celery("shop", broker=f"sqlite:///{tmp_path}/missing/shop.db", set_as_current=False)
     app.conf.celeriac_local_outbox = f"sqlite:///{tmp_path}/spare.db"
     assert facts(app) == Publish()
+    with app.producer_or_acquire() as producer:  # as a group does
+        assert facts(app, producer=producer) == Publish()
     assert app._publishing.configured == Configured(store=True, local_outbox=True)
     assert "store" not in app.__dict__
 
@@ -107,6 +109,17 @@ def test_what_the_broker_may_lose_goes_by_the_ledger(
     ledger = f"sqlite:///{tmp_path}/ledger.db"
     app = Celery("shop", broker=broker, ledger=ledger, defaults=defaults, celeriac_outbox=outbox, set_as_current=False)  # type: ignore[arg-type]
     assert app._publishing.configured == Configured(ledger=True, by_the_ledger=by_the_ledger)
+
+
+def test_a_store_by_another_name_is_the_same(embedded: Celery, tmp_path: Path) -> None:
+    for name, there in (
+        (f"sqlite:///{tmp_path}/shop.db?synchronous=full", False),
+        (f"sqlite:///{tmp_path}/b.db", True),
+    ):
+        with embedded.connection(name) as connection:
+            producer = embedded.amqp.Producer(connection, auto_declare=False)
+            assert facts(embedded, producer=producer) == Publish(elsewhere=there)
+            connection.transport.store.close()
 
 
 #: Whatever the client library is, to tell addresses needs no broker.

@@ -46,7 +46,7 @@ class Spared(ToOutbox):
         """As the other way.
 
         Raises:
-            StoreUnavailable: it cannot be kept either.
+            StoreUnavailable: it cannot be kept either; naming the file.
         """
         local: LocalOutbox = self.app.local_outbox
         if not call.keyed:

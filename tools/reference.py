@@ -38,8 +38,8 @@ NOTES: dict[type, str] = {
     ),
 }
 HEADINGS = {
-    "both policies": "Set under both policies",
     "safe": 'Set under `defaults="safe"`, the default',
+    "both policies": "Set under both policies",
     "own": "celeriac's own settings",
     "sqlite URL": "Options in a SQLite URL",
     "redis+streams URL": "Options in a Redis URL",
@@ -55,7 +55,9 @@ def settings_page() -> str:
     """Every default with its reason, and who wins over whom."""
     lines = ["# Settings", "", MADE, "", "## Who wins", "", "The first that says something wins.", ""]
     lines += [f"{place}. {_source(source)}" for place, source in enumerate(PRECEDENCE, 1)]
-    for group, rows in groupby(defaults_reference(), key=lambda row: row.group):
+    order = list(HEADINGS)
+    rows_in_order = sorted(defaults_reference(), key=lambda row: order.index(row.group))
+    for group, rows in groupby(rows_in_order, key=lambda row: row.group):
         lines += ["", f"## {HEADINGS[group]}", "", *_table(group, list(rows))]
     return "\n".join(lines) + "\n"
 

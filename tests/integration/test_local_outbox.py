@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,11 +13,15 @@ from typing import Any
 import psycopg
 import pytest
 from celery import group
+from celery.bin.base import CLIContext
+from click.testing import CliRunner
 
 from celeriac import BrokerUnavailable, Celery
+from celeriac.cli.outbox import outbox
 from celeriac.core.message import Published, TaskMessage
 from celeriac.errors import SettingsError, StoreUnavailable, TransactionError
 from celeriac.publish import local as local_module
+from celeriac.worker.outboxes import Relaying
 from tests.integration.sites import PostgresSite, Site, counts, lines
 from tests.support import free_port, wait_for
 from tests.support.plugin import PROGRAMS
@@ -124,6 +129,31 @@ def test_a_worker_of_the_machine_sends_what_a_process_left(site: Site, spare: Sp
     site.worker("solo")
     assert kept.get(timeout=60) == "left"
     wait_for(lambda: spare.rows() == 0)
+
+
+def test_a_file_that_nobody_has_made_yet_holds_nothing(
+    site: Site, spare: Spare, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The worker of a fresh service has nothing to warn of, and sends what comes into the file later."""
+    local = site.app.local_outbox
+    assert local is not None
+    stop = threading.Event()
+    relaying = threading.Thread(target=Relaying(local.relay(), stop).run)
+    relaying.start()
+    try:
+        command = CliRunner().invoke(outbox, ["status"], obj=CLIContext(site.app, no_color=True, workdir=None))
+        assert (command.exit_code, "nothing waits" in command.output) == (0, True), command.output
+        assert not spare.path.exists()
+        spare.away()
+        site.effect.delay(site.file(), "late")
+        assert spare.rows() == 1
+        spare.back()
+        wait_for(lambda: spare.rows() == 0)
+    finally:
+        stop.set()
+        relaying.join()
+        local.outside.close()
+    assert "no such file" not in caplog.text
 
 
 def test_a_server_that_was_never_there(tmp_path: Path) -> None:

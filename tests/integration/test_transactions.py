@@ -289,6 +289,13 @@ def test_a_connection_elsewhere_is_refused(site: Site, postgres_url: str) -> Non
             admin.execute(f"DROP DATABASE {name}".encode())
 
 
+def test_a_url_is_no_connection(site: Site) -> None:
+    url = "postgresql://shop:secret@db/shop"
+    with pytest.raises(TransactionError, match="pass the session or the connection") as refused:
+        _enter(site.app, url)
+    assert "secret" not in str(refused.value)
+
+
 def test_what_is_no_connection_is_refused(site: Site) -> None:
     with pytest.raises(TransactionError, match="int is no connection"):
         _enter(site.app, 5)

@@ -43,10 +43,13 @@ def outsides(app: Any, urls: tuple[str, ...]) -> list[Outside]:
         click.UsageError: there is none.
     """
     own = app.own_settings
-    chosen = urls or (*app.outboxes, *([own.local_outbox] if own.local_outbox else []))
+    if urls:
+        return [Outside(url) for url in urls]
+    kept = [Outside(own.local_outbox, made_later=True)] if own.local_outbox else []
+    chosen = [*(Outside(url) for url in app.outboxes), *kept]
     if not chosen:
         raise click.UsageError("Say which database: postgresql://… or sqlite:///…, or name it in celeriac_outboxes")
-    return [Outside(url) for url in chosen]
+    return chosen
 
 
 def sql_command(table: str) -> click.Command:

@@ -10,7 +10,7 @@ from celery.exceptions import WorkerLostError
 
 from celeriac.core import current
 from celeriac.core.attempt import Attempt, Failure, Outcome
-from celeriac.core.text import writable
+from celeriac.core.text import app_option, writable
 from celeriac.errors import IdempotencyConflict, PoisonTask
 from celeriac.execution.room import Room
 
@@ -63,7 +63,7 @@ def lost(name: str, task_id: str) -> WorkerLostError:
     return WorkerLostError(
         f"the process running {name}[{task_id}] died, and its options acks_late and reject_on_worker_lost say that "
         f"it does not run again by itself; once you know how far it came, send it with "
-        f"`celery -A <app> dead redrive {task_id}`"
+        f"`celery -A {app_option(None)} dead redrive {task_id}`"
     )
 
 

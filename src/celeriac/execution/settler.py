@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from celeriac.core.attempt import Attempt, Outcome, Settled
 from celeriac.core.message import Lease
+from celeriac.core.text import app_option
 from celeriac.errors import StoreCorrupt, StoreReadOnly, StoreTooNew, StoreUnavailable
 from celeriac.store.protocols import Store
 
@@ -136,7 +137,7 @@ class Settler:
                 attempt.name,
                 attempt.task_id,
                 attempt.failure.reason,
-                getattr(getattr(attempt.task, "app", None), "main", None) or "<app>",
+                app_option(getattr(getattr(attempt.task, "app", None), "main", None)),
                 attempt.task_id,
             )
         for group_id in answer.complete_chords:

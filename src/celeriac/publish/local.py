@@ -40,7 +40,7 @@ class LocalOutbox:
         if not is_sqlite(url):
             raise SettingsError(SETTING, f"{url.partition(':')[0]}:// is no file of this machine: sqlite:///… is")
         self._app = app
-        self.outside = Outside(url, SETTING)
+        self.outside = Outside(url, SETTING, made_later=True)
         path = self.outside.path
         assert path is not None
         self._path = path

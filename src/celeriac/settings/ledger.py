@@ -10,7 +10,7 @@ from kombu.utils.url import maybe_sanitize_url
 
 from celeriac.errors import SettingsError
 from celeriac.settings.own import PREFIX, read_one
-from celeriac.settings.policy import SERVED, capabilities_of, first_url
+from celeriac.settings.policy import SERVED, capabilities_of, check_scheme, first_url
 from celeriac.settings.urls import (
     absolute_url,
     is_postgres,
@@ -50,6 +50,7 @@ def ledger_beside(conf: Mapping[str, Any], broker_url: object) -> str | None:
 
 
 def _check(url: str) -> None:
+    check_scheme(url, SETTING)
     if is_sqlite(url):
         sqlite_url(url, setting=SETTING)
     elif is_postgres(url):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from celeriac.errors import SettingsError
-from celeriac.settings.urls import absolute_url, is_redis_store, is_sqlite, redis_store_url
+from celeriac.settings.urls import SETTING, absolute_url, is_redis_store, is_sqlite, redis_store_url
 
 Policy = Literal["safe", "celery"]
 SAFE: frozenset[Policy] = frozenset({"safe"})
@@ -24,6 +24,9 @@ _OF_QUEUES = ("task_default_queue_type", "task_queues", "task_queue_max_priority
 #: Result backends that take a broker's queues for theirs.
 _IN_QUEUES = frozenset({"rpc", "amqp"})
 _REDIS = frozenset({"redis", "rediss", "sentinel"})
+#: What kombu has with a `+` itself.
+_SOCKETS = frozenset({"redis+socket", "rediss+socket"})
+_DATABASES = frozenset({"postgresql", "postgres", "sqlite"})
 _ALIASES = {
     "postgres": "postgresql",
     "py-amqp": "pyamqp",
@@ -72,9 +75,10 @@ def capabilities_of(url: object, *, quorum: bool = False, ledger: str = "") -> B
     """What the broker behind a URL, or a transport name, guarantees.
 
     Of several URLs, in a list or parted by `;`, the first counts. `quorum` is whether `task_default_queue_type` says
-    so; `ledger` is the URL of the ledger beside it.
+    so; `ledger` is the URL of the ledger beside it. Raises `SettingsError` as `check_scheme` does.
     """
     text = first_url(url)
+    check_scheme(text)
     scheme = text.partition(":")[0].lower()
     scheme = _ALIASES.get(scheme, scheme)
     if scheme in SERVED:
@@ -83,6 +87,29 @@ def capabilities_of(url: object, *, quorum: bool = False, ledger: str = "") -> B
         # A message stays with its connection; only quorum queues count how often it was delivered.
         return BrokerCapabilities(scheme, renews=True, counts_deliveries=quorum, quorum=quorum, url=text, ledger=ledger)
     return BrokerCapabilities(scheme, url=text, ledger=ledger)
+
+
+def check_scheme(url: str, setting: str = SETTING) -> None:
+    """Refuse what kombu would take for the scheme before the `+`, with the rest for a host.
+
+    Raises:
+        SettingsError: with what to write instead.
+    """
+    scheme = url.partition(":")[0].lower()
+    base, plus, rest = scheme.partition("+")
+    if not plus or scheme in _ALIASES or scheme in SERVED or scheme in _SOCKETS:
+        return
+    if base in ("redis", "rediss"):
+        raise SettingsError(
+            setting,
+            f"there is no {scheme}://. Write {base}+streams://… for celeriac's own store in a Redis, or {base}://… for "
+            "Celery's transport",
+        )
+    if base in _DATABASES:
+        raise SettingsError(
+            setting,
+            f"there is no {scheme}://. Write {base}://…, without {plus}{rest}: the client is celeriac's to choose",
+        )
 
 
 def check_result_backend(broker_url: object, backend: object) -> None:

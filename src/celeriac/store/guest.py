@@ -141,11 +141,17 @@ def dbapi_connection(connection: object) -> Any:
 def _unknown(connection: object) -> str:
     return (
         f"{type(connection).__name__} is no connection that can be written on: pass one of sqlite3, psycopg or psycopg2, a "
-        "SQLAlchemy session or connection on one of these, or a Django alias"
+        "SQLAlchemy session or connection on one of these, or a Django alias. asyncpg and aiosqlite are none of these: an "
+        "asynchronous engine works on psycopg 3, postgresql+psycopg://"
     )
 
 
 def _of_django(alias: str) -> Any:
+    if "://" in alias:
+        raise TransactionError(
+            "a URL is not what to pass: what is published belongs to a transaction of yours, so pass the session or the "
+            "connection that it is open on"
+        )
     from django.db import connections  # noqa: PLC0415  # only who names an alias has Django
 
     wrapper = connections[alias]

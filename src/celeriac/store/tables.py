@@ -22,6 +22,8 @@ from celeriac.store.sqlite.database import closed_at_forks
 PATIENCE = 5.0
 #: Seconds between looks at a file.
 LOOK = 0.05
+#: The commands of a table.
+_GROUPS = {"outbox": "outbox", "effect": "effects"}
 _STATEMENTS = {dialect: statements(f"guest_{dialect}", ("outbox", "effect")) for dialect in ("sqlite", "postgres")}
 
 
@@ -52,7 +54,8 @@ def check_table(guest: Guest, table: str, why: str) -> None:
         TransactionError: saying what makes it.
     """
     if not run(guest, f"{table}.exists").fetchone()[0]:
-        command = {"outbox": "celery -A … outbox sql", "effect": "celery -A … effects sql"}[table]
+        dialect = "sqlite" if guest.dialect == "sqlite" else "postgresql"
+        command = f"celery -A … {_GROUPS[table]} sql --dialect {dialect}"
         raise TransactionError(
             f"{why} there is no table celeriac_{table} in the connection's database. `{command}` prints the statements "
             "that make it, for your migrations"
@@ -62,11 +65,16 @@ def check_table(guest: Guest, table: str, why: str) -> None:
 class Outside:
     """A database of the application's, by its URL: ``postgresql://…`` or ``sqlite:///…``.
 
+    Args:
+        url: the database.
+        setting: what named it, for errors.
+        made_later: a file that is missing holds nothing yet, instead of being an error.
+
     Raises:
         SettingsError: the URL is of neither kind.
     """
 
-    def __init__(self, url: str, setting: str = "celeriac_outboxes") -> None:
+    def __init__(self, url: str, setting: str = "celeriac_outboxes", *, made_later: bool = False) -> None:
         scheme, _, rest = url.partition("://")
         #: SQLAlchemy's way to name the driver too.
         self.url = f"{scheme.partition('+')[0]}://{rest}"
@@ -78,6 +86,7 @@ class Outside:
         if self.dialect == "postgres" and find_spec("psycopg") is None:
             raise SettingsError(setting, "PostgreSQL's client is missing; pip install 'celeriac[postgres]'")
         self.path = sqlite_url(self.url, setting=setting).path if self.dialect == "sqlite" else None
+        self._made_later = made_later
         self._raw: Any = None
         self.lock = threading.RLock()
         closed_at_forks(self) if self.dialect == "sqlite" else _SERVERS.add(self)
@@ -90,6 +99,11 @@ class Outside:
         from celeriac.store.postgres.database import shown  # noqa: PLC0415  # an extra
 
         return shown(self.url)
+
+    @property
+    def absent(self) -> bool:
+        """Whether nobody has made the file yet."""
+        return self._made_later and self.path is not None and not self.path.exists()
 
     @property
     def raw(self) -> Any:
@@ -136,6 +150,9 @@ class Outside:
         Raises:
             StoreUnavailable: naming the database.
         """
+        if self.absent:
+            time.sleep(timeout)
+            return
         with self.translated():
             if self.dialect == "sqlite":
                 self._watch(time.monotonic() + timeout)

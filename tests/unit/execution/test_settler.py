@@ -140,8 +140,11 @@ def test_a_long_task_is_marked_as_started_once(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(("outcome", "told"), [(Outcome.DEAD_LETTERED, True), (Outcome.FAILED, False)])
-def test_a_dead_letter_is_named_in_the_log(caplog: pytest.LogCaptureFixture, outcome: Outcome, told: bool) -> None:
+def test_a_dead_letter_is_named_in_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, outcome: Outcome, told: bool
+) -> None:
+    monkeypatch.setattr("sys.argv", ["celery", "-A", "config", "worker"])
     mine = attempt()
     mine.outcome, mine.failure = outcome, Failure("permanent", "ValueError", "no")
     settler(Ledger()).settle(mine, at_once=True)
-    assert ("kept as a dead letter (permanent): celery -A <app> dead show t1" in caplog.text) == told
+    assert ("kept as a dead letter (permanent): celery -A config dead show t1" in caplog.text) == told

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from celery.app.defaults import DEFAULTS as CELERYS
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
+from celeriac.errors import SettingsError
 from celeriac.settings import BrokerCapabilities, all_quorum, capabilities_of, declares_queues, defaults_for
 from celeriac.settings.policy import DEFAULTS, PolicyDefaults
 
@@ -46,6 +48,30 @@ from celeriac.settings.policy import DEFAULTS, PolicyDefaults
 def test_capabilities(url: object, quorum: bool, scheme: str, late_acks: bool, ours: bool) -> None:
     broker = capabilities_of(url, quorum=quorum)
     assert (broker.scheme, broker.late_acks, broker.ours) == (scheme, late_acks, ours)
+
+
+@pytest.mark.parametrize(
+    ("url", "instead"),
+    [
+        ("redis+stream://localhost", "redis+streams://"),
+        ("rediss+stream://localhost", "rediss+streams://"),
+        ("postgresql+psycopg://shop:secret@db/shop", "postgresql://"),
+        ("postgresql+asyncpg://shop:secret@db/shop", "postgresql://"),
+        ("sqlite+aiosqlite:///shop.db", "sqlite://"),
+    ],
+)
+def test_a_scheme_that_is_almost_one_is_refused(url: str, instead: str) -> None:
+    """kombu takes `redis+stream://there` for a Redis on this host, and `postgresql+psycopg://` is SQLAlchemy's."""
+    with pytest.raises(SettingsError, match=re.escape(f"Write {instead}")) as refused:
+        capabilities_of(url)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis+socket:///run/redis.sock", "sqla+postgresql://db/shop", "REDIS+STREAMS://localhost"]
+)
+def test_other_schemes_with_a_plus_stay_what_they_are(url: str) -> None:
+    assert capabilities_of(url).scheme
 
 
 #: What each policy sets on each broker, to the letter: a change here is a change for every user.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import uuid
@@ -172,6 +173,19 @@ def test_a_server_that_was_never_there(tmp_path: Path) -> None:
     assert kept == [result.id for result in sent]
     assert destination == app.broker_name
     app.close()
+
+
+def test_what_waits_is_shown_while_the_broker_is_away(tmp_path: Path) -> None:
+    app = Celery("dark", broker=f"postgresql://nobody@127.0.0.1:{free_port()}/none", set_as_current=False)
+    app.conf.celeriac_local_outbox = f"sqlite:///{tmp_path}/kept.db"
+    app.send_task("anything", (1,))
+    context = CLIContext(app, no_color=True, workdir=None)
+    told = CliRunner().invoke(outbox, ["status"], obj=context)
+    assert (told.exit_code, "celery: 1 message, the oldest" in told.output) == (0, True), told.output
+    [document] = json.loads(CliRunner().invoke(outbox, ["status", "--json"], obj=context).stdout)
+    assert (document["ours"], document["waiting"]) == (True, 1)
+    foreign = CliRunner().invoke(outbox, ["relay"], obj=context)
+    assert (foreign.exit_code, "not available" in foreign.output) == (1, True), foreign.output
 
 
 def test_a_broker_that_is_no_store(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from celeriac.cli.ages import ago
 from celeriac.cli.group import Group, app_of, outsides, sql_command
 from celeriac.cli.screen import echo, plural, to_json
 from celeriac.cli.text import one_line
+from celeriac.errors import StoreUnavailable
 from celeriac.publish.relay import Relay
 from celeriac.store.outbox import OutboxReader, Waiting
 from celeriac.worker.outboxes import Relaying
@@ -79,27 +80,40 @@ def status(context: click.Context, urls: tuple[str, ...], as_json: bool) -> None
     URL is postgresql://… or sqlite:///…; without one, those of celeriac_outboxes.
     """
     app = app_of(context)
+    ours = _Ours(app)
     found = []
     for outside in outsides(app, urls):
         with closing(outside):
-            found.append((outside.location, OutboxReader(outside, _names(app)).status()))
+            found.append((outside.location, OutboxReader(outside, ("", "")).status()))
     if as_json:
-        echo(to_json([_document(where, one, app) for where, all_ in found for one in all_]))
+        echo(to_json([_document(where, one, ours) for where, all_ in found for one in all_]))
         return
     for where, waiting in found:
-        lines = [_line(one, app) for one in waiting] or ["nothing waits"]
+        lines = [_line(one, ours) for one in waiting] or ["nothing waits"]
         echo("\n".join([f"{one_line(where)}:", *lines]))
 
 
-def _names(app: Any) -> tuple[str, str]:
-    return app.destination, app.broker_name
+class _Ours:
+    """Tells what is for the app's broker: true or false, or None where only the broker knows and is away."""
+
+    def __init__(self, app: Any) -> None:
+        self._names = {app.broker_name}
+        try:
+            self._names.add(app.destination)
+        except StoreUnavailable:
+            self._otherwise: bool | None = None
+        else:
+            self._otherwise = False
+
+    def __call__(self, one: Waiting) -> bool | None:
+        return True if one.destination in self._names else self._otherwise
 
 
-def _document(where: str, one: Waiting, app: Any) -> dict[str, Any]:
-    return {"outbox": where, "ours": one.destination in _names(app), **one._asdict()}
+def _document(where: str, one: Waiting, ours: _Ours) -> dict[str, Any]:
+    return {"outbox": where, "ours": ours(one), **one._asdict()}
 
 
-def _line(one: Waiting, app: Any) -> str:
-    whose = "" if one.destination in _names(app) else f", for another broker ({one_line(one.destination)})"
+def _line(one: Waiting, ours: _Ours) -> str:
+    whose = f", for another broker ({one_line(one.destination)})" if ours(one) is False else ""
     refused = f", {one.refused:,} refused: {one_line(one.error or '')}" if one.refused else ""
     return f"  {one_line(one.queue)}: {plural(one.waiting, 'message')}, the oldest {ago(one.oldest)}{whose}{refused}"

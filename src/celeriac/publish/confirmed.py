@@ -20,8 +20,8 @@ class PublishUnknown(BrokerUnavailable):
     """A broker that is no store did not confirm a publish. It may have the message, and then the task will run."""
 
     remedy = (
-        "Whether the broker has the message is not known, so that sending it again may run the task twice. A task that "
-        "declares an idempotency_key, with a ledger, is sent again without that"
+        "Whether the broker has the message is not known: sending it again may run the task twice, unless the task declares "
+        "an idempotency_key and the app has a ledger. If this stays, look whether the broker runs and is reached from here"
     )
 
     def __str__(self) -> str:

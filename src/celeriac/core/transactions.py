@@ -9,31 +9,50 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-_OPEN: ContextVar[tuple[object, Any] | None] = ContextVar("celeriac_transaction", default=None)
-
 #: Publishes of which this process remembers the transaction.
 REMEMBERED = 10_000
+
+
+class _Block:
+    """What is published to a store goes through a publisher, for as long as the block lasts."""
+
+    def __init__(self, store: object, publisher: Any, outer: _Block | None) -> None:
+        self.store, self.publisher, self.outer = store, publisher, outer
+        self.over = False
+
+
+_OPEN: ContextVar[_Block | None] = ContextVar("celeriac_transaction", default=None)
 
 
 @contextmanager
 def publishing_within(store: object, publisher: object) -> Iterator[None]:
     """Have what this thread, or coroutine, publishes to ``store`` go through ``publisher``."""
-    token = _OPEN.set((store, publisher))
+    block = _Block(store, publisher, _OPEN.get())
+    token = _OPEN.set(block)
     try:
         yield
     finally:
+        block.over = True  # a coroutine or thread that was begun inside has a copy of the context, and may go on
         _OPEN.reset(token)
+
+
+def _blocks() -> Iterator[_Block]:
+    """Those that this thread, or coroutine, is in, the innermost first."""
+    block = _OPEN.get()
+    while block is not None:
+        if not block.over:
+            yield block
+        block = block.outer
 
 
 def open_for(store: object) -> Any:
     """The publisher for messages to ``store``, if a transaction is open; otherwise None."""
-    found = _OPEN.get()
-    return found[1] if found is not None and found[0] is store else None
+    return next((block.publisher for block in _blocks() if block.store is store), None)
 
 
 def any_open() -> bool:
     """Whether what is published now may be somebody's to commit."""
-    return _OPEN.get() is not None
+    return next(_blocks(), None) is not None
 
 
 class Fate(Protocol):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sqlite3
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from celeriac.errors import TransactionError
@@ -24,23 +26,37 @@ class Guest:
 
     def __init__(self, connection: object) -> None:
         self.raw = dbapi_connection(connection)
+        self._owner = _owner_of(connection, self.raw)
         #: Which folder of statements is in its language.
         self.dialect = "sqlite" if isinstance(self.raw, sqlite3.Connection) else "postgres"
         driver = getattr(self.raw, "driver_connection", None) or self.raw  # of an adapter of SQLAlchemy's
         if self.dialect == "postgres" and not _packages(driver) & {"psycopg", "psycopg2"}:
             raise TransactionError(_unknown(connection))
-        self.check_transaction()
+        self._check()
 
     def check_transaction(self) -> None:
         """Refuse a connection on which each statement would commit by itself.
 
+        A session that has committed meanwhile has another connection, and gave this one back for others to use.
+
         Raises:
-            TransactionError: there is no transaction.
+            TransactionError: there is no transaction, or its answers come late.
         """
+        owner = self._owner()
+        if owner is not None:
+            self.raw = dbapi_connection(owner)
+        self._check()
+
+    def _check(self) -> None:
         if self.dialect == "sqlite":
             self._check_sqlite()
             return
         info = getattr(self.raw, "info", None)
+        if getattr(info, "pipeline_status", 0):
+            raise TransactionError(
+                "the connection is in pipeline mode, in which it is not known what a statement did before the next ones are "
+                "sent. Leave the pipeline first"
+            )
         idle = info is None or int(info.transaction_status) == _IDLE
         if idle and getattr(self.raw, "autocommit", False):
             raise TransactionError(
@@ -135,7 +151,16 @@ def dbapi_connection(connection: object) -> Any:
     raw = getattr(pooled, "dbapi_connection", None) or connection
     if not hasattr(raw, "cursor"):
         raise TransactionError(_unknown(connection))
+    if inspect.iscoroutinefunction(getattr(raw, "commit", None)):
+        raise TransactionError("an asynchronous connection cannot be written on from here: pass one that is none")
     return raw
+
+
+def _owner_of(connection: object, raw: object) -> Callable[[], object | None]:
+    """What the driver's connection is to be asked of once more; a session is not kept alive for it."""
+    if connection is raw:
+        return lambda: None
+    return (lambda: connection) if isinstance(connection, str) else weakref.ref(connection)
 
 
 def _unknown(connection: object) -> str:

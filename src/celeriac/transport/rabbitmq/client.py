@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import weakref
+from contextlib import suppress
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, pyamqp
@@ -52,6 +55,20 @@ class Connection(pyamqp.Connection):  # type: ignore[misc]  # the client has no 
     Channel = Channel
     connect_timeout: float | None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _ALL.add(self)
+
+    def leave_to_the_parent(self) -> None:
+        """In a child: close its end without a word to the server; whoever uses it here connects anew."""
+        transport = self._transport
+        sock = getattr(transport, "sock", None)
+        if sock is not None:
+            transport.sock = None  # the client would shut the parent's end down too
+            with suppress(OSError):
+                os.close(sock.detach())
+        self.collect()
+
     def connect(self, callback: Any = None) -> Any:
         if not self.connected:
             self.connect_timeout = bounded(self.connect_timeout)
@@ -59,6 +76,20 @@ class Connection(pyamqp.Connection):  # type: ignore[misc]  # the client has no 
 
     def blocking_read(self, timeout: float | None = None) -> Any:
         return super().blocking_read(bounded(timeout))
+
+
+#: Of this process. Two that write on one would be told of each other's messages that they have arrived.
+_ALL: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for connection in list(_ALL):
+        with suppress(Exception):
+            connection.leave_to_the_parent()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Transport(pyamqp.Transport):  # type: ignore[misc]  # kombu's class is untyped at runtime

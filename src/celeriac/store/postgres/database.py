@@ -80,7 +80,12 @@ class Database:
             with closed_on_error(raw):
                 if not self._known_to_last:
                     self._check_that_it_lasts(raw, info)
-                raw.execute("SELECT set_config('search_path', %s, false)", (_quoted(self.schema),))
+                # The statements lock what they rely on; under a stricter default of the role's many would be refused.
+                raw.execute(
+                    "SELECT set_config('search_path', %s, false),"
+                    " set_config('default_transaction_isolation', 'read committed', false)",
+                    (_quoted(self.schema),),
+                )
                 # The server says what it waited for, before this side gives up.
                 raw.execute(f"SET lock_timeout = {int(self.timeout * 800)}")
             return raw

@@ -12,7 +12,6 @@ from typing import Any
 import celery
 from celery.app import backends
 from kombu.utils.imports import symbol_by_name
-from kombu.utils.url import maybe_sanitize_url
 
 from celeriac.errors import OptionError, SettingsError
 from celeriac.execution.opening import open_room
@@ -35,6 +34,7 @@ from celeriac.settings import (
     is_sqlite,
     ledger_beside,
     read_own,
+    shown_url,
     sqlite_url,
 )
 from celeriac.settings.following import Following, user_sets
@@ -312,7 +312,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     def broker_name(self) -> str:
         """The broker's URL without its password: what is known of it while it is away."""
         url = self.conf.broker_url
-        return str(maybe_sanitize_url(absolute_url(url) if self.has_store else url))
+        return shown_url(absolute_url(url) if self.has_store else url)
 
     @cached_property
     def local_outbox(self) -> LocalOutbox | None:

@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Any
 
 import click
-from kombu.utils.url import maybe_sanitize_url
 
 from celeriac.cli.bulk import SHOWN, Action, Tally, ask, carry_out, report
 from celeriac.cli.choosing import Choice, filters
@@ -17,6 +16,7 @@ from celeriac.cli.screen import echo, plural, to_json, width
 from celeriac.cli.text import one_line
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter
 from celeriac.publish import redrive as actions
+from celeriac.settings import shown_url
 from celeriac.store.protocols import Store
 
 Steps = Generator[actions.Step, None, None]
@@ -47,7 +47,7 @@ def store_of(context: click.Context) -> Store:
         )
     if not app.has_ledger:
         raise click.UsageError(
-            f"The broker of {app.main or '?'} is {maybe_sanitize_url(app.conf.broker_url or '?')}, which keeps no dead "
+            f"The broker of {app.main or '?'} is {shown_url(app.conf.broker_url or '?')}, which keeps no dead "
             'letters; celeriac keeps them in a ledger beside it, ledger="postgresql://…", or with a broker such as '
             '"sqlite:///shop.db"'
         )

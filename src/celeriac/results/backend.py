@@ -16,7 +16,6 @@ from celery.exceptions import TaskRevokedError, TimeoutError  # noqa: A004  # Ce
 from celery.result import AsyncResult, GroupResult, result_from_tuple
 from kombu.serialization import registry
 from kombu.utils.json import dumps as kombu_dumps
-from kombu.utils.url import maybe_sanitize_url
 
 from celeriac.core.attempt import Attempt, ChordPart, Record
 from celeriac.core.current import current
@@ -24,7 +23,7 @@ from celeriac.core.text import writable
 from celeriac.core.transactions import fate_of, forget, open_for
 from celeriac.errors import PublishRolledBack, TransactionError
 from celeriac.results import chords
-from celeriac.settings import absolute_url
+from celeriac.settings import absolute_url, shown_url
 from celeriac.store.protocols import News, Store
 from celeriac.store.registry import open_store
 
@@ -58,7 +57,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
     def as_uri(self, include_password: bool = False) -> str:
         """The URL with the absolute path, or without its password."""
         url = absolute_url(self.url)
-        return url if include_password else str(maybe_sanitize_url(url))
+        return url if include_password else shown_url(url)
 
     # -- writing
 

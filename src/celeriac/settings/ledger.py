@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from kombu.utils.url import maybe_sanitize_url
-
 from celeriac.errors import SettingsError
 from celeriac.settings.own import PREFIX, read_one
 from celeriac.settings.policy import SERVED, capabilities_of, check_scheme, first_url
@@ -18,6 +16,7 @@ from celeriac.settings.urls import (
     is_sqlite,
     postgres_url,
     redis_store_url,
+    shown_url,
     sqlite_url,
 )
 
@@ -43,7 +42,7 @@ def ledger_beside(conf: Mapping[str, Any], broker_url: object) -> str | None:
     if absolute_url(url) != absolute_url(broker.url):
         raise SettingsError(
             SETTING,
-            f"{maybe_sanitize_url(url)} is another store than the broker, {maybe_sanitize_url(broker.url)}, which keeps the "
+            f"{shown_url(url)} is another store than the broker, {shown_url(broker.url)}, which keeps the "
             "ledger itself: one transaction takes a message and records its end. Leave it out",
         )
     return None
@@ -60,7 +59,7 @@ def _check(url: str) -> None:
     elif capabilities_of(url).scheme not in SERVED:
         raise SettingsError(
             SETTING,
-            f"{maybe_sanitize_url(url)!r} names no store of celeriac's. There are: {', '.join(sorted(SERVED))}",
+            f"{shown_url(url)!r} names no store of celeriac's. There are: {', '.join(sorted(SERVED))}",
         )
 
 

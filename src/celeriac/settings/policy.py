@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from celeriac.errors import SettingsError
-from celeriac.settings.urls import SETTING, absolute_url, is_redis_store, is_sqlite, redis_store_url
+from celeriac.settings.urls import SETTING, absolute_url, is_redis_store, is_sqlite, redis_store_url, shown_url
 
 Policy = Literal["safe", "celery"]
 SAFE: frozenset[Policy] = frozenset({"safe"})
@@ -134,7 +134,7 @@ def check_result_backend(broker_url: object, backend: object) -> None:
     if scheme in _IN_QUEUES and capabilities_of(broker_url).ours:
         raise SettingsError(
             "result_backend",
-            f"{scheme}:// keeps results in queues of an AMQP broker, and the broker is {broker}. Leave "
+            f"{scheme}:// keeps results in queues of an AMQP broker, and the broker is {shown_url(broker)}. Leave "
             "it out: results are then kept beside the queue, in one transaction with it",
         )
 

@@ -7,11 +7,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from kombu.utils.url import maybe_sanitize_url
-
 from celeriac.settings.names import KNOWN
 from celeriac.settings.own import OWN_NAMES
 from celeriac.settings.policy import PolicyDefaults
+from celeriac.settings.urls import shown_url
 
 
 class Source(NamedTuple):
@@ -120,4 +119,10 @@ def _source(app: Any, place: int, mapping: Mapping[str, Any]) -> str:
 def _shown(name: str, value: Any) -> Any:
     if any(word in name for word in _SECRET) and value is not None:
         return "********"
-    return maybe_sanitize_url(value) if isinstance(value, str) and "://" in value else value
+    return _urls_shown(value)
+
+
+def _urls_shown(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(_urls_shown(one) for one in value) if type(value) in (list, tuple) else value
+    return shown_url(value) if isinstance(value, str) and "://" in value else value

@@ -65,6 +65,54 @@ class PostgresURL:
     schema: str = "celeriac"
 
 
+_ANOTHER = re.compile(r"([;,])(?=[\w+-]+://)")
+_SECRET_OPTION = re.compile(r"((?:pass|secret|token)\w*=)[^&;]*", re.IGNORECASE)
+_NO_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
+
+
+def shown_url(url: object, mask: str = "**") -> str:
+    """A URL, or several in a list or parted by `;` or `,`, for people: no password, also where it is written wrongly."""
+    if isinstance(url, (list, tuple)):
+        return ";".join(shown_url(one, mask) for one in url)
+    return "".join(_masked(one, mask) for one in _ANOTHER.split(str(url)))
+
+
+def _masked(url: str, mask: str) -> str:
+    scheme, mark, rest = url.partition("://")
+    user, at, place = rest.rpartition("@")  # a password may have one too, and slashes
+    name, colon, _ = user.partition(":")
+    masked = f":{mask}" if colon else ""
+    return f"{scheme}{mark}{name}{masked}{at}{_SECRET_OPTION.sub(lambda found: found[1] + mask, place)}"
+
+
+def check_written(url: str, setting: str, *, by_libpq: bool = False) -> None:
+    """Refuse a URL in which a part of the password would be taken for a host, a port or a path, and then be shown.
+
+    Raises:
+        SettingsError: saying how it is to be written, and not what it is.
+    """
+    address, _, options = url.partition("://")[2].partition("?")
+    user, at, _ = address.rpartition("@")
+    misread = by_libpq and ("@" in user or _NO_ESCAPE.search(user))
+    if misread or ((at or "@" in options) and not _is_whole(url, user)):
+        raise _error(
+            setting,
+            shown_url(url),
+            "its user or password has a character that means something in a URL. Write it as urllib.parse.quote(password, "
+            "safe='') does: %2F for /, %40 for @, %23 for #, %3F for ?, %25 for %",
+        )
+
+
+def _is_whole(url: str, user: str) -> bool:
+    """Whether ``user`` is all that stands before the host, or there is none and the host is one."""
+    try:
+        place = urlsplit(url).netloc
+    except ValueError:
+        return False
+    host, _, port = place.partition(":")
+    return place.rpartition("@")[0] == user and bool(user or (host and (not port or port.isdigit())))
+
+
 def is_postgres(url: object) -> bool:
     """Whether the URL names a PostgreSQL database."""
     return isinstance(url, str) and url.partition(":")[0].lower() in _POSTGRES
@@ -75,6 +123,7 @@ def postgres_url(url: str, setting: str = SETTING) -> PostgresURL:
 
     Other parameters, such as `sslmode`, are libpq's. Raises `SettingsError`.
     """
+    check_written(url, setting, by_libpq=True)
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     schema = options.pop("schema", "celeriac")
@@ -105,6 +154,7 @@ def redis_store_url(url: str, setting: str = SETTING) -> RedisURL:
 
     With `rediss+streams` it is reached over TLS, and `ssl_…` parameters are the client's. Raises `SettingsError`.
     """
+    check_written(url, setting)
     parts = urlsplit(url)
     shown = _without_password(parts)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))

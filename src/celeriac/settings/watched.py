@@ -6,9 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from celery.app.utils import Settings
-from kombu.utils.url import sanitize_url
 
 from celeriac.errors import SettingsError
+from celeriac.settings.urls import shown_url
+
+#: Settings of celeriac's own that Celery would show as they are.
+_URLS = {
+    name for own in ("celeriac_ledger", "celeriac_outboxes", "celeriac_local_outbox") for name in (own, own.upper())
+}
 
 
 class WatchedSettings(Settings):  # type: ignore[misc]  # Celery has no types
@@ -45,9 +50,11 @@ class WatchedSettings(Settings):  # type: ignore[misc]  # Celery has no types
     def table(self, with_defaults: bool = False, censored: bool = True) -> dict[str, Any]:
         """As Celery's, for people; the passwords in celeriac's own URLs are left out as those of its are."""
         found: dict[str, Any] = super().table(with_defaults, censored)
-        for name in {"celeriac_outboxes", "CELERIAC_OUTBOXES"} & found.keys() if censored else ():
-            urls = found[name] if isinstance(found[name], (list, tuple)) else str(found[name]).split(",")
-            found[name] = [sanitize_url(url) for url in urls]
+        for name in _URLS & found.keys() if censored else ():
+            value = found[name]
+            found[name] = (
+                list(map(shown_url, value)) if isinstance(value, (list, tuple)) else value and shown_url(value)
+            )
         return found
 
     def clear(self) -> None:

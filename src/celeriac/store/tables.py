@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from celeriac.errors import SettingsError, StoreUnavailable, TransactionError
-from celeriac.settings import is_postgres, is_sqlite, sqlite_url
+from celeriac.settings import check_written, is_postgres, is_sqlite, sqlite_url
 from celeriac.store.guest import Guest, run_on
 from celeriac.store.sql import script, statements
 from celeriac.store.sqlite.database import closed_at_forks
@@ -85,6 +85,8 @@ class Outside:
         self.dialect = "postgres" if is_postgres(self.url) else "sqlite"
         if self.dialect == "postgres" and find_spec("psycopg") is None:
             raise SettingsError(setting, "PostgreSQL's client is missing; pip install 'celeriac[postgres]'")
+        if self.dialect == "postgres":
+            check_written(self.url, setting, by_libpq=True)
         self.path = sqlite_url(self.url, setting=setting).path if self.dialect == "sqlite" else None
         self._made_later = made_later
         self._raw: Any = None

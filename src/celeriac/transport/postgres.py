@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kombu.transport import TRANSPORT_ALIASES
-from kombu.utils.url import maybe_sanitize_url
 
+from celeriac.settings import shown_url
 from celeriac.store.protocols import Store
 from celeriac.store.registry import open_store
 from celeriac.transport.base import StoreTransport
@@ -21,7 +21,7 @@ class PostgresTransport(StoreTransport):
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
         """The URL, without its password."""
-        return uri if include_password else str(maybe_sanitize_url(uri, mask))
+        return uri if include_password else shown_url(uri, mask)
 
 
 def register() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 from kombu.utils.functional import fxrange
-from kombu.utils.url import maybe_sanitize_url
 
 from celeriac.errors import CeleriacError, StoreUnavailable
 from celeriac.settings import copies_come_for, first_url, on_one_host_only
@@ -40,7 +39,7 @@ def tell_of_the_ledger(app: Any) -> None:
         say = logger.warning if app.defaults == "safe" else logger.info
         say(
             "no ledger keeps dead letters and idempotency keys beside %s; name one with ledger=, such as postgresql://…",
-            maybe_sanitize_url(first_url(broker)),
+            shown_url(first_url(broker)),
         )
     elif ledger is not None:
         _tell_of_another_host(app, ledger, broker)
@@ -53,7 +52,7 @@ def _tell_of_another_host(app: Any, ledger: str, broker: object) -> None:
             "the ledger is a file of this host, %s, and the broker is elsewhere, %s: a worker on another host has another "
             "ledger, and refuses what was sent here. Name a PostgreSQL ledger, or keep all workers on this host",
             app.store.location,
-            maybe_sanitize_url(first_url(broker)),
+            shown_url(first_url(broker)),
         )
 
 

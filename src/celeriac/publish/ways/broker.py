@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from kombu.utils.url import maybe_sanitize_url
 
 from celeriac.publish.confirmed import confirmed_by, given_up_after
 from celeriac.publish.ids import new_id
 from celeriac.publish.rabbitmq import delayed_by_the_broker
 from celeriac.publish.stamp import stamped
 from celeriac.publish.ways.call import Call, Preparing, normalise
-from celeriac.settings import PYAMQP, capabilities_of, first_url
+from celeriac.settings import PYAMQP, capabilities_of, first_url, shown_url
 from celeriac.transport.rabbitmq.deadline import within
 
 #: What kombu does between two waits takes time too.
@@ -37,7 +36,7 @@ class ToBroker(Preparing):
         """
         if capabilities_of(self.app.conf.broker_write_url).scheme in PYAMQP:
             return self._to_rabbitmq(call)
-        with confirmed_by(str(maybe_sanitize_url(first_url(self.app.conf.broker_url)))):
+        with confirmed_by(shown_url(first_url(self.app.conf.broker_url))):
             call.options = given_up_after(call.options, self._seconds)
             return self.build(call)
 
@@ -45,7 +44,7 @@ class ToBroker(Preparing):
         if self.app.delays_natively and self.app.defaults == "safe":
             normalise(self.app, call.options)
             call.options = delayed_by_the_broker(self.app, call.name, call.options)
-        location = str(maybe_sanitize_url(str(self.app.conf.broker_write_url)))
+        location = shown_url(self.app.conf.broker_write_url)
         with confirmed_by(location), within(self._seconds * _SHARE):
             return self.build(call)
 

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from celeriac.errors import ServerReadOnly, ServerUnavailable, StoreError, StoreUnavailable
+from celeriac.errors import ServerReadOnly, ServerUnavailable, SettingsError, StoreError, StoreUnavailable
 from celeriac.store.clock import lease_now as machine_clock
 from celeriac.store.postgres.bell import Bell
 from celeriac.store.postgres.news import channels
@@ -264,8 +264,15 @@ def closed_on_error(raw: psycopg.Connection[Any]) -> Iterator[None]:
 
 
 def shown(conninfo: str) -> str:
-    """The address for people, without its password."""
-    known = conninfo_to_dict(conninfo)
+    """The address for people, without its password.
+
+    Raises:
+        SettingsError: libpq does not know one of its options.
+    """
+    try:
+        known = conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError as error:  # of an option, by its name
+        raise SettingsError("broker_url", f"it is no address of a PostgreSQL server: {str(error).strip()}") from None
     user = f"{known['user']}@" if known.get("user") else ""
     port = f":{known['port']}" if known.get("port") else ""
     return f"postgresql://{user}{known.get('host') or ''}{port}/{known.get('dbname') or ''}"

@@ -99,6 +99,8 @@ class Unroutable(CeleriacError):
 class PartlySent(CeleriacError):
     """`app.send_tasks()` could not go on; `sent` is how many of the signatures, from the first on, were sent before.
 
+    Of the next one, if it is a group or a chord, some members may have been.
+
     What became of the few hundred after those is unknown when the cause is `BrokerUnavailable`, and none of them was
     sent when it is another.
     """
@@ -109,8 +111,9 @@ class PartlySent(CeleriacError):
         self.problem = str(problem)
 
     def __str__(self) -> str:
+        first = f"the first {self.sent:,} signatures were sent" if self.sent else "members of the first signature were sent"
         return (
-            f"the first {self.sent:,} signatures were sent, and then: {self.problem}. Send the others again; with a "
+            f"{first}, and then: {self.problem}. Send the others again; with a "
             "task_id in each, or an idempotency key, none that was sent runs twice"
         )
 

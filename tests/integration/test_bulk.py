@@ -126,6 +126,25 @@ def test_when_it_fails_later_it_says_how_far_it_came(site: Site) -> None:
     assert site.store.size("celery") == SLICE
 
 
+def test_it_says_so_too_where_no_slice_ends_with_a_signature(site: Site) -> None:
+    """Otherwise the plain error says that nothing was sent, and all of it is sent again."""
+
+    def signatures() -> Iterator[Any]:
+        yield site.add.s(1, 1)
+        for _ in range(SLICE):
+            yield group(site.add.s(number, 1) for number in range(3))
+        yield site.add.s(1, object())
+
+    with pytest.raises(PartlySent) as raised:
+        site.app.send_tasks(signatures())
+    assert site.store.size("celery") == 3 * SLICE
+    # The last slice ends with the first member of a group.
+    assert raised.value.sent == SLICE
+    with pytest.raises(PartlySent, match="members of the first signature were sent, and then: task add") as raised:
+        site.app.send_tasks([group([site.add.s(1, 1)] * SLICE + [site.add.s(1, object())])])
+    assert raised.value.sent == 0
+
+
 def test_sending_again_after_an_unknown_end_repeats_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second slice arrives, and its answer does not."""
     signatures = [site.add.s(number, 1).set(task_id=f"task {number}") for number in range(2 * SLICE)]

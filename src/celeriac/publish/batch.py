@@ -38,6 +38,8 @@ class Batch(Outgoing):
         self._messages: list[TaskMessage] = []
         self._size = 0
         self._afterwards: list[Callable[[], None]] = []
+        #: Called when a slice was sent.
+        self.after_slice: Callable[[], None] = _nothing
         #: Ids of which another task holds the key, with that one's id.
         self.holders: dict[str, str] = {}
 
@@ -70,6 +72,7 @@ class Batch(Outgoing):
             tell()
         # Settings and receivers may be others by the next slice.
         self.moulds = self._make_moulds()
+        self.after_slice()
 
     def _published(self, messages: list[TaskMessage]) -> list[Published]:
         spare = self._spare
@@ -103,6 +106,10 @@ class Batch(Outgoing):
             return None
         self.put(message)
         return task_id
+
+
+def _nothing() -> None:
+    """Nobody counts."""
 
 
 _OPEN: ContextVar[Batch | None] = ContextVar("celeriac_batch", default=None)

@@ -58,21 +58,27 @@ class Sender:
         self._ways: dict[object, _Way | None] = {}
         self._parent = app.current_worker_task
         self.sent = SentTasks()
+        #: How many signatures were certainly sent; None as long as nothing was.
+        self._certain: int | None = None
+        batch.after_slice = self._count
+
+    def _count(self) -> None:
+        """A slice was sent: all signatures before the one that is sent now went with it, and perhaps members of that."""
+        self._certain = len(self.sent)
 
     def send(self, signatures: Iterable[Any]) -> SentTasks:
         """As ``app.send_tasks``."""
-        certain = 0
         try:
             for signature in signatures:
                 self._send(signature)
                 if self._batch.empty:
                     self._ways.clear()
-                    certain = len(self.sent)
+                    self._count()
             self._batch.flush()
         except Exception as error:
-            if not certain:
+            if self._certain is None:
                 raise
-            raise PartlySent(certain, error) from error
+            raise PartlySent(self._certain, error) from error
         return self.sent
 
     def _send(self, signature: Any) -> None:

@@ -111,7 +111,9 @@ class PartlySent(CeleriacError):
         self.problem = str(problem)
 
     def __str__(self) -> str:
-        first = f"the first {self.sent:,} signatures were sent" if self.sent else "members of the first signature were sent"
+        first = (
+            f"the first {self.sent:,} signatures were sent" if self.sent else "members of the first signature were sent"
+        )
         return (
             f"{first}, and then: {self.problem}. Send the others again; with a "
             "task_id in each, or an idempotency key, none that was sent runs twice"

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from celery import group
+from celery import chord, group
 from celery.bin.base import CLIContext
 from click.testing import CliRunner
 
@@ -242,3 +242,34 @@ def test_what_is_no_file_is_refused(tmp_path: Path, url: Any) -> None:
     app.conf.celeriac_local_outbox = url
     with pytest.raises(SettingsError, match="celeriac_local_outbox"):
         check()
+
+
+def _away(outbox: Path) -> Celery:
+    """An app whose broker does not answer."""
+    return Celery(
+        "shop",
+        broker=f"redis+streams://127.0.0.1:{free_port()}/0",
+        celeriac_local_outbox=f"sqlite:///{outbox}",
+        celeriac_publish_timeout=2.0,
+        set_as_current=False,
+    )
+
+
+def test_a_chord_is_not_kept_without_its_join(tmp_path: Path) -> None:
+    app = _away(tmp_path / "unsent.db")
+
+    @app.task(name="add")
+    def add(number: int) -> int:
+        return number
+
+    with pytest.raises(StoreUnavailable):
+        chord([add.s(1), add.s(2)], add.si(3)).delay()
+    assert add.delay(1).id
+    with closing(sqlite3.connect(tmp_path / "unsent.db")) as raw:
+        assert raw.execute("SELECT count(*) FROM celeriac_outbox").fetchone() == (1,)
+
+
+def test_where_it_cannot_be_kept_either_that_is_a_brokers_error(tmp_path: Path) -> None:
+    app = _away(tmp_path / "no folder" / "unsent.db")
+    with pytest.raises(BrokerUnavailable, match="no folder"):
+        app.send_task("add", (1,))

@@ -12,6 +12,7 @@ from typing import Any
 
 from celeriac.core.message import Published, TaskMessage
 from celeriac.errors import SettingsError, StoreUnavailable
+from celeriac.publish.amqp import publishing
 from celeriac.publish.relay import Relay
 from celeriac.settings import is_sqlite
 from celeriac.store.guest import Guest
@@ -100,7 +101,11 @@ class LocalOutbox:
         return published
 
     def send(self, now: Callable[[], Any], later: Callable[[], Any], away: type[Exception]) -> Any:
-        """What ``now`` gives, or ``later`` where it raised ``away``, or the broker was away a moment ago."""
+        """What ``now`` gives, or ``later`` where it raised ``away``, or the broker was away a moment ago.
+
+        Raises:
+            BrokerUnavailable: it cannot be kept either.
+        """
         if not self.away:
             try:
                 result = now()
@@ -109,4 +114,5 @@ class LocalOutbox:
             else:
                 self.succeeded()
                 return result
-        return later()
+        with publishing():  # who publishes expects a broker's errors
+            return later()

@@ -320,6 +320,9 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
         header: GroupResult = self.app.GroupResult(*header_result_args)
+        if getattr(self.app, "local_outbox", None) is not None:
+            # It is joined in the store: members that were kept without that would run, and the body never.
+            self.store.get_group(header.id)
         if any(isinstance(member, GroupResult) for member in header.results or ()):
             # A nested header is joined by its tree, not by the flat parts.
             header.save(backend=self)

@@ -12,7 +12,7 @@ import click
 from kombu.utils.functional import fxrange
 
 from celeriac.errors import CeleriacError, StoreUnavailable
-from celeriac.settings import copies_come_for, first_url, on_one_host_only
+from celeriac.settings import copies_come_for, first_url, on_one_host_only, shown_url
 
 logger = logging.getLogger(__name__)
 

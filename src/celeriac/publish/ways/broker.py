@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from celeriac.publish.confirmed import confirmed_by, given_up_after
 from celeriac.publish.ids import new_id
 from celeriac.publish.rabbitmq import delayed_by_the_broker

@@ -18,7 +18,11 @@ _DISABLED, _FORWARDING = "0", "3"
 
 
 class NoHosts(Exception):
-    """This process may not make any; the text says what it lacks."""
+    """There can be none here; the text says what is missing."""
+
+
+class Unprivileged(NoHosts):
+    """This process may not make any."""
 
 
 class Hosts:
@@ -71,7 +75,7 @@ class Hosts:
             self._build()
         except subprocess.CalledProcessError as error:
             self._remove()
-            raise NoHosts(
+            raise Unprivileged(
                 f"network namespaces need the capabilities CAP_SYS_ADMIN and CAP_NET_ADMIN ({error.stderr.strip()})"
             ) from error
         except BaseException:

@@ -88,13 +88,16 @@ class Proxy:
                 self._pairs[client] = client
                 return
         try:
-            server = socket.create_connection(self._target)
+            server = self._connect()
         except OSError:
             client.close()
             return
         with self._lock:
             self._pairs[client], self._pairs[server] = server, client
             self._servers.add(server)
+
+    def _connect(self) -> socket.socket:
+        return socket.create_connection(self._target)
 
     def _pass_on(self, end: socket.socket) -> None:
         with self._lock:

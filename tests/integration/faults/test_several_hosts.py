@@ -8,26 +8,21 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
+from tests.integration.far_servers import KINDS, FarServer
 from tests.integration.sites import APP, SHORT
 from tests.integration.tasks import lines, make_app
-from tests.support import Program, Worker, free_port, wait_for
-from tests.support.hosts import Hosts, NoHosts
+from tests.support import Program, Worker, wait_for
+from tests.support.hosts import Hosts, NoHosts, Unprivileged
 from tests.support.plugin import PROGRAMS
-from tools.services.postgres import DATABASE, POSTGRES, USER
 
-SECRET = "between these hosts only"
-ALLOWED = "between%20these%20hosts%20only"
 #: Publishes as many tasks as it is told, and writes down the id of each that was accepted.
 CLIENT = """
 import sys
@@ -39,61 +34,22 @@ for number in range(count):
     with open(accepted, "a") as file:
         file.write(f"{sent.id}\\n")
 """
-#: Writes down every time that a task is closed.
-WATCH = """
-CREATE TABLE celeriac.closing (task_id text NOT NULL, worker text);
-CREATE FUNCTION celeriac.closed() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO celeriac.closing VALUES (NEW.task_id, NEW.worker);
-    RETURN NEW;
-END $$;
-CREATE TRIGGER closed AFTER INSERT OR UPDATE ON celeriac.task FOR EACH ROW WHEN (NEW.closed)
-    EXECUTE FUNCTION celeriac.closed();
-"""
-
-
-class Server(Program):
-    """A PostgreSQL on one of the hosts; the tests' own process comes by its socket, which knows no network."""
-
-    def __init__(self, hosts: Hosts, folder: Path) -> None:
-        program = shutil.which(POSTGRES.program, path=POSTGRES.path(os.environ.get("PATH")))
-        if program is None:
-            pytest.skip("there is no PostgreSQL's server on this machine: `make services` installs it, as root")
-        self.port, self.address, self.cluster = free_port(), hosts.address("server"), folder / "cluster"
-        (folder / "secret").write_text(SECRET)
-        command = POSTGRES.command(program, self.port, folder)
-        options = [self.address, hosts.subnet, str(folder / "secret")]
-        super().__init__(hosts.on("server", [*command, *options]), folder, name="server")
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://{USER}:{ALLOWED}@{self.address}:{self.port}/{DATABASE}"
-
-    @property
-    def here(self) -> str:
-        return f"postgresql://{USER}:{ALLOWED}@/{DATABASE}?host={self.cluster.resolve()}&port={self.port}"
-
-    def ready(self) -> bool:
-        with suppress(psycopg.OperationalError, FileNotFoundError), closing(psycopg.connect(self.here)):
-            return True
-        return False
-
-    def close(self) -> None:
-        super().close()
-        shutil.rmtree(self.cluster.resolve(), ignore_errors=True)
 
 
 class Network:
     """The hosts, the server on one of them, and what runs on the others."""
 
-    def __init__(self, hosts: Hosts, folder: Path, programs: list[Program]) -> None:
+    def __init__(self, kind: str, hosts: Hosts, folder: Path, programs: list[Program]) -> None:
         self.hosts, self.folder, self._programs = hosts, folder, programs
-        self.server = self._start(Server(hosts, folder))
+        self.journal = str(folder / "journal")
+        self.server: FarServer = KINDS[kind](hosts, folder)
+
+    def open(self) -> None:
+        """Start the server, and make its tables."""
+        self._start(self.server)
         self.app = make_app(self.server.here, **SHORT)
         _ = self.app.store.uuid  # makes the tables
-        with closing(psycopg.connect(self.server.here, autocommit=True)) as raw:
-            raw.execute(WATCH)
-        self.journal = str(folder / "journal")
+        self.server.watch()
 
     def _start(self, program: Any) -> Any:
         self._programs.append(program)
@@ -133,31 +89,29 @@ class Network:
         records = self.app.store.records(task_ids)
         return [record.task_id for record in records.values() if record.closed]
 
-    def closings(self) -> list[tuple[str, str]]:
-        """Each time that a task was settled, and by whom."""
-        with closing(psycopg.connect(self.server.here)) as raw:
-            return [(row[0], row[1]) for row in raw.execute("SELECT task_id, worker FROM celeriac.closing").fetchall()]
-
     def close(self) -> None:
-        self.app.close()
-        self.app.store.close()
+        if app := self.__dict__.get("app"):
+            app.close()
+            app.store.close()
         for program in reversed(self._programs):
             program.close()
 
 
-@pytest.fixture
-def network(tmp_path: Path, request: pytest.FixtureRequest, postgres_url: str) -> Iterator[Network]:
-    """(The shared server is not used: where there is one, its program is installed.)"""
+@pytest.fixture(params=KINDS)
+def network(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Network]:
     programs: list[Program] = []
     request.node.stash[PROGRAMS] = programs
     try:
         with Hosts("server", "client", "one", "two") as hosts:
-            network = Network(hosts, tmp_path, programs)
+            network = Network(request.param, hosts, tmp_path, programs)
             try:
+                network.open()
                 yield network
             finally:
                 network.close()
     except NoHosts as lack:
+        if os.environ.get("CI") and not isinstance(lack, Unprivileged):
+            raise
         pytest.skip(str(lack))
 
 
@@ -168,9 +122,9 @@ def test_a_worker_is_parted_from_its_server_and_comes_back(network: Network, cut
     accepted = network.publish(30, "celery")
     wait_for(lambda: "received" in one.log() and "received" in two.log() and len(lines(network.journal)) >= 4)
     getattr(network.hosts, cut)("one")
-    cut_at = len(network.closings())
+    cut_at = len(network.server.closings())
     network.wait_settled(accepted, 30)
-    settled_without_one = network.closings()[cut_at:]
+    settled_without_one = network.server.closings()[cut_at:]
     taken_over = {task_id for task_id, _ in settled_without_one if f"[{task_id}] received" in one.log()}
 
     network.hosts.heal("one")
@@ -178,7 +132,7 @@ def test_a_worker_is_parted_from_its_server_and_comes_back(network: Network, cut
     network.wait_settled(later, 30)
     assert one.running
     assert taken_over
-    closings = network.closings()
+    closings = network.server.closings()
     assert Counter(task_id for task_id, _ in closings) == dict.fromkeys([*accepted, *later], 1)
     assert {worker for _, worker in settled_without_one} == {two.nodename}
     assert {worker for task_id, worker in closings if task_id in later} == {one.nodename}

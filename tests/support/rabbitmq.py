@@ -11,7 +11,8 @@ from pathlib import Path
 from tests.support.ports import free_port
 from tests.support.program import Program
 from tests.support.servers import ServerMissing
-from tools.services.rabbitmq import PASSWORD, RABBITMQ, USER, control
+from tests.support.tls import HERE, Authority
+from tools.services.rabbitmq import MORE, PASSWORD, RABBITMQ, USER, control
 
 _NEW_VHOST = """
 rabbit_vhost:add(<<"{name}">>, <<"tests">>),
@@ -20,20 +21,35 @@ rabbit_auth_backend_internal:set_permissions(<<"{user}">>, <<"{name}">>, <<".*">
 
 
 class RabbitMQServer(Program):
-    """A node on a port of its own, which it keeps, with its data, when it is started again."""
+    """A node on a port of its own, which it keeps, with its data, when it is started again.
 
-    def __init__(self, folder: Path) -> None:
+    With an authority it speaks TLS on a second port.
+    """
+
+    def __init__(self, folder: Path, authority: Authority | None = None) -> None:
         program = shutil.which(RABBITMQ.program, path=RABBITMQ.path(os.environ.get("PATH")))
         if program is None:
             raise ServerMissing(f"there is no {RABBITMQ.program} on this machine: `make services` installs it, as root")
         self.program, self.port = program, free_port()
+        self.tls_port = 0 if authority is None else self._secure(folder, authority)
         super().__init__(RABBITMQ.command(program, self.port, folder), folder, name="rabbitmq")
+
+    @staticmethod
+    def _secure(folder: Path, authority: Authority) -> int:
+        port, (certificate, key) = free_port(), authority.issue("rabbitmq", f"IP:{HERE}")
+        settings = {
+            "listeners.ssl.1": f"{HERE}:{port}", "ssl_options.certfile": certificate, "ssl_options.keyfile": key,
+            "ssl_options.cacertfile": authority.certificate,
+        }  # fmt: skip
+        (folder / MORE).write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
+        return port
 
     def ready(self) -> bool:
         return RABBITMQ.answers(self.url("/"))
 
     def url(self, vhost: str, port: int | None = None) -> str:
-        return f"amqp://{USER}:{PASSWORD}@127.0.0.1:{port or self.port}/{vhost}"
+        scheme = "amqps" if port and port == self.tls_port else "amqp"
+        return f"{scheme}://{USER}:{PASSWORD}@127.0.0.1:{port or self.port}/{vhost}"
 
     def vhost(self) -> str:
         """The name of a new virtual host."""

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 USER, PASSWORD = "celeriac", "celeriac"
 NODE = "celeriac@localhost"
+#: A file in the server's folder, with lines for its configuration.
+MORE = "more.conf"
 #: Where Debian puts the scripts that change no user.
 _DEBIAN = "/usr/lib/rabbitmq/bin"
 #: What a client says first, and what a server that is ready answers: the method connection.start on channel 0.
@@ -118,7 +120,8 @@ def _prepared(port: str, folder: Path) -> Path:
     node.mkdir(exist_ok=True)
     (node / "environment").touch()
     (node / "plugins").write_text("[].\n")
-    (node / "rabbitmq.conf").write_text(_CONFIGURATION.format(port=port))
+    more = folder / MORE
+    (node / "rabbitmq.conf").write_text(_CONFIGURATION.format(port=port) + (more.read_text() if more.exists() else ""))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         (node / "distribution").write_text(str(probe.getsockname()[1]))

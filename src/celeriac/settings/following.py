@@ -20,6 +20,7 @@ from celeriac.settings.policy import (
     defaults_for,
 )
 from celeriac.settings.sources import default_broker, names_a_broker
+from celeriac.settings.tls import check_use_ssl
 from celeriac.settings.watched import RefusedSettings, WatchedSettings
 
 #: Rooms that Celery takes by name, where there is a ledger.
@@ -98,6 +99,7 @@ class Following:
     def _follow(self, conf: Any, chosen: PolicyDefaults) -> None:
         chosen.become(self._policy_defaults(conf))
         check_result_backend(conf.broker_url, conf.result_backend)
+        check_use_ssl(conf.broker_url, conf.broker_use_ssl)
         followed = (conf.broker_url, ledger_beside(conf, conf.broker_url))
         before, self._broker = self._broker, followed
         self._changed(before not in (_NEVER, followed))

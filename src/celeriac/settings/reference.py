@@ -10,6 +10,7 @@ from celery.app.defaults import DEFAULTS as CELERYS
 
 from celeriac.settings.own import PREFIX, OwnSettings
 from celeriac.settings.policy import BOTH, DEFAULTS
+from celeriac.settings.redis_tls import TLS_OPTIONS
 from celeriac.settings.urls import OPTIONS, REDIS_OPTIONS
 
 
@@ -26,7 +27,7 @@ class Row(NamedTuple):
 
 def defaults_reference() -> list[Row]:
     """Every default of celeriac's: of Celery's settings, of its own, and of the options in URLs."""
-    return [*_policy(), *_own(), *_options("sqlite", OPTIONS), *_options("redis+streams", REDIS_OPTIONS)]
+    return [*_policy(), *_own(), *_options("sqlite", OPTIONS), *_options("redis+streams", REDIS_OPTIONS), *_tls()]
 
 
 def _policy() -> Iterator[Row]:
@@ -46,6 +47,11 @@ def _value(default: Any, metadata: Any) -> str:
     if isinstance(default, tuple):
         return ", ".join(default) or "none"
     return f"None: {metadata['none']}" if default is None else f"{default:g}"
+
+
+def _tls() -> Iterator[Row]:
+    for option, meaning in TLS_OPTIONS.items():
+        yield Row("redis+streams URL", f"?{option}=…", "", "", "rediss+streams", meaning)
 
 
 def _options(scheme: str, options: dict[str, dict[str, str]]) -> Iterator[Row]:

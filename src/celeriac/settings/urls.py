@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from celeriac.errors import SettingsError
+from celeriac.settings.redis_tls import TLS_OPTIONS, as_the_client_takes_them, unknown
 
 SCHEME = "sqlite"
 _POSTGRES = frozenset({"postgresql", "postgres"})
@@ -152,7 +153,7 @@ def is_redis_store(url: object) -> bool:
 def redis_store_url(url: str, setting: str = SETTING) -> RedisURL:
     """Parse `redis+streams://user:password@host:6379/0?prefix=celeriac&durability=everysec`.
 
-    With `rediss+streams` it is reached over TLS, and `ssl_…` parameters are the client's. Raises `SettingsError`.
+    With `rediss+streams` it is reached over TLS, and the `ssl_…` parameters of `redis_tls.TLS_OPTIONS` are the client's. Raises `SettingsError`.
     """
     check_written(url, setting)
     parts = urlsplit(url)
@@ -164,9 +165,14 @@ def redis_store_url(url: str, setting: str = SETTING) -> RedisURL:
         raise _error(setting, shown, f"the prefix {prefix!r} must be letters, digits, '.', '_', ':' or '-', 64 at most")
     if durability not in DURABILITIES:
         raise _error(setting, shown, f"option durability={durability!r} is none of {', '.join(DURABILITIES)}")
+    tls = parts.scheme.lower().startswith("rediss")
     for name in options:
-        if not name.startswith("ssl_"):
-            raise _error(setting, shown, f"unknown option {name!r}{_nearest(name, REDIS_OPTIONS)}")
+        if not tls or name not in TLS_OPTIONS:
+            raise _error(setting, shown, unknown(name, REDIS_OPTIONS, tls=tls))
+    try:
+        options = as_the_client_takes_them(options)
+    except ValueError as error:
+        raise _error(setting, shown, str(error)) from error
     _check_server(parts, shown, setting)
     server = parts._replace(scheme=parts.scheme.partition("+")[0].partition("-")[0].lower(), query=urlencode(options))
     shown = f"{shown}?prefix={prefix}" if prefix != DEFAULT_PREFIX else shown

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter
 from celeriac.transport.rabbitmq.queues import DEAD_LETTERS, DELIVERY_LIMIT
+from celeriac.worker.given_up import AT_ONCE
 from tests.integration.rabbitmq.sites import RabbitMQSite
 from tests.integration.rabbitmq.test_working import _send_raw
 from tests.integration.sites import SHORT
@@ -86,3 +89,44 @@ def test_a_copy_of_what_is_over_changes_nothing(site: RabbitMQSite) -> None:
     site.add.delay(1, 2).get(timeout=60)
     assert letters(site) == []
     assert site.app.store.records([sent.id])[sent.id].state == "SUCCESS"
+
+
+def test_a_ledger_that_cannot_be_written_is_waited_for_and_nothing_is_let_go(
+    tmp_path: Path, site: RabbitMQSite
+) -> None:
+    """A worker takes twenty at once, and acknowledges none that it has not kept; also over another connection."""
+    site.settings["celeriac_publish_timeout"] = 1
+    site.add.delay(1, 2)  # makes the queues
+    worker = site.worker("threads", concurrency=1)
+    wait_for(lambda: site.waiting("celery") == 0)
+    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for number in range(25):
+            _send_raw(site, "[[1, 2], {}, {}]", f"given-up-{number}", queue=DEAD_LETTERS)
+        wait_for(lambda: "cannot be kept now" in worker.log(), 60, worker.tail)
+        assert _in_hand(site) == AT_ONCE
+        site.server.close_connections()
+        wait_for(lambda: "Connection to broker lost" in worker.log(), 60, worker.tail)
+        other.execute("ROLLBACK")
+    wait_for(lambda: len(letters(site)) == 25, 120, worker.tail)
+    wait_for(lambda: site.waiting(DEAD_LETTERS) == 0 and _in_hand(site) == 0, 60)
+    assert {letter.task_id for letter in letters(site)} == {f"given-up-{number}" for number in range(25)}
+
+
+def test_one_that_cannot_be_kept_stays_with_the_broker_and_holds_up_no_other(site: RabbitMQSite) -> None:
+    site.add.delay(1, 2)  # makes the queues
+    worker = site.worker("solo")
+    wait_for(lambda: site.waiting("celery") == 0)
+    _send_raw(site, "[[1, 2], {}, {}]", "", headers={"id": {"no": "name"}, "task": "add"}, queue=DEAD_LETTERS)
+    _send_raw(site, "[[1, 2], {}, {}]", "the next", queue=DEAD_LETTERS)
+    assert letter(site).task_id == "the next"
+    assert "what RabbitMQ gave up on cannot be kept" in worker.log()
+    assert worker.terminate() == 0
+    assert site.waiting(DEAD_LETTERS) == 1
+
+
+def _in_hand(site: RabbitMQSite) -> int:
+    """Dead letters of the broker's that a worker has and has not acknowledged."""
+    facts = ("name", "messages_unacknowledged")
+    listed = site.server.control("--vhost", site.vhost, "list_queues", "--no-table-headers", *facts)
+    return int(dict(line.split("\t") for line in listed.splitlines())[DEAD_LETTERS])

@@ -7,10 +7,11 @@ from typing import Any
 import amqp
 import pytest
 from kombu import Exchange, Queue
+from kombu.common import Broadcast
 
 from celeriac import BrokerUnavailable
 from celeriac.errors import OptionError, QueueConflict, Unroutable
-from celeriac.transport.rabbitmq.queues import DEAD_LETTERS, DELIVERY_LIMIT
+from celeriac.transport.rabbitmq.queues import CONSUMER_TIMEOUT, DEAD_LETTERS, DELIVERY_LIMIT
 from tests.integration.rabbitmq.sites import RabbitMQSite
 from tests.support import wait_for
 
@@ -30,8 +31,10 @@ class TestQueues:
             ["celery", "eu.mail", DEAD_LETTERS], "quorum"
         )
         for name in ("celery", "eu.mail"):
+            arguments = queues[name]["arguments"]
             for argument in (f'"x-delivery-limit",{DELIVERY_LIMIT}', DEAD_LETTERS, "at-least-once", "reject-publish"):
-                assert argument in queues[name]["arguments"]
+                assert argument in arguments
+            assert f'"x-consumer-timeout",{CONSUMER_TIMEOUT}' in arguments
 
     def test_one_added_to_a_running_worker_is_one_too(self, site: RabbitMQSite) -> None:
         site.worker("solo")
@@ -50,6 +53,16 @@ class TestQueues:
         app.tasks["add"].delay(1, 2)
         assert {name: facts["type"] for name, facts in site.queues().items()} == {"celery": "classic"}
         assert not app.conf.task_acks_late
+
+    @pytest.mark.parametrize(
+        "settings",
+        [{"task_create_missing_queue_type": "classic"}, {"task_create_missing_queue_exchange_type": "direct"}],
+        ids=["their kind", "their exchange"],
+    )
+    def test_what_the_user_says_of_missing_ones_holds(self, site: RabbitMQSite, settings: dict[str, Any]) -> None:
+        app = site.other(**settings)
+        app.tasks["add"].apply_async((1, 2), queue="theirs")
+        assert "reject-publish" not in site.queues()["theirs"]["arguments"]
 
     def test_declared_queues_are_declared_as_they_are(self, site: RabbitMQSite) -> None:
         theirs = Queue("mine", Exchange("mine", "topic"), "mine", queue_arguments={**QUORUM, "x-delivery-limit": 5})
@@ -90,12 +103,12 @@ def _declare_as_before(site: RabbitMQSite, arguments: dict[str, Any]) -> None:
 
 class TestConfirms:
     def test_a_task_that_no_queue_gets_is_not_sent(self, site: RabbitMQSite) -> None:
-        for exchange in ("amq.direct", "no-such-exchange"):
+        for exchange in ("amq.direct", "no-such-exchange", "amq.direct"):
             with pytest.raises(Unroutable) as raised:
                 send(site, exchange=exchange, routing_key="nowhere")
             assert (raised.value.exchange, raised.value.routing_key) == (exchange, "nowhere")
-        send(site)
-        assert site.waiting("celery") == 1
+            send(site)  # the next one is not taken for it
+        assert site.waiting("celery") == 3
 
     def test_a_confirm_is_of_the_message_it_is_for(self, site: RabbitMQSite) -> None:
         """The broker confirms also what it returns; taken for the next message's, that would hide its refusal."""
@@ -110,6 +123,13 @@ class TestConfirms:
         with pytest.raises(BrokerUnavailable, match="the queue is full"):
             add.delay(1, 2)
         assert site.waiting("full") == 1
+
+    def test_a_broadcast_that_nobody_hears_is_not_sent_to_a_queue_of_the_clients(self, site: RabbitMQSite) -> None:
+        queues = [Queue("mine", Exchange("mine"), "mine", queue_arguments=QUORUM), Broadcast("news")]
+        app = site.other(task_queues=queues, task_default_queue="mine")
+        with pytest.raises(Unroutable):
+            app.tasks["add"].apply_async((1, 2), queue="news")
+        assert [name for name in site.queues() if name.startswith("bcast")] == []
 
     @pytest.mark.parametrize("kind", ["queue", "exchange"])
     def test_what_is_deleted_under_a_client_is_made_again(self, site: RabbitMQSite, kind: str) -> None:
@@ -157,3 +177,23 @@ class TestDelays:
         # What rabbitmqctl counts in a quorum queue is some moments old.
         wait_for(lambda: held()["celery_delayed_9"] == "1", 60, lambda: str(held()))
         assert held()["celery"] == "0"
+
+    def test_what_waits_for_a_queue_that_was_deleted_reaches_the_one_made_again(self, site: RabbitMQSite) -> None:
+        send(site, countdown=3)
+        with site.channel() as channel:
+            channel.queue_delete("celery")
+        site.other().tasks["add"].delay(1, 2)
+        assert site.get("celery").headers["id"] != site.get("celery").headers["id"]
+
+    def test_one_for_each_of_many_queues_leaves_no_channel_open(self, site: RabbitMQSite) -> None:
+        app = site.other(broker_pool_limit=1)
+
+        def channels() -> int:
+            with app.producer_pool.acquire() as producer:
+                return len([each for each in producer.connection.connection.channels.values() if each is not None])
+
+        app.tasks["add"].apply_async((1, 2), countdown=600)
+        before = channels()
+        for number in range(5):
+            app.tasks["add"].apply_async((1, 2), countdown=600, queue=f"many-{number}")
+        assert channels() == before

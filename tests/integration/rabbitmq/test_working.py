@@ -70,7 +70,9 @@ class TestDeadLetters:
         assert death(site.get(DEAD_LETTERS)) == {"reason": "delivery_limit", "queue": "celery", "id": "often"}
 
 
-def _send_raw(site: RabbitMQSite, body: str, task_id: str, headers: dict[str, Any] | None = None) -> None:
+def _send_raw(
+    site: RabbitMQSite, body: str, task_id: str, headers: dict[str, Any] | None = None, queue: str = "celery"
+) -> None:
     message = amqp.Message(
         body,
         content_type="application/json",
@@ -78,7 +80,7 @@ def _send_raw(site: RabbitMQSite, body: str, task_id: str, headers: dict[str, An
         application_headers={"id": task_id, "task": "add"} if headers is None else headers,
     )
     with site.channel() as channel:
-        channel.basic_publish(message, routing_key="celery")
+        channel.basic_publish(message, routing_key=queue)
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import pytest
 import redis
 from celery.app import backends
@@ -11,6 +13,7 @@ from celeriac import Celery
 from celeriac.errors import SettingsError
 from celeriac.results.backend import LedgerBackend
 from celeriac.settings import is_redis_store, redis_store_url
+from celeriac.settings.redis_tls import TLS_OPTIONS
 from celeriac.transport.redis import RedisTransport, hyphened, plussed
 
 
@@ -48,6 +51,12 @@ def test_the_prefix_is_ours_and_the_rest_is_the_clients(
         ("redis+streams://db?prefix=", "the prefix '' must be"),
         ("redis+streams://db?prefx=a", "unknown option 'prefx'; did you mean 'prefix'"),
         ("redis+streams://db?durability=often", "durability='often' is none of always, everysec, none"),
+        ("redis+streams://db?ssl_ca_certs=/ca.pem", r"'ssl_ca_certs' is about TLS, for which rediss\+streams:// asks"),
+        ("redis+streams://db?ssl=true", r"'ssl' is about TLS, for which rediss\+streams:// asks"),
+        ("rediss+streams://db?ssl_ca_cert=/ca.pem", "unknown option 'ssl_ca_cert'; did you mean 'ssl_ca_certs'"),
+        ("rediss+streams://db?ssl_validate_ocsp=true", "unknown option 'ssl_validate_ocsp'"),
+        ("rediss+streams://db?ssl_cert_reqs=maybe", "ssl_cert_reqs='maybe' is none of required, optional, none"),
+        ("rediss+streams://db?ssl_min_version=TLSv1_2", "ssl_min_version='TLSv1_2' is no number; 771 is TLS 1.2"),
     ],
 )
 def test_a_url_that_cannot_be_meant_is_refused(url: str, problem: str) -> None:
@@ -67,9 +76,28 @@ def test_what_is_none(url: object) -> None:
     assert hyphened(url) == url
 
 
-def test_tls_is_the_clients() -> None:
-    pool = redis.ConnectionPool.from_url(redis_store_url("rediss+streams://db/0?ssl_cert_reqs=none").server)
+@pytest.mark.parametrize(
+    ("query", "taken"),
+    [
+        ("", {}),
+        ("ssl_cert_reqs=none", {"ssl_cert_reqs": "none"}),
+        pytest.param("ssl_cert_reqs=CERT_REQUIRED", {"ssl_cert_reqs": "required"}, id="in Celery's words"),
+        ("ssl_ca_certs=/etc/ca%20certs.pem", {"ssl_ca_certs": "/etc/ca certs.pem"}),
+        ("ssl_check_hostname=false", {"ssl_check_hostname": False}),
+        ("ssl_min_version=772", {"ssl_min_version": 772}),
+    ],
+)
+def test_tls_is_the_clients(query: str, taken: dict[str, object]) -> None:
+    pool = redis.ConnectionPool.from_url(redis_store_url(f"rediss+streams://db/0?prefix=a&{query}").server)
     assert issubclass(pool.connection_class, redis.SSLConnection)
+    assert {name: value for name, value in pool.connection_kwargs.items() if name.startswith("ssl_")} == taken
+
+
+def test_the_client_knows_every_option_of_tls() -> None:
+    """In a URL all are texts, which it must read for what they mean."""
+    values = dict.fromkeys(TLS_OPTIONS, "x") | {"ssl_cert_reqs": "required", "ssl_min_version": "771"}
+    pool = redis.ConnectionPool.from_url(redis_store_url(f"rediss+streams://db/0?{urlencode(values)}").server)
+    pool.connection_class(**pool.connection_kwargs)  # it would refuse a name
 
 
 def test_kombu_is_led_to_the_store() -> None:

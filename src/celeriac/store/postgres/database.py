@@ -18,6 +18,7 @@ from celeriac.store.clock import lease_now as machine_clock
 from celeriac.store.postgres.bell import Bell
 from celeriac.store.postgres.news import channels
 from celeriac.store.postgres.pooler import pooled_by_transaction
+from celeriac.store.postgres.refusals import TLS_REMEDY, hint, tls_is_amiss
 from celeriac.store.postgres.session import PATIENCE, Raw, Session
 from celeriac.store.protocols import News
 
@@ -50,7 +51,7 @@ class Database:
         self.conninfo = conninfo
         self.schema = schema
         self.timeout = timeout
-        self.location = shown(conninfo)
+        self.location = _checked(conninfo)
         self.channels = channels(schema)
         self._idle: list[Session] = []
         self._lock = threading.Lock()
@@ -232,8 +233,10 @@ class Database:
         text = str(error).strip().partition("\n")[0] or type(error).__name__
         if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
             return ServerReadOnly(self.location, text)
+        if isinstance(error, psycopg.OperationalError) and tls_is_amiss(str(error)):
+            return StoreError(self.location, text + TLS_REMEDY)
         if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
-            return ServerUnavailable(self.location, text + _hint(text))
+            return ServerUnavailable(self.location, text + hint(text, KEPT + 1))
         return StoreError(self.location, text)
 
     def close(self) -> None:
@@ -263,6 +266,15 @@ def closed_on_error(raw: psycopg.Connection[Any]) -> Iterator[None]:
         raise
 
 
+def _checked(conninfo: str) -> str:
+    try:
+        return shown(conninfo)
+    except psycopg.ProgrammingError as error:
+        # Where it cannot be taken apart, it is quoted in the error with the password in it.
+        said = str(error).strip().partition(': "postgres')[0]
+        raise SettingsError("broker_url", f"libpq cannot read the URL of PostgreSQL: {said}") from None
+
+
 def shown(conninfo: str) -> str:
     """The address for people, without its password.
 
@@ -280,16 +292,6 @@ def shown(conninfo: str) -> str:
 
 def _quoted(name: str) -> str:
     return sql.Identifier(name).as_string(None)
-
-
-#: What a server says that has none left: to anybody, to this role, to this database; PgBouncer's word for it is the last.
-_NO_MORE = ("too many clients", "remaining connection slots", "too many connections", "no more connections allowed")
-
-
-def _hint(text: str) -> str:
-    if not any(words in text for words in _NO_MORE):
-        return ""
-    return f"; a process of celeriac keeps up to {KEPT + 1}, a worker two more: raise max_connections, or run fewer"
 
 
 _LEFT: list[psycopg.Connection[Any]] = []

@@ -49,6 +49,18 @@ _NEVER = {
     "NOAUTH": "it asks for a password",
     "WRONGPASS": "the password or the user's name is wrong",
 }
+_FILES = "a file that the URL names in ssl_ca_certs, ssl_certfile or ssl_keyfile"
+#: The same over TLS, by what the client says of it.
+_NEVER_OVER_TLS = {
+    "CERTIFICATE_VERIFY_FAILED": "nobody who is trusted vouches for it under this name: ssl_ca_certs in the URL names the "
+    "file with the certificate that does, and the URL's host must be one of the names in the server's",
+    "certificate required": "it asks for a certificate of the client's: ssl_certfile and ssl_keyfile in the URL name one",
+    "No such file": f"{_FILES} is not there",
+    "Permission denied": f"{_FILES} cannot be read",
+    "NO_START_LINE": f"{_FILES} is none of PEM's",
+    "NO_CERTIFICATE_OR_CRL_FOUND": "the file that ssl_ca_certs names has no certificate",
+    "KEY_VALUES_MISMATCH": "ssl_keyfile in the URL names another certificate's key",
+}
 
 
 class Database:
@@ -74,6 +86,10 @@ class Database:
         self._asked_at = 0.0
         with _REGISTRY:
             _ALL.add(self)
+
+    @property
+    def _over_tls(self) -> bool:
+        return issubclass(self._pool.connection_class, redis.SSLConnection)
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -214,6 +230,8 @@ class Database:
             return StoreError(self.location, f"{said}; {_NEVER[word]}")
         if word in _LATER:
             return ServerUnavailable(self.location, f"{said}; {_LATER[word]}")
+        if self._over_tls and (remedy := next((_NEVER_OVER_TLS[sign] for sign in _NEVER_OVER_TLS if sign in said), "")):
+            return StoreError(self.location, f"{said.rstrip('.')}; {remedy}")
         if isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError)):
             return ServerUnavailable(self.location, said)
         return StoreError(self.location, said)

@@ -40,7 +40,7 @@ class GivenUp(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no t
 
     def start(self, consumer: Any) -> None:
         self._worker = consumer
-        self._waiting.clear()
+        self._waiting = deque()
         channel = consumer.connection.channel()
         channel.basic_qos(0, AT_ONCE, False)
         self._consumer = kombu.Consumer(channel, [dead_letters()], on_message=self._receive)
@@ -55,25 +55,25 @@ class GivenUp(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no t
     def _receive(self, message: Any) -> None:
         self._waiting.append(message)
         if len(self._waiting) == 1:
-            self._take_waiting()
+            self._take(self._waiting)
 
-    def _take_waiting(self) -> None:
-        while self._waiting:
-            message = self._waiting[0]
+    def _take(self, waiting: deque[Any]) -> None:
+        """Keep them one by one. Until it is done with the last, in whatever thread or greenlet, nobody begins another time."""
+        while waiting and waiting is self._waiting:  # those of a connection before come again
+            message = waiting[0]
             try:
                 self._keep(message, death_of(message.headers))
             except STORE_WIDE as error:
                 logger.warning("what RabbitMQ gave up on cannot be kept now, trying again in %.0f s: %s", PAUSE, error)
-                self._worker.timer.call_after(PAUSE, self._take_waiting)
+                self._worker.timer.call_after(PAUSE, self._take, (waiting,))
                 return
             except StoreError as error:
                 # It stays with the broker, and in this worker's hand, so that the others go on.
                 logger.error("what RabbitMQ gave up on cannot be kept: %s", error)  # noqa: TRY400  # the text says it all
-                self._waiting.popleft()
-                continue
-            self._waiting.popleft()
-            with suppress(*self._worker.connection_errors):
-                message.ack()  # otherwise it comes again, and the ledger has it
+            else:
+                with suppress(*self._worker.connection_errors):
+                    message.ack()  # otherwise it comes again, and the ledger has it
+            waiting.popleft()
 
     def _keep(self, message: Any, death: Death) -> None:
         """A dead letter of the ledger's; a task that expired as it was told to is the ledger's to end."""

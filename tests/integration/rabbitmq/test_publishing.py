@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import amqp
@@ -11,6 +12,7 @@ from kombu.common import Broadcast
 
 from celeriac import BrokerUnavailable
 from celeriac.errors import OptionError, QueueConflict, Unroutable
+from celeriac.transport.rabbitmq.deadline import within
 from celeriac.transport.rabbitmq.queues import CONSUMER_TIMEOUT, DEAD_LETTERS, DELIVERY_LIMIT
 from tests.integration.rabbitmq.sites import RabbitMQSite
 from tests.support import wait_for
@@ -140,6 +142,17 @@ class TestConfirms:
         assert site.waiting("celery") == (1 if kind == "queue" else 2)
         assert "reject-publish" in site.queues()["celery"]["arguments"]
 
+    @pytest.mark.parametrize("what", ["channel", "connection"])
+    def test_what_is_closed_when_the_time_is_up_is_closed(self, site: RabbitMQSite, what: str) -> None:
+        """Otherwise the error would keep it, and the producer with it, out of the pool for good."""
+        with site.app.connection_for_write() as connection:
+            raw, channel = connection.connection, connection.channel()
+            with within(0.001):
+                time.sleep(0.01)
+                channel.close() if what == "channel" else connection.close()
+            assert not raw.connected
+            assert not channel.is_open
+
     def test_options_of_the_users_join_those_of_the_policy(self, site: RabbitMQSite) -> None:
         app = site.other(broker_transport_options={"client_properties": {"connection_name": "shop"}})
         with app.connection_for_write() as connection:
@@ -179,14 +192,15 @@ class TestDelays:
         assert held()["celery"] == "0"
 
     def test_what_waits_for_a_queue_that_was_deleted_reaches_the_one_made_again(self, site: RabbitMQSite) -> None:
-        send(site, countdown=3)
+        patient_app = site.other(celeriac_publish_timeout=60)
+        patient_app.tasks["add"].apply_async((1, 2), countdown=10)
         with site.channel() as channel:
             channel.queue_delete("celery")
-        site.other().tasks["add"].delay(1, 2)
+        send(site)
         assert site.get("celery").headers["id"] != site.get("celery").headers["id"]
 
     def test_one_for_each_of_many_queues_leaves_no_channel_open(self, site: RabbitMQSite) -> None:
-        app = site.other(broker_pool_limit=1)
+        app = site.other(celeriac_publish_timeout=60)
 
         def channels() -> int:
             with app.producer_pool.acquire() as producer:

@@ -10,7 +10,7 @@ from typing import Any
 from kombu.transport import TRANSPORT_ALIASES, pyamqp
 
 from celeriac.errors import CeleriacError
-from celeriac.transport.rabbitmq.deadline import bounded
+from celeriac.transport.rabbitmq.deadline import DeadlineExceeded, bounded
 
 
 class Returned(CeleriacError):
@@ -45,6 +45,14 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]  # the client has no types
             raise self._returned
         return sent
 
+    def close(self, *args: Any, **kwargs: Any) -> Any:
+        """As the client's. Where no time is left for the broker's answer, the connection is dropped instead."""
+        connection = self.connection
+        try:
+            return super().close(*args, **kwargs)
+        except DeadlineExceeded:
+            connection.collect()
+
     def _on_basic_return(self, code: int, text: str, exchange: str, routing_key: str, message: Any) -> None:
         if self.events.get("basic_return") or not self._confirm_selected:
             super()._on_basic_return(code, text, exchange, routing_key, message)
@@ -73,6 +81,13 @@ class Connection(pyamqp.Connection):  # type: ignore[misc]  # the client has no 
         if not self.connected:
             self.connect_timeout = bounded(self.connect_timeout)
         return super().connect(callback)
+
+    def close(self, *args: Any, **kwargs: Any) -> Any:
+        """As the client's, without the broker's answer where no time is left: a pool takes back only what could be closed."""
+        try:
+            return super().close(*args, **kwargs)
+        except DeadlineExceeded:
+            self.collect()
 
     def blocking_read(self, timeout: float | None = None) -> Any:
         return super().blocking_read(bounded(timeout))

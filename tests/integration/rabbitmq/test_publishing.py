@@ -192,8 +192,8 @@ class TestDelays:
         assert held()["celery"] == "0"
 
     def test_what_waits_for_a_queue_that_was_deleted_reaches_the_one_made_again(self, site: RabbitMQSite) -> None:
-        patient_app = site.other(celeriac_publish_timeout=60)
-        patient_app.tasks["add"].apply_async((1, 2), countdown=10)
+        patient = site.other(celeriac_publish_timeout=60)
+        patient.tasks["add"].apply_async((1, 2), countdown=20)
         with site.channel() as channel:
             channel.queue_delete("celery")
         send(site)

@@ -32,10 +32,6 @@ class Proxy:
         """From now on nothing comes through, and nobody is told."""
         self._silent = True
 
-    def resume(self) -> None:
-        """What has been swallowed since comes through after all, late, on the connections that there were."""
-        self._silent = False
-
     def lose(self) -> None:
         """Nothing comes through the connections there are, and nobody is told; a new one is a good one."""
         with self._lock:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kombu import Exchange, Queue
 
 from celeriac import BrokerUnavailable
 from tests.integration.rabbitmq.sites import RabbitMQSite, wait_lines
@@ -103,28 +102,6 @@ class TestSilence:
         proxy.lose()
         site.add.apply_async((1, 2), countdown=countdown)
         wait_for(lambda: site.waiting("celery") == 2)
-
-    def test_a_confirm_that_comes_late_is_not_taken_for_the_next_ones(self, site: RabbitMQSite, proxy: Proxy) -> None:
-        """Where nothing is tried again, the connection would go back to the pool with an answer to come."""
-        full = Queue(
-            "full", Exchange("full"), "full", queue_arguments={"x-max-length": 2, "x-overflow": "reject-publish"}
-        )
-        app = site.other(
-            task_queues=[full],
-            task_default_queue="full",
-            broker_pool_limit=1,
-            celeriac_publish_timeout=4,
-            broker_heartbeat=0,
-        )
-        add = app.tasks["add"]
-        add.delay(1, 2)
-        proxy.swallow()
-        with pytest.raises(BrokerUnavailable, match="is not known"):
-            add.apply_async((1, 2), retry=False)
-        proxy.resume()
-        wait_for(lambda: site.waiting("full") == 2)
-        with pytest.raises(BrokerUnavailable, match="the queue is full"):
-            add.apply_async((1, 2), retry=False)
 
     def test_a_worker_goes_on_when_the_broker_is_back(self, site: RabbitMQSite, proxy: Proxy) -> None:
         journal = site.file()

@@ -101,8 +101,8 @@ class PartlySent(CeleriacError):
 
     Of the next one, if it is a group or a chord, some members may have been.
 
-    What became of the few hundred after those is unknown when the cause is `BrokerUnavailable`, and none of them was
-    sent when it is another.
+    When the cause is `BrokerUnavailable`, it is unknown what became of the next thousand: five hundred, and as many that were
+    sent behind them. When it is another, none of them was sent.
     """
 
     def __init__(self, sent: int, problem: object) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 from celeriac.core.message import Published, TaskMessage
 from celeriac.errors import StoreUnavailable
 from celeriac.publish.amqp import Outgoing
 from celeriac.publish.local import LocalOutbox
 from celeriac.publish.mould import Mould, Moulds
-from celeriac.publish.outgoing import is_somebodys, send, tell_of_live
-from celeriac.store.protocols import Store
+from celeriac.publish.outgoing import is_somebodys, may_go_ahead, send, tell_of_live
+from celeriac.store.protocols import Sending, Store
 
 #: Messages sent in one round trip: enough that it costs nothing, few enough that nobody waits long for the store.
 SLICE = 500
@@ -21,8 +21,18 @@ SLICE = 500
 LARGE = 4_000_000
 
 
+class _Slice(NamedTuple):
+    """Messages that go together, and who is to be told when they have gone."""
+
+    messages: list[TaskMessage]
+    afterwards: list[Callable[[], None]]
+
+
 class Batch(Outgoing):
     """Keeps what is published, and sends it by slices, each whole or not at all.
+
+    Where the store can have two under way, one is sent before the answer to the last is read: while the store is at
+    that one, the next is made.
 
     Args:
         store: where to.
@@ -38,8 +48,11 @@ class Batch(Outgoing):
         self._messages: list[TaskMessage] = []
         self._size = 0
         self._afterwards: list[Callable[[], None]] = []
-        #: Called when a slice was sent.
+        #: Called when a slice was sent, whose answer may be to come.
         self.after_slice: Callable[[], None] = _nothing
+        self._under_way: tuple[_Slice, Sending] | None = None
+        #: Slices sent so far, and those of them of which the store has said what became of them.
+        self.slices, self.answered = 0, 0
         #: Ids of which another task holds the key, with that one's id.
         self.holders: dict[str, str] = {}
 
@@ -50,29 +63,68 @@ class Batch(Outgoing):
         if afterwards is not None:
             self._afterwards.append(afterwards)
         if len(self._messages) >= SLICE or self._size >= LARGE:
-            self.flush()
+            self._send(more=True)
 
     def flush(self) -> None:
-        """Send what is kept.
+        """Send what is kept, and wait for the answers to all that was sent.
 
         Raises:
             IdempotencyConflict: a key is held with other arguments; nothing of the slice was sent.
-            StoreUnavailable: what became of the slice is unknown.
+            StoreUnavailable: what became of the last slice, or two, is unknown.
         """
-        messages, self._messages, self._size = self._messages, [], 0
-        afterwards, self._afterwards = self._afterwards, []
-        if not messages:
-            return
-        for message, published in zip(messages, self._published(messages), strict=True):
+        if self._messages:
+            self._send(more=self._under_way is not None)
+        self.catch_up()
+
+    def _send(self, *, more: bool) -> None:
+        """Send one slice; where ``more`` may follow, without waiting for its answer."""
+        part = _Slice(self._messages, self._afterwards)
+        self._messages, self._afterwards, self._size = [], [], 0
+        if not (more and self._send_ahead(part)):
+            self.catch_up()
+            self.slices += 1
+            self._tell(part, self._published(part.messages))
+        # Settings and receivers may be others by the next slice.
+        self.moulds = self._make_moulds()
+        self.after_slice()
+
+    def _send_ahead(self, part: _Slice) -> bool:
+        # Who is told of each message once it is sent, or keeps those that were not, is not to wait for the next slice.
+        if self._spare or part.afterwards or not may_go_ahead(part.messages):
+            return False
+        sending = self.store.publish_ahead(part.messages, self._under_way and self._under_way[1])
+        if sending is None:
+            return False
+        self.slices += 1
+        try:
+            self.catch_up()
+        except BaseException:
+            sending.abandon()
+            raise
+        self._under_way = part, sending
+        return True
+
+    def catch_up(self) -> None:
+        """Wait for the answer that is still to come; raises as ``flush``."""
+        if self._under_way is not None:
+            (part, sending), self._under_way = self._under_way, None
+            self._tell(part, sending.published())
+
+    def abandon(self) -> None:
+        """Nothing more is sent, and the answer that is still to come is nobody's."""
+        if self._under_way is not None:
+            (_, sending), self._under_way = self._under_way, None
+            sending.abandon()
+
+    def _tell(self, part: _Slice, answers: list[Published]) -> None:
+        self.answered += 1
+        for message, published in zip(part.messages, answers, strict=True):
             if published.duplicate_of and published.task_id:
                 self.holders[published.task_id] = published.duplicate_of
             elif published.live:
                 tell_of_live(message.name, published)
-        for tell in afterwards:
+        for tell in part.afterwards:
             tell()
-        # Settings and receivers may be others by the next slice.
-        self.moulds = self._make_moulds()
-        self.after_slice()
 
     def _published(self, messages: list[TaskMessage]) -> list[Published]:
         spare = self._spare
@@ -85,7 +137,7 @@ class Batch(Outgoing):
 
     @property
     def empty(self) -> bool:
-        """Whether everything so far was sent."""
+        """Whether everything so far was sent; of the last slice it may still have to be heard what became of it."""
         return not self._messages
 
     def send_short(self, name: str, task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:

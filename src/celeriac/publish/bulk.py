@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, overload
 
 from celery.canvas import Signature, maybe_signature
 from celery.exceptions import NotRegistered
 
-from celeriac.errors import PartlySent
+from celeriac.errors import CeleriacError, PartlySent
+from celeriac.publish.amqp import publishing
 from celeriac.publish.arguments import check_arguments
 from celeriac.publish.batch import Batch, joining
 from celeriac.publish.mould import Mould, plainly_applied
@@ -58,28 +61,41 @@ class Sender:
         self._ways: dict[object, _Way | None] = {}
         self._parent = app.current_worker_task
         self.sent = SentTasks()
-        #: How many signatures were certainly sent; None as long as nothing was.
-        self._certain: int | None = None
+        #: How many slices were sent, and how many signatures had been by then.
+        self._reached: deque[tuple[int, int]] = deque(maxlen=8)
         batch.after_slice = self._count
 
     def _count(self) -> None:
         """A slice was sent: all signatures before the one that is sent now went with it, and perhaps members of that."""
-        self._certain = len(self.sent)
+        self._reached.append((self._batch.slices, len(self.sent)))
 
     def send(self, signatures: Iterable[Any]) -> SentTasks:
         """As ``app.send_tasks``."""
         try:
-            for signature in signatures:
-                self._send(signature)
-                if self._batch.empty:
-                    self._ways.clear()
-                    self._count()
-            self._batch.flush()
+            with publishing():
+                self._send_all(signatures)
         except Exception as error:
-            if self._certain is None:
+            certain = self._certain()
+            if certain is None:
                 raise
-            raise PartlySent(self._certain, error) from error
+            raise PartlySent(certain, error) from error
+        finally:
+            self._batch.abandon()
         return self.sent
+
+    def _send_all(self, signatures: Iterable[Any]) -> None:
+        for signature in signatures:
+            self._send(signature)
+            if self._batch.empty:
+                self._ways.clear()
+                self._count()
+        self._batch.flush()
+
+    def _certain(self) -> int | None:
+        """How many signatures, from the first on, were certainly sent; None as long as nothing was."""
+        with suppress(CeleriacError):  # another's fault is no reason not to listen
+            self._batch.catch_up()
+        return max((count for slices, count in self._reached if slices <= self._batch.answered), default=None)
 
     def _send(self, signature: Any) -> None:
         if type(signature) is Signature and self._send_short(signature):

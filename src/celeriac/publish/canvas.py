@@ -26,9 +26,12 @@ def _together(
     # The members may come from a generator that publishes too, which is not the group's.
     members = list(tasks)
     with joining(batch):
-        results = list(_one_by_one(self, members, producer, app, *args, **kwargs))
-        with publishing():
-            batch.flush()
+        try:
+            results = list(_one_by_one(self, members, producer, app, *args, **kwargs))
+            with publishing():
+                batch.flush()
+        finally:
+            batch.abandon()
     yield from results
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from celeriac.core.attempt import Attempt
 from celeriac.core.current import current
@@ -28,6 +29,13 @@ def settling() -> Attempt | None:
 def is_somebodys() -> bool:
     """Whether what is published now waits for somebody's commit, or for the settlement of what is running."""
     return any_open() or settling() is not None
+
+
+def may_go_ahead(messages: Sequence[TaskMessage]) -> bool:
+    """Whether they can be sent before it is known what became of those before: no key, which may be refused, and nobody's."""
+    attempt = current()
+    grows = attempt is not None and attempt.growing
+    return not (is_somebodys() or grows or any(message.key is not None for message in messages))
 
 
 def send(store: Store, messages: list[TaskMessage]) -> list[Published]:

@@ -51,6 +51,16 @@ class Publisher(Protocol):
         """Accept the messages, all or none."""
 
 
+class Sending(Protocol):
+    """Messages under way: sent, and the store's answer still to be read. For one thread."""
+
+    def published(self) -> list[Published]:
+        """Wait for the answer, which says what ``publish`` does, and raises it; those of before are read before."""
+
+    def abandon(self) -> None:
+        """Nobody will ask: what became of them stays unknown."""
+
+
 class MessageQueue(Protocol):
     """Messages that wait, and leases on those being worked on."""
 
@@ -64,6 +74,13 @@ class MessageQueue(Protocol):
         Raises:
             IdempotencyConflict: a key is held with other arguments.
             StoreUnavailable: the store could not be written; nothing was sent.
+        """
+
+    def publish_ahead(self, messages: Sequence[TaskMessage], behind: Sending | None) -> Sending | None:
+        """``publish`` without waiting, behind one whose answer may still be to come; None where nothing would be won.
+
+        Raises:
+            StoreUnavailable: the store is away; what became of these, and of those before, is unknown.
         """
 
     def claim(

@@ -123,8 +123,9 @@ class Database:
             return Session(raw)
 
     @contextmanager
-    def _lent(self) -> Iterator[Session]:
-        session = self._take()
+    def lent(self) -> Iterator[Session]:
+        """A connection, closed where it cannot be used on."""
+        session = self.take()
         try:
             yield session
         except exceptions.ReadOnlyError:
@@ -138,9 +139,10 @@ class Database:
             session.close()
             raise
         finally:
-            self._give_back(session)
+            self.give_back(session)
 
-    def _take(self) -> Session:
+    def take(self) -> Session:
+        """A connection, until it is given back."""
         while True:
             with self._lock:
                 session = self._idle.pop() if self._idle else None
@@ -150,7 +152,8 @@ class Database:
                 return session
             session.close()
 
-    def _give_back(self, session: Session) -> None:
+    def give_back(self, session: Session) -> None:
+        """For whoever needs one next."""
         if not session.open:
             # The server went away under it, and so under those that are idle.
             self.close()
@@ -173,7 +176,7 @@ class Database:
         script = self._scripts[name]
         with self.translated():
             words = (b"1", self.base, *arguments)
-            with self._lent() as session:
+            with self.lent() as session:
                 try:
                     answer = session.ask(b"EVALSHA", script.sha, *words, patience=patience)
                 except exceptions.NoScriptError:
@@ -181,9 +184,13 @@ class Database:
                     answer = session.ask(b"EVAL", script.text, *words, patience=patience)
         return answer
 
+    def script(self, name: str) -> Script:
+        """An operation, for who sends it without waiting."""
+        return self._scripts[name]
+
     def command(self, *words: Argument, patience: float = PATIENCE) -> Any:
         """Ask the server itself."""
-        with self.translated(), self._lent() as session:
+        with self.translated(), self.lent() as session:
             return session.ask(*words, patience=patience)
 
     # -- clocks

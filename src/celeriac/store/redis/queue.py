@@ -7,6 +7,8 @@ from typing import Any
 
 from celeriac.core.message import LAST_CHANCE, Delivery, Lease, Published, QueueSize, TaskMessage
 from celeriac.errors import IdempotencyConflict
+from celeriac.store.protocols import Sending
+from celeriac.store.redis.ahead import Asked
 from celeriac.store.redis.packing import (
     Argument,
     leases_arguments,
@@ -67,6 +69,27 @@ def delivery(row: list[Any], claimed_at: float) -> Delivery:
     )
 
 
+def _told(messages: Sequence[TaskMessage], answers: Any) -> list[Published]:
+    refuse_conflict(messages, answers)
+    return [published(message, answer) for message, answer in zip(messages, answers, strict=True)]
+
+
+class Publishing:
+    """Messages under way, and the operation that takes them there."""
+
+    def __init__(self, messages: Sequence[TaskMessage], asked: Asked) -> None:
+        self._messages = messages
+        self.asked = asked
+
+    def published(self) -> list[Published]:
+        """What became of each."""
+        return _told(self._messages, self.asked.answer())
+
+    def abandon(self) -> None:
+        """Hang up on the server."""
+        self.asked.abandon()
+
+
 class QueuePart(Part):
     """The queue's side of the store."""
 
@@ -75,8 +98,12 @@ class QueuePart(Part):
             return []
         patience = self.database.timeout
         answers = self.database.call("queue.publish", messages_arguments(messages), patience=patience)
-        refuse_conflict(messages, answers)
-        return [published(message, answer) for message, answer in zip(messages, answers, strict=True)]
+        return _told(messages, answers)
+
+    def publish_ahead(self, messages: Sequence[TaskMessage], behind: Sending | None) -> Sending | None:
+        before = behind.asked if isinstance(behind, Publishing) else None
+        arguments = messages_arguments(messages)
+        return Publishing(messages, Asked(self.database, "queue.publish", arguments, self.database.timeout, before))
 
     def claim(
         self,

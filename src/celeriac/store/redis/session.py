@@ -38,10 +38,18 @@ class Session:
             redis.exceptions.TimeoutError: none came within ``patience`` seconds.
         """
         self.send(*words)
+        return self.hear(patience)
+
+    def hear(self, patience: float) -> Any:
+        """Wait for the next answer, and raise as ``ask`` does."""
         if not self._raw.can_read(timeout=patience):
             self.close()
             raise exceptions.TimeoutError(f"the server has not answered for {patience:g} seconds")
         return self.answer()
+
+    def answers(self) -> bool:
+        """Whether an answer has begun to come."""
+        return bool(self._raw.can_read(timeout=0))
 
     def send(self, *words: Argument) -> None:
         """Send one command, whose answer is still to be read."""

@@ -16,6 +16,7 @@ from celeriac.core.message import (
     TaskMessage,
 )
 from celeriac.errors import IdempotencyConflict
+from celeriac.store.protocols import Sending
 from celeriac.store.relational import keys
 from celeriac.store.relational.part import DELAYED, PARKED, READY, REMEMBERED, Part
 from celeriac.store.relational.session import Session
@@ -133,6 +134,9 @@ class QueuePart(Part):
         now = self.now()
         with self.database.publishing() as raw:
             return [publish(raw, message, now) for message in messages]
+
+    def publish_ahead(self, messages: Sequence[TaskMessage], behind: Sending | None) -> Sending | None:
+        return None
 
     def claim(
         self,

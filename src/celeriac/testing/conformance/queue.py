@@ -68,6 +68,22 @@ class QueueConformance(Conformance):
         assert ids(claim(other)) == ["a"]
         assert claim(store) == []
 
+    def test_what_is_sent_ahead_is_published_in_order_where_a_store_can(self, store: Store) -> None:
+        publish(store, "b")
+        first = store.publish_ahead([task("a"), task("b")], None)
+        if first is None:
+            assert store.size(QUEUE) == 1
+            return
+        second = store.publish_ahead([task("c"), task("a")], first)
+        assert second is not None
+        assert [one.live for one in first.published()] == [False, True]
+        assert [one.live for one in second.published()] == [False, True]
+        third = store.publish_ahead([task("d")], second)
+        assert third is not None
+        third.abandon()
+        publish(store, "e")
+        assert [name for name in ids(claim(store)) if name != "d"] == ["b", "a", "c", "e"]
+
     # -- order
 
     def test_higher_priorities_go_first_then_arrival(self, store: Store) -> None:

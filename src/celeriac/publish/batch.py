@@ -38,10 +38,17 @@ class Batch(Outgoing):
         store: where to.
         moulds: makes the moulds of one slice.
         spare: keeps a slice while the store is away.
+        stamp: names the ledger in messages that another broker will be given.
     """
 
-    def __init__(self, store: Store, moulds: Callable[[], Moulds], spare: LocalOutbox | None = None) -> None:
-        super().__init__(store)
+    def __init__(
+        self,
+        store: Store,
+        moulds: Callable[[], Moulds],
+        spare: LocalOutbox | None = None,
+        stamp: list[str] | None = None,
+    ) -> None:
+        super().__init__(store, stamp)
         self._spare = spare
         self._make_moulds = moulds
         self.moulds = moulds()

@@ -27,7 +27,8 @@ def _together(
     members = list(tasks)
     with joining(batch):
         try:
-            results = list(_one_by_one(self, members, producer, app, *args, **kwargs))
+            # A broker beside the ledger need not be there.
+            results = list(_one_by_one(self, members, producer if app.has_store else batch, app, *args, **kwargs))
             with publishing():
                 batch.flush()
         finally:

@@ -132,10 +132,11 @@ class Moulds:
     Args:
         app: the app.
         build: Celery's ``send_task``.
+        stamp: names the ledger in messages that another broker will be given.
     """
 
-    def __init__(self, app: Any, build: Callable[..., Any]) -> None:
-        self._app = app
+    def __init__(self, app: Any, build: Callable[..., Any], stamp: list[str] | None = None) -> None:
+        self._app, self._stamp = app, stamp
         self._build = build
         self._known: dict[object, Mould | None] = {}
         self._ids: Iterator[str] = iter(())
@@ -165,7 +166,7 @@ class Moulds:
     def _cast(self, name: str, common: dict[str, Any], group_index: int | None) -> Mould | None:
         if any(value is not None and option not in _COMMON for option, value in common.items()):
             return None
-        app, caster = self._app, _Caster(self._app.store)
+        app, caster = self._app, _Caster(self._app.store, self._stamp)
         if common.get("serializer") not in (None, "json") or not isinstance(common.get("queue") or "", str):
             return None
         marks = {"task_id": _Marks.task_id, "argsrepr": _Marks.args, "kwargsrepr": _Marks.kwargs}

@@ -33,6 +33,11 @@ class QoS:
     def prefetch_count(self, count: int) -> None:
         self.prefetch.least = count or MOST
 
+    @property
+    def alone(self) -> bool:
+        """Whether one is held beside which nothing else may run."""
+        return bool(self._alone)
+
     def room(self) -> int:
         """How many more messages to claim now.
 

@@ -6,7 +6,8 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 from celery.worker import state
 
@@ -22,11 +23,20 @@ logger = logging.getLogger(__name__)
 
 #: What sysexits.h calls a program that was configured wrongly.
 EX_CONFIG = 78
+#: Messages that are adopted in one transaction at most.
+TOGETHER = 100
 #: Seconds until the ledger is asked once more.
 PAUSE = 1.0
 #: Seconds after which a running task's message is acknowledged at the latest: RabbitMQ closes a channel that owes one for
 #: half an hour.
 LONG = 600.0
+
+
+class _Arrival(NamedTuple):
+    """A message that came, and who runs what it becomes."""
+
+    message: Any
+    run: Callable[[Any], Any]
 
 
 class Adopter:
@@ -54,7 +64,12 @@ class Adopter:
         self._long = min(LONG, copies_come_for(app.conf) / 4)
         self._looks = False
         #: What came and cannot be adopted yet; not ours, and after a lost connection the broker's again.
-        self._waiting: deque[tuple[Any, Callable[[Any], Any]]] = deque()
+        self._waiting: deque[_Arrival] = deque()
+        self._gathering, self._seen = False, 0
+        #: Who waits for the ledger, or to be alone, is asked about when it may be otherwise, and not before.
+        self._blocked = False
+        #: How many of those that wait are to be asked about one by one.
+        self._singly = 0
         self._refused = False
 
     # -- in
@@ -66,40 +81,84 @@ class Adopter:
         elif self._is_anothers(message):
             self._refuse(message)
         else:
-            self._waiting.append((message, run))
-            if len(self._waiting) == 1:
-                self._take_waiting()
+            self._waiting.append(_Arrival(message, run))
+            if not (self._gathering or self._blocked):
+                self._gathering, self._seen = True, 0
+                self._consumer.call_soon(self._gather)
+
+    def _gather(self) -> None:
+        """What the broker has sent already is adopted together: its loop reads one message a turn."""
+        if self._consumer.hub is None:
+            self._read_on()
+        elif self._seen < len(self._waiting) < TOGETHER:
+            self._seen = len(self._waiting)
+            self._consumer.call_soon(self._gather)
+            return
+        self._gathering = False
+        self._take_waiting()
+
+    def _read_on(self) -> None:
+        """Celery's plain loop would wait for the next message before it comes back here."""
+        with suppress(TimeoutError):
+            while len(self._waiting) < TOGETHER:
+                self._consumer.connection.drain_events(timeout=0)
 
     def _take_waiting(self) -> None:
+        self._blocked = False
         while self._waiting:
-            message, run = self._waiting[0]
+            together = list(islice(self._waiting, 1 if self._singly else TOGETHER))
+            if self.qos.alone:
+                self._blocked = True  # until that one is over
+                return
             try:
-                answer = self._adopted(message)
-            except Exception as error:  # noqa: BLE001  # of this message alone; the others must not wait for it
-                self._waiting.popleft()
-                self._give_up(message, error)
+                answers = self._adopted([arrival.message for arrival in together])
+            except STORE_WIDE as error:
+                self._ask_later(error)
+                return
+            except Exception as error:  # noqa: BLE001  # of one message; the others must not wait for it
+                self._find_out(together, error)
                 continue
-            if answer is None or answer is Adoption.ALONE:
-                return  # in its turn, and nothing before it
-            self._waiting.popleft()
-            if isinstance(answer, Delivery):
-                self._hand_on(answer, message, run)
-            else:
-                self._settle_copy(message, answer)
+            self._take_off(len(together))
+            self._act(list(zip(together, answers, strict=True)))
+            if len(together) == 1 and answers[0] is Adoption.ALONE:
+                self._blocked = True  # in its turn, and nothing before it
+                return
 
-    def _adopted(self, message: Any) -> Delivery | Adoption | None:
-        """None where the ledger does not answer now; it is asked again."""
-        task = foreign_message(message.delivery_info[QUEUE], message)
-        idle = self.isolates or not self.keeper.held
-        try:
-            answers: list[Delivery | Adoption] = self.store.adopt(
-                [task], owner=self.owner, lease=self.keeper.lease, idle=idle, last_chance=self.last_chance
-            )
-        except STORE_WIDE as error:
-            logger.warning("no task can be taken from the broker now, trying again in %.0f s: %s", PAUSE, error)
-            self._consumer.timer.call_after(PAUSE, self._consumer.call_soon, (self._take_waiting,))
-            return None
-        return answers[0]
+    def _take_off(self, count: int) -> None:
+        for _ in range(count):
+            self._waiting.popleft()
+        self._singly = max(0, self._singly - count)
+
+    def _ask_later(self, error: Exception) -> None:
+        logger.warning("no task can be taken from the broker now, trying again in %.0f s: %s", PAUSE, error)
+        self._blocked = True
+        self._consumer.timer.call_after(PAUSE, self._consumer.call_soon, (self._take_waiting,))
+
+    def _find_out(self, together: list[_Arrival], error: Exception) -> None:
+        """None of them was adopted; each by itself, all but those at fault will be."""
+        if len(together) > 1:
+            self._singly = len(together)
+            return
+        self._take_off(1)
+        self._give_up(together[0].message, error)
+
+    def _adopted(self, messages: list[Any]) -> list[Delivery | Adoption]:
+        tasks = [foreign_message(message.delivery_info[QUEUE], message) for message in messages]
+        # Nor may those that come with it be run beside one that is to be alone.
+        idle = self.isolates or (len(tasks) == 1 and not self.keeper.held)
+        return self.store.adopt(
+            tasks, owner=self.owner, lease=self.keeper.lease, idle=idle, last_chance=self.last_chance
+        )
+
+    def _act(self, answered: list[tuple[_Arrival, Delivery | Adoption]]) -> None:
+        held = [(arrival, answer) for arrival, answer in answered if isinstance(answer, Delivery)]
+        alone = [arrival for arrival, answer in answered if answer is Adoption.ALONE]
+        self._waiting.extendleft(reversed(alone))
+        self._singly += len(alone)
+        for arrival, answer in answered:
+            if isinstance(answer, Adoption) and answer is not Adoption.ALONE:
+                self._settle_copy(arrival.message, answer)
+        self._hand_on(held)
 
     def _give_up(self, message: Any, error: Exception) -> None:
         """Nothing can be kept of it here. RabbitMQ has a place for such messages, where it was told of one."""
@@ -115,17 +174,30 @@ class Adopter:
         with suppress(*self._consumer.connection_errors):
             message.reject()
 
-    def _hand_on(self, delivery: Delivery, message: Any, run: Callable[[Any], Any]) -> None:
-        delivery.batch = len(self.qos.outstanding) + 1  # they settle together
+    def _hand_on(self, held: list[tuple[_Arrival, Delivery]]) -> None:
+        for arrival, delivery in held:
+            self._hold(delivery, arrival.message)
+        for _, delivery in held:
+            delivery.batch = len(self.qos.outstanding)  # they settle together
+        failed: Exception | None = None
+        for arrival, delivery in held:
+            ours = to_message(delivery, self)
+            ours.accept = arrival.message.accept
+            try:
+                arrival.run(ours)
+            except Exception as error:  # noqa: BLE001  # raised when the others have been handed on, who are held as well
+                failed = failed or error
+        if failed is not None:
+            self.freed()
+            raise failed
+
+    def _hold(self, delivery: Delivery, message: Any) -> None:
         self.qos.hold(delivery)
-        held = self.keeper.find(delivery.lease)
-        if held is not None:
-            held.limited = True  # the broker counts it as this worker's, who would get it again
+        known = self.keeper.find(delivery.lease)
+        if known is not None:
+            known.limited = True  # the broker counts it as this worker's, who would get it again
         self._theirs[delivery.lease] = message
         self._look_later()
-        ours = to_message(delivery, self)
-        ours.accept = message.accept
-        run(ours)
 
     def _settle_copy(self, message: Any, answer: Adoption) -> None:
         logger.debug("task %s came once more: %s", message.headers.get("id"), answer.value)
@@ -206,6 +278,8 @@ class Adopter:
     def restore(self) -> None:
         """The connection is gone: what has not begun goes back to the ledger, and the broker has the rest again."""
         self._waiting.clear()
+        self._gathering = self._blocked = False
+        self._singly = 0
         self._theirs.clear()
         self._looks = False  # with the connection go the timers that were set while it was there
         self.qos.restore_unacked_once()

@@ -15,6 +15,7 @@ from celeriac.errors import CeleriacError, PartlySent
 from celeriac.publish.amqp import publishing
 from celeriac.publish.arguments import check_arguments
 from celeriac.publish.batch import Batch, joining
+from celeriac.publish.confirms import Confirms
 from celeriac.publish.mould import Mould, plainly_applied
 
 #: Options that an `apply_async` without any gives to `send_task`.
@@ -166,3 +167,20 @@ class _Way:
         if parent is not None and self._trails:
             parent.add_trail(self._mould.result(task_id))
         return True
+
+
+def send_one_by_one(app: Any, signatures: Iterable[Any], producer: Any, confirms: Confirms) -> list[Any]:
+    """As ``app.send_tasks`` on a broker that is no store; what RabbitMQ can confirm together, it does."""
+    sent: list[Any] = []
+    try:
+        for one in signatures:
+            sent.append(maybe_signature(one, app=app).apply_async(producer=producer))
+            confirms.published(len(sent))
+        confirms.wait()
+    except Exception as error:
+        with suppress(CeleriacError):
+            confirms.wait()
+        if not confirms.certain:
+            raise
+        raise PartlySent(confirms.certain, error) from error
+    return sent

@@ -7,9 +7,11 @@ import weakref
 from contextlib import suppress
 from typing import Any
 
+from amqp.exceptions import RecoverableConnectionError
 from kombu.transport import TRANSPORT_ALIASES, pyamqp
 
 from celeriac.errors import CeleriacError
+from celeriac.transport.rabbitmq.confirms import Unconfirmed
 from celeriac.transport.rabbitmq.deadline import DeadlineExceeded, bounded
 
 
@@ -26,13 +28,64 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]  # the client has no types
     """Without a handler the client raises at the return, and takes the confirm that follows for the next message's."""
 
     _returned: Returned | None = None
+    #: How many messages were: the broker's number of the last one.
+    published = 0
+    _together: Unconfirmed | None = None
+
+    def _basic_publish(self, *args: Any, **kwargs: Any) -> Any:
+        sent = super()._basic_publish(*args, **kwargs)
+        self.published += 1
+        return sent
 
     def basic_publish_confirm(self, msg: Any, *args: Any, **kwargs: Any) -> Any:
-        """As the client's.
+        """As the client's; between `confirm_together` and `confirm_singly` it waits for the first to each target only.
 
         Raises:
             Returned: the message was mandatory, and no queue got it.
         """
+        if self._together is None:
+            return self._publish_and_wait(msg, *args, **kwargs)
+        target = (str(kwargs.get("exchange", "")), str(kwargs.get("routing_key", "")))
+        if args or target not in self._together.known:
+            self._together.wait(kwargs.get("confirm_timeout") or kwargs.get("timeout"))
+            sent = self._publish_and_wait(msg, *args, **kwargs)
+            self._together.known.add(target)
+            return sent
+        kwargs["timeout"] = bounded(kwargs.get("timeout"))
+        sent = self._basic_publish(msg, **kwargs)
+        self._together.add(self.published)
+        return sent
+
+    def confirm_together(self) -> Unconfirmed:
+        """Publish without waiting for each confirm from now on; who asked for it waits for them."""
+        self._returned = None
+        self._together = Unconfirmed(self)
+        return self._together
+
+    def confirm_singly(self) -> None:
+        """As before."""
+        if self._together is not None:
+            self._together.end()
+            self._together = None
+
+    def wait_for_confirms(self, timeout: float | None) -> None:
+        """Read what the broker says next.
+
+        Raises:
+            Returned: no queue is there any more for a message.
+        """
+        if self.connection is None:
+            raise RecoverableConnectionError("connection already closed")
+        try:
+            self.connection.drain_events(timeout=bounded(timeout))
+        except TimeoutError:
+            self.connection.collect()
+            raise
+        returned, self._returned = self._returned, None
+        if returned is not None:
+            raise returned
+
+    def _publish_and_wait(self, msg: Any, *args: Any, **kwargs: Any) -> Any:
         self._returned = None
         kwargs["timeout"] = bounded(kwargs.get("timeout"))
         try:

@@ -1,4 +1,10 @@
-"""Does PostgreSQL's hot table stay small, and a claim fast, when a million tasks have gone through it?"""
+"""Does PostgreSQL's hot table stay small, and a claim fast, when a million tasks have gone through it?
+
+The rounds are of fifty thousand: that many wait at once. A row of such a message is 800 bytes (its envelope is 669 of them), ten
+of which fill a page: 819 bytes for each that waits, and 133 for its entries in three indexes. So 48 MB are what waits; the rest
+is rows that were claimed or settled since the last vacuum, two for each task. The server does not compress rows below 2 kB,
+whatever the storage of a column says.
+"""
 
 from __future__ import annotations
 

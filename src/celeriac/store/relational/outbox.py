@@ -30,11 +30,15 @@ class OutboxPart(Part):
                 self.now(),
                 self.lease_now(),
             )  # not before: the store may have had it wait for longer than a lease
-            return [
-                _insert(raw, message, now, clock, lease, owner)
-                or _take_over(raw, message, clock, lease, owner, MANY if idle else last_chance)
-                for message in messages
-            ]
+            below = MANY if idle else last_chance
+            answers: dict[int, Delivery | Adoption] = {}
+            # In one order: of two that adopt copies of the same tasks, each would wait for a row of the other's.
+            for place in sorted(range(len(messages)), key=lambda place: messages[place].task_id or ""):
+                message = messages[place]
+                answers[place] = _insert(raw, message, now, clock, lease, owner) or _take_over(
+                    raw, message, clock, lease, owner, below
+                )
+            return [answers[place] for place in range(len(messages))]
 
     def take_for_relay(self, limit: int, lease: float) -> list[Delivery]:
         now, clock = self.now(), self.lease_now()

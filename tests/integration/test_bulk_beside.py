@@ -15,7 +15,7 @@ from celeriac import BrokerUnavailable
 from celeriac.core.message import LEDGER_HEADER, Published
 from celeriac.errors import ArgumentError, PartlySent
 from celeriac.publish.batch import SLICE
-from celeriac.publish.beside import PublishUnknown
+from celeriac.publish.confirmed import PublishUnknown
 from celeriac.transport.rabbitmq.client import Channel
 from tests.integration.sites import BesideSite, lines
 from tests.support.plugin import PROGRAMS
@@ -112,7 +112,12 @@ def test_a_group_s_members_go_into_the_ledger_together_for_they_are_named(
 ) -> None:
     counted: list[int] = []
     publish = straight.store.publish
-    monkeypatch.setattr(straight.store, "publish", lambda messages: counted.append(len(messages)) or publish(messages))
+
+    def counting(messages: Any) -> list[Published]:
+        counted.append(len(messages))
+        return publish(messages)
+
+    monkeypatch.setattr(straight.store, "publish", counting)
     members = group(straight.add.s(number, 1) for number in range(60)).delay()
     assert counted == [60]
     straight.worker("threads", concurrency=4)

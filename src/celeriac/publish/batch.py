@@ -187,4 +187,4 @@ def joining(batch: Batch) -> Iterator[None]:
 def batch_for(app: Any) -> Batch | None:
     """The batch that what the app publishes joins now, if any; the store is opened for none."""
     batch = _OPEN.get()
-    return batch if batch is not None and app.has_store and batch.store is app.store else None
+    return batch if batch is not None and app.has_ledger and batch.store is app.store else None

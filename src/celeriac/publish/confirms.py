@@ -9,10 +9,10 @@ from typing import Any
 
 from kombu.utils.functional import ChannelPromise
 
-from celeriac.publish.beside import PublishUnknown
-from celeriac.publish.bounded import bounded
+from celeriac.publish.confirmed import PublishUnknown, confirmed_by
 from celeriac.publish.rabbitmq import confirms
 from celeriac.transport.rabbitmq.client import Returned
+from celeriac.transport.rabbitmq.deadline import within
 
 #: Messages under way at most: of so many it is unknown what became of them when the broker is lost.
 SLICE = 500
@@ -72,7 +72,7 @@ class Confirms:
             return
         translated = self._producer.connection._reraise_as_library_errors  # noqa: SLF001  # as Celery does
         try:
-            with bounded(self._location, self._seconds), translated():
+            with confirmed_by(self._location), within(self._seconds), translated():
                 self._under_way.wait(self._seconds)
         except Returned as returned:
             _ = self.certain

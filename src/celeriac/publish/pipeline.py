@@ -10,7 +10,7 @@ from typing import Any
 from celeriac.core.message import KEY_HEADER
 from celeriac.core.transactions import any_open, open_for, publishing_within
 from celeriac.errors import CeleriacWarning, OptionError
-from celeriac.publish.amqp import publishing
+from celeriac.publish.amqp import Outgoing, publishing
 from celeriac.publish.batch import batch_for
 from celeriac.publish.outgoing import settling
 from celeriac.publish.ways.broker import Elsewhere, Straight, ToBroker
@@ -38,7 +38,7 @@ class Publishing:
     def __init__(self, app: Any, celerys: Callable[..., Any]) -> None:
         self._app = app
         self._celerys = celerys
-        self.many = Many(app, celerys)
+        self.many = Many(app, celerys, lambda: self.configured)
         self._warned_of: set[str] = set()
         self._ways: dict[Way, WayOut] = {
             Way.ELSEWHERE: Elsewhere(app, celerys),
@@ -121,7 +121,7 @@ def _transacted(app: Any) -> object:
 
 def _leads_elsewhere(app: Any, producer: Any) -> bool:
     """Whether a producer publishes to another broker; a group hands its members one of this app's own."""
-    if producer is None:
+    if producer is None or isinstance(producer, Outgoing):
         return False
     # Asked first, for a store is opened to say where it is, and may be away.
     if not _addresses(producer.connection).isdisjoint(_addresses(app.pool.connection)):

@@ -146,9 +146,10 @@ class Adopter:
         tasks = [foreign_message(message.delivery_info[QUEUE], message) for message in messages]
         # Nor may those that come with it be run beside one that is to be alone.
         idle = self.isolates or (len(tasks) == 1 and not self.keeper.held)
-        return self.store.adopt(
+        answers: list[Delivery | Adoption] = self.store.adopt(
             tasks, owner=self.owner, lease=self.keeper.lease, idle=idle, last_chance=self.last_chance
         )
+        return answers
 
     def _act(self, answered: list[tuple[_Arrival, Delivery | Adoption]]) -> None:
         held = [(arrival, answer) for arrival, answer in answered if isinstance(answer, Delivery)]

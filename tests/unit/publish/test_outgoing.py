@@ -13,7 +13,7 @@ KEYED = TaskMessage(
 
 
 def attempt(**fields: bool) -> Attempt:
-    return Attempt("a", "shop.charge", DeliveryFacts(Lease(1, 1)), "worker", 0.0, **fields)
+    return Attempt("a", "shop.charge", DeliveryFacts(Lease(1, 1)), "worker", 0.0, **fields)  # type: ignore[arg-type]
 
 
 def test_what_may_be_refused_waits_for_its_answer() -> None:

@@ -3,7 +3,8 @@
     caller's own connection ──────────────────────────────▶ ELSEWHERE  as Celery sends it
     our store is the broker ──┬─ among many ──────────────▶ BATCH      into the store, a few hundred at once
                               └───────────────────────────▶ STORE      into the store, or the transaction open on it
-    a ledger beside ──────────┬─ the ledger must know ────▶ LEDGER     into the ledger; a worker relays it
+    a ledger beside ──────────┬─ among many ──────────────▶ BATCH      into the ledger, a few hundred at once
+                              ├─ the ledger must know ────▶ LEDGER     into the ledger; a worker relays it
                               └───────────────────────────▶ STRAIGHT   to the broker, with the ledger's name on it
     a broker and nothing else ┬─ in a transaction ────────▶ OUTBOX     into the table beside the transaction's rows
                               └───────────────────────────▶ BROKER     to the broker, within a time
@@ -76,6 +77,8 @@ def _way(app: Configured, publish: Publish) -> Way:
         return _into_the_store(publish)
     if publish.elsewhere:
         return Way.BROKER
+    if app.ledger and publish.batched:
+        return Way.BATCH
     if app.ledger:
         return Way.LEDGER if _ledger_must_know(app, publish) else Way.STRAIGHT
     return Way.OUTBOX if publish.transaction else Way.BROKER

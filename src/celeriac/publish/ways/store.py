@@ -49,7 +49,10 @@ class ToBatch(ToStore):
         batch = batch_for(self.app)
         assert batch is not None, "chosen because there is one"
         result = batch.send_short(call.name, call.task, call.args, call.kwargs, call.options)
-        return self._give(batch, call) if result is None else self._trailed(result, call)
+        if result is not None:
+            return self._trailed(result, call)
+        self.hold(call)
+        return self._give(batch, call)
 
     def _trailed(self, result: Any, call: Call) -> Any:
         parent = self.app.current_worker_task

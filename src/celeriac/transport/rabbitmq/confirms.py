@@ -31,7 +31,7 @@ class Unconfirmed:
     @property
     def last(self) -> int:
         """The number of the last that was published."""
-        return self._channel.published
+        return int(self._channel.published)
 
     def __len__(self) -> int:
         return len(self._tags)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -20,6 +19,9 @@ from celeriac.publish.mould import Mould, plainly_applied
 
 #: Options that an `apply_async` without any gives to `send_task`.
 _NOTHING = {"link": None, "link_error": None, "shadow": None}
+
+#: Slices of which it is remembered where they ended: more than can be under way.
+_KEPT = 4
 
 
 class SentTasks(Sequence[Any]):
@@ -62,13 +64,15 @@ class Sender:
         self._ways: dict[object, _Way | None] = {}
         self._parent = app.current_worker_task
         self.sent = SentTasks()
-        #: How many slices were sent, and how many signatures had been by then.
-        self._reached: deque[tuple[int, int]] = deque(maxlen=8)
+        #: By how many slices were sent, how many signatures had been by then; of the last few.
+        self._reached: dict[int, int] = {}
         batch.after_slice = self._count
 
     def _count(self) -> None:
         """A slice was sent: all signatures before the one that is sent now went with it, and perhaps members of that."""
-        self._reached.append((self._batch.slices, len(self.sent)))
+        self._reached[self._batch.slices] = len(self.sent)
+        if len(self._reached) > _KEPT:
+            del self._reached[next(iter(self._reached))]
 
     def send(self, signatures: Iterable[Any]) -> SentTasks:
         """As ``app.send_tasks``."""
@@ -96,7 +100,7 @@ class Sender:
         """How many signatures, from the first on, were certainly sent; None as long as nothing was."""
         with suppress(CeleriacError):  # another's fault is no reason not to listen
             self._batch.catch_up()
-        return max((count for slices, count in self._reached if slices <= self._batch.answered), default=None)
+        return max((count for slices, count in self._reached.items() if slices <= self._batch.answered), default=None)
 
     def _send(self, signature: Any) -> None:
         if type(signature) is Signature and self._send_short(signature):

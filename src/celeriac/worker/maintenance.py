@@ -15,6 +15,7 @@ from celeriac.results import chords
 from celeriac.store.protocols import Store
 from celeriac.transport.base import StoreTransport
 from celeriac.worker import timers
+from celeriac.worker.forks import apart_from_forks
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +54,11 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
         due = time.monotonic() + every
         while not self._stop.wait(min(every, TIDIED)):
             try:
-                store.tidy()
-                if time.monotonic() >= due:
-                    due = time.monotonic() + every
-                    self._round(app, store)
+                with apart_from_forks():
+                    store.tidy()
+                    if time.monotonic() >= due:
+                        due = time.monotonic() + every
+                        self._round(app, store)
             except StoreError as error:
                 logger.warning("maintenance is put off: %s", error)
             except Exception:

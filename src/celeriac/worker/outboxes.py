@@ -10,6 +10,7 @@ from celery import bootsteps
 
 from celeriac.publish.relay import Relay
 from celeriac.store.tables import Outside
+from celeriac.worker.forks import apart_from_forks
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,9 @@ class Relaying:
 
     def _round(self) -> None:
         try:
-            if not self._relay.once():
+            with apart_from_forks():
+                given = self._relay.once()
+            if not given:
                 self._relay.outside.wait(LONGEST)
         except Exception as error:  # noqa: BLE001  # whatever it is, what was written stays written
             if self._pause == AWAY:

@@ -15,6 +15,7 @@ from celeriac.core.message import Delivery, Lease, TaskMessage
 from celeriac.errors import StoreError
 from celeriac.publish.forwarding import Forwarder
 from celeriac.store.protocols import News, Store
+from celeriac.worker.forks import apart_from_forks
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +111,8 @@ class Outbox:
         pause, told = AWAY, False
         while True:
             try:
-                self._broker.publish(delivery)
+                with apart_from_forks():
+                    self._broker.publish(delivery)
             except OperationalError as error:
                 self._broker.close()
                 if not told:
@@ -146,7 +148,8 @@ class Outbox:
 
     def _empty(self, queues: Sequence[str]) -> list[str]:
         try:
-            return [queue for queue in queues if self._broker.is_empty(queue)]
+            with apart_from_forks():
+                return [queue for queue in queues if self._broker.is_empty(queue)]
         except OperationalError as error:
             logger.debug("the broker's queues cannot be looked at now: %s", error)
             self._broker.close()

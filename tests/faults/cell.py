@@ -98,7 +98,16 @@ class Cell:
     # -- running
 
     def run(self) -> Verdict:
-        """Start, hurt, wait until all is quiet, and account."""
+        """Start, hurt, wait until all is quiet, and account. Workers that are stuck say where, in their logs."""
+        quiet = False
+        try:
+            quiet = self._hurt_until_quiet()
+        finally:
+            for worker in self.workers:
+                (worker.close if quiet else worker.abort)()
+        return self.account()
+
+    def _hurt_until_quiet(self) -> bool:
         self.fault.prepare(self)
         for post in self.fault.posts[: self.size.workers]:
             self.hire(post)
@@ -110,27 +119,25 @@ class Cell:
         self.progress()
         Path(self.folder, STOP).touch()
         self.until(lambda: not self.client.running, PROGRESS, "the client does not end")
-        self.wait_until_quiet()
-        for worker in self.workers:
-            worker.close()
-        return self.account()
+        return self.wait_until_quiet()
 
     def account(self) -> Verdict:
         self.books: Books = read_books(self.folder, self.receivers, self.app, journal.now() - time.time())
         fault = self.fault
         return judge(self.books, excuses=fault.excuses, clock_is_right=fault.clock_is_right)
 
-    def wait_until_quiet(self) -> None:
-        """Until nothing is left to do; or nothing has moved for a while, and that is what the verdict says then."""
+    def wait_until_quiet(self) -> bool:
+        """Until nothing is left to do; false when nothing has moved for a while, and that is what the verdict says then."""
         last, since = (0, 0), time.monotonic()
         while time.monotonic() - since < patient(STILL) and not self.abandoned:
             self.tend()
             pending = self._pending()
             if not pending:
-                return
+                return True
             if (pending, self._ran.count()) != last:
                 last, since = (pending, self._ran.count()), time.monotonic()
             time.sleep(0.05)
+        return False
 
     def _pending(self) -> int:
         with suppress(StoreError, OperationalError, SubprocessError):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from tests.support.processes import group
-from tests.support.waiting import patient, wait_for
+from tests.support.waiting import TimedOut, patient, wait_for
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -145,6 +145,13 @@ class Program:
     def _stands_still(self) -> bool:
         """A signal has reached who was sent it, and not yet done its work on every thread, when the call returns."""
         return all(process.status() == psutil.STATUS_STOPPED for process in self.processes())
+
+    def abort(self) -> None:
+        """SIGABRT to the whole group: each process writes into the log where its threads stand, and dies."""
+        self._signal_group(signal.SIGABRT)
+        with contextlib.suppress(TimedOut):
+            wait_for(lambda: not self.processes(), 10, f"{self.name} survives an abort")
+        self.close()
 
     def cont(self) -> None:
         """SIGCONT to the whole group."""

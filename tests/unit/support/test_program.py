@@ -81,6 +81,13 @@ def _states(parent: Parent) -> set[str]:
     return {process.status() for process in parent.processes()}
 
 
+def test_abort_has_each_process_say_where_it_stands(parent: Parent) -> None:
+    child = parent.child
+    parent.abort()
+    assert (parent.running, alive(child)) == (False, False)
+    assert "Fatal Python error: Aborted" in parent.log()
+
+
 def test_stop_holds_the_whole_group_and_cont_lets_it_go(parent: Parent) -> None:
     parent.stop()
     wait_for(lambda: _states(parent) == {psutil.STATUS_STOPPED})

@@ -31,15 +31,16 @@ def main() -> int:
     size, seed = environment.get("FAULTS") or "short", environment.get("SEED") or str(random.randrange(1_000_000))
     brokers = _chosen(environment.get("BROKERS"), list(BROKERS), "BROKERS")
     (size,) = _chosen(size, list(SIZES), "FAULTS")
-    faults = [fault for fault in FAULTS if (environment.get("ONLY") or "") in fault.name]
-    command = f"make faults FAULTS={size} SEED={seed} BROKERS={','.join(brokers)}"
+    only = environment.get("ONLY") or ""
+    faults = [fault for fault in FAULTS if only in fault.name]
+    command = f"make faults FAULTS={size} SEED={seed} BROKERS={','.join(brokers)}" + (f' ONLY="{only}"' if only else "")
     _say(command)
     outcomes = _run(brokers, faults, int(seed), size)
     columns: dict[str, dict[str, Any]] = {name: {} for name in brokers}
     for outcome in outcomes:
         columns[outcome.broker][outcome.fault] = table.kept(outcome)
     if arguments.keep:
-        table.keep(columns, command, {name: BROKERS[name].rests_on for name in brokers})
+        table.keep(columns, command, {name: BROKERS[name].rests_on for name in brokers}, part=bool(only))
     _say(f"\n{table.table(columns)}\n\n{table.LEGEND}\n{table.totals(columns)}")
     return 0 if all(outcome.good for outcome in outcomes) else 1
 

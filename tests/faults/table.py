@@ -85,23 +85,24 @@ def totals(columns: Mapping[str, Cells]) -> str:
 
 
 def machine() -> str:
-    """What it ran on."""
+    """What it ran on, and how much that had to do in the last quarter of an hour."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{os.cpu_count()} × {cpu}, Linux {platform.release()}, Python {platform.python_version()}, Celery {version('celery')}"
+    system = f"Linux {platform.release()}, Python {platform.python_version()}, Celery {version('celery')}"
+    return f"{os.cpu_count()} × {cpu}, {system}, load average {os.getloadavg()[2]:.0f}"
 
 
-def keep(columns: Mapping[str, Cells], command: str, rests_on: Mapping[str, str]) -> None:
-    """Put these columns in the place of earlier ones, and into the page."""
+def keep(columns: Mapping[str, Cells], command: str, rests_on: Mapping[str, str], *, part: bool = False) -> None:
+    """Put these columns in the place of earlier ones, or a ``part`` of their cells into them; and all into the page."""
     found = read()
+    run = {"command": command, "machine": machine(), "date": time.strftime("%Y-%m-%d")}
     for name, cells in columns.items():
-        facts = {
-            "command": command,
-            "machine": machine(),
-            "date": time.strftime("%Y-%m-%d"),
-            "rests_on": rests_on[name],
-        }
-        found[name] = {**facts, "cells": cells}
+        if part and name in found:
+            merged = found[name]["cells"] | {fault: {**cell, "run": run} for fault, cell in cells.items()}
+            found[name]["rests_on"] = rests_on[name]
+            found[name]["cells"] = {fault.name: merged[fault.name] for fault in FAULTS if fault.name in merged}
+        else:
+            found[name] = {**run, "rests_on": rests_on[name], "cells": cells}
     RESULTS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
@@ -123,7 +124,15 @@ def filled(page: str) -> str:
 
 
 def _runs(found: Mapping[str, Any]) -> Sequence[str]:
+    """By which commands the columns were made, and the cells that were run again by themselves."""
     runs: dict[tuple[str, str, str], list[str]] = {}
     for name, column in found.items():
-        runs.setdefault((column["command"], column["machine"], column["date"]), []).append(name)
+        runs.setdefault(_run(column), []).append(name)
+        for fault, cell in column["cells"].items():
+            if "run" in cell:
+                runs.setdefault(_run(cell["run"]), []).append(f"{name}, *{fault}*")
     return [f"{', '.join(names)}: `{command}` on {where}, {date}." for (command, where, date), names in runs.items()]
+
+
+def _run(facts: Mapping[str, str]) -> tuple[str, str, str]:
+    return facts["command"], facts["machine"], facts["date"]

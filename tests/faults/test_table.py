@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import pytest
+
 from tests.faults import table
+from tests.faults.brokers import BROKERS
 from tests.faults.injections import FAULTS
 from tests.faults.matrix import Outcome
 from tests.faults.verdict import Verdict
@@ -19,6 +25,11 @@ def test_the_kept_results_have_every_fault_and_no_red_cell() -> None:
     for column in found.values():
         assert list(column["cells"]) == [fault.name for fault in FAULTS]
         assert not [text for cell in column["cells"].values() if "RED" in (text := table.text(cell))]
+
+
+def test_the_kept_columns_rest_on_what_their_brokers_say() -> None:
+    for name, column in table.read().items():
+        assert column["rests_on"] == BROKERS[name].rests_on
 
 
 def test_faults_have_names_of_their_own() -> None:
@@ -45,3 +56,30 @@ def test_a_broker_whose_faults_were_run_in_part_has_holes_that_show() -> None:
     known = {"reason": "no server"}
     made = table.table({"one": {FAULTS[0].name: known, FAULTS[1].name: known}, "two": {FAULTS[0].name: known}})
     assert made.splitlines()[-1].endswith("| not run |")
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Results and a page of the test's own; gives the results' file."""
+    monkeypatch.setattr(table, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(table, "PAGE", tmp_path / "page.md")
+    table.PAGE.write_text("<!-- matrix -->\n<!-- /matrix -->\n", encoding="utf-8")
+    return table.RESULTS
+
+
+def test_cells_that_are_run_again_leave_the_others_of_their_column(kept: Path) -> None:
+    first, second = (fault.name for fault in FAULTS[:2])
+    table.keep({"one": {first: {"reason": "a"}, second: {"reason": "b"}}}, "make all", {"one": "nothing"})
+    table.keep({"one": {second: {"reason": "c"}}}, "make part", {"one": "nothing"}, part=True)
+    cells = json.loads(kept.read_text(encoding="utf-8"))["one"]["cells"]
+    assert [(fault, cell["reason"]) for fault, cell in cells.items()] == [(first, "a"), (second, "c")]
+    told = table.PAGE.read_text(encoding="utf-8")
+    assert "one: `make all` on" in told
+    assert f"one, *{second}*: `make part` on" in told
+
+
+def test_a_column_that_is_run_again_replaces_all_of_it(kept: Path) -> None:
+    first, second = (fault.name for fault in FAULTS[:2])
+    table.keep({"one": {first: {"reason": "a"}, second: {"reason": "b"}}}, "make all", {"one": "nothing"})
+    table.keep({"one": {first: {"reason": "c"}}}, "make all", {"one": "nothing"})
+    assert list(json.loads(kept.read_text(encoding="utf-8"))["one"]["cells"]) == [first]

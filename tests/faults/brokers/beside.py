@@ -13,10 +13,11 @@ from typing import Any, ClassVar, Protocol
 
 import kombu
 
+from celeriac.transport.rabbitmq.queues import DEAD_LETTERS
 from tests.faults.brokers import redis as own_redis
 from tests.faults.brokers.base import Broker, Missing, Place
 from tests.faults.brokers.sqlite import file_for
-from tests.support import Program, free_port, wait_for
+from tests.support import Program, free_port, patient, wait_for
 from tools.services import rabbitmq
 from tools.services.rabbitmq import RABBITMQ
 
@@ -24,7 +25,6 @@ QUEUE = "faults"
 #: Seconds after which Redis's transport delivers again what nobody acknowledged, and the ledger gives its broker again what
 #: nobody took.
 AGAIN = 6
-_FILE = "; the ledger's SQLite file as in the column *sqlite*"
 
 
 class Server(Protocol):
@@ -118,6 +118,11 @@ class Beside(Broker):
 
 
 class _Redis(own_redis.Server):
+    """Writes nothing to its disk, as many that Celery is used with: the ledger has it all."""
+
+    def __init__(self) -> None:
+        super().__init__(durable=False)
+
     def cut(self) -> None:
         for kind in ("normal", "pubsub"):
             self.say("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
@@ -131,7 +136,10 @@ class _Redis(own_redis.Server):
 
 class RedisBesideLedger(Beside):
     name, scheme = "redis+ledger", "redis"
-    rests_on = f"`appendfsync always`, noeviction, no failover, as in the column *redis+streams*{_FILE}"
+    rests_on = (
+        "the ledger alone, whose SQLite file is as in the column *sqlite*: every task goes by it, and what Redis loses it is given "
+        "again. This Redis writes nothing to its disk, so that it has lost everything when it was killed or restarted"
+    )
     options: ClassVar[dict[str, Any]] = {
         "visibility_timeout": AGAIN,
         "socket_timeout": 4.0,
@@ -172,15 +180,15 @@ class _Rabbit(Program):
         wait_for(lambda: not self.processes(), 30, "the node's processes do not end")
 
     def control(self, *arguments: str) -> str:
-        return rabbitmq.control(self.binary, self.port, self.folder, *arguments)
+        return rabbitmq.control(self.binary, self.port, self.folder, *arguments, seconds=patient(120))
 
     def cut(self) -> None:
         self.control("close_all_connections", "cut off")
 
     def empty(self) -> None:
-        """By one connection: there are thirty queues, most of them for delays, and each command takes seconds."""
+        """Without its command, which takes seconds; the queues for delays stay, since the ledger keeps what is to wait."""
         with kombu.Connection(self.address(self.port)) as connection:
-            for name in self.control("list_queues", "name").split():
+            for name in (QUEUE, DEAD_LETTERS):
                 connection.default_channel.queue_delete(name)
 
     def close(self) -> None:
@@ -190,7 +198,10 @@ class _Rabbit(Program):
 
 class RabbitBesideLedger(Beside):
     name, scheme = "amqp+ledger", "amqp"
-    rests_on = f"quorum queues, written by a majority of their nodes, and publisher confirms{_FILE}"
+    rests_on = (
+        "publisher confirms of quorum queues, which a majority of their nodes, here the only one, has on its disk. What has a key, "
+        "follows another task or waits goes by the ledger, whose SQLite file is as in the column *sqlite*"
+    )
 
     def __init__(self) -> None:
         self._rabbit = _Rabbit()

@@ -1,4 +1,4 @@
-"""A Redis of the matrix's own, which writes every change down before it answers; each cell has a prefix."""
+"""A Redis of the matrix's own, which as a store writes every change down before it answers; each cell has a prefix."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ PAUSED = 60_000
 
 
 class Server(Program):
-    """One that loses nothing that it has answered for."""
+    """One that loses nothing that it has answered for; or, not `durable`, everything when it ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = True) -> None:
         binary = shutil.which(REDIS.program)
         if binary is None:
             raise Missing("Redis's server is not installed on this machine")
         folder = Path(tempfile.mkdtemp(prefix="celeriac-faults-redis-"))
         self.port = free_port()
         self.url = REDIS.url("127.0.0.1", self.port)
-        durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction"]
+        kept = ["--appendonly", "yes", "--appendfsync", "always"] if durable else ["--appendonly", "no"]
+        options = [*kept, "--save", "", "--maxmemory-policy", "noeviction"]
         listen = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(folder)]
-        super().__init__([binary, *listen, *durable], folder, name="redis")
+        super().__init__([binary, *listen, *options], folder, name="redis")
 
     def ready(self) -> bool:
         """Whether it has read what it had written, and answers."""

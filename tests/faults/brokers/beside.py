@@ -94,8 +94,12 @@ class Beside(Broker):
         return BesideLedger(self.server, folder, need, self.options)
 
     def pending(self, app: Any) -> int:
+        """The server is asked when the ledger has nothing left, since RabbitMQ's answer takes seconds; and then the ledger again."""
+        return self._in_ledger(app) or self.in_broker(app) or self._in_ledger(app)
+
+    def _in_ledger(self, app: Any) -> int:
         relayed = sum(size.extra.get("relayed", 0) for size in app.store.sizes())
-        return super().pending(app) + int(relayed) + self.in_broker(app)
+        return super().pending(app) + int(relayed)
 
     def in_broker(self, app: Any) -> int:
         """Messages that the server has, delivered or not."""

@@ -9,11 +9,15 @@ import importlib
 import os
 import signal
 import struct
+import sys
 import termios
 import threading
 import time
 from collections.abc import Callable
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psutil
@@ -22,6 +26,7 @@ from billiard.pool import READY
 from celeriac.errors import StoreUnavailable
 from celeriac.worker.begun import _Outbox, _plain
 from celeriac.worker.prefork import EXIT_LOOK, Pool
+from celeriac.worker.relay import Broker
 from tests.integration.breaking import STORE
 from tests.integration.tasks import UNIT, lines, note
 
@@ -35,6 +40,8 @@ LEFT = 30_000
 ONE_IN, CUTS = 3, 20
 #: Seconds that settling takes where it takes long, and that a process waits for another at most.
 SETTLING, LONGEST_WAIT = 0.5, 20.0
+#: Seconds that the relay is about to connect.
+CONNECTING_TAKES = 0.1
 
 
 def _watch_pipes(broken: str) -> None:
@@ -121,6 +128,34 @@ def _cut_at_ends(broken: str) -> None:
 
     setattr(Pool, "_await_exit", await_exit)  # noqa: B010  # a breakage
     setattr(Pool, "on_partial_read", on_partial_read)  # noqa: B010  # a breakage
+
+
+def _connect_at_length(broken: str) -> None:
+    """The relay connects for each message anew, and the module that kombu then looks for takes its time to be missed."""
+
+    class Slow(Loader):
+        """Missed while it is loaded: a fork waits for the end of a search by itself."""
+
+        @classmethod
+        def find_spec(cls, name: str, *_: object) -> ModuleSpec | None:
+            if name == "librabbitmq" and threading.current_thread().name == "celeriac-relay":
+                return ModuleSpec(name, cls())
+            return None
+
+        def exec_module(self, module: ModuleType) -> None:
+            note(broken, "connecting")
+            time.sleep(CONNECTING_TAKES)
+            raise ImportError(name=module.__name__)
+
+    publish = Broker.publish
+
+    @functools.wraps(publish)
+    def call(broker: Broker, delivery: Any) -> None:
+        publish(broker, delivery)
+        broker.close()
+
+    sys.meta_path.insert(0, Slow)
+    setattr(Broker, "publish", call)  # noqa: B010  # a breakage
 
 
 # -- in the middle of an answer
@@ -225,7 +260,7 @@ def _wait(condition: Callable[[], bool]) -> None:
 
 
 WATCHING_PIPES, DAWDLING, DYING_TOGETHER = "watching-pipes", "dawdling", "dying-together"
-CUT, CUT_AT_ENDS = "cut", "cut-at-ends"
+CUT, CUT_AT_ENDS, CONNECTING = "cut", "cut-at-ends", "connecting"
 BROKEN_OFF, BROKEN_OFF_UNSEEN, CUT_ANSWER = "broken-off", "broken-off-unseen", "cut-answer"
 POINTS: dict[str, Callable[[str], None]] = {
     WATCHING_PIPES: _watch_pipes,
@@ -233,6 +268,7 @@ POINTS: dict[str, Callable[[str], None]] = {
     DYING_TOGETHER: _die_together,
     CUT: _cut,
     CUT_AT_ENDS: _cut_at_ends,
+    CONNECTING: _connect_at_length,
     BROKEN_OFF: _break_off,
     BROKEN_OFF_UNSEEN: _break_off_unseen,
     CUT_ANSWER: _cut_an_answer,

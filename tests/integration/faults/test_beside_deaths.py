@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.breaking import POINTS
+from tests.integration.breaking_pools import CONNECTING
 from tests.integration.faults.test_kills import (
     Workload,
     test_a_living_worker_takes_over_without_a_restart,
@@ -116,3 +117,14 @@ def test_a_retry_outlives_its_worker(site: BesideSite) -> None:
     doomed.kill()
     site.worker("solo")
     assert result.get(timeout=30) == 1
+
+
+@pytest.mark.parametrize("where", [("amqp", "sqlite")])
+def test_a_process_that_is_forked_while_the_relay_connects(site: BesideSite, where: tuple[str, str]) -> None:
+    """It would have the import's lock for ever, and stand still where it connects itself."""
+    journal = site.file()
+    ids = [site.spawn_keyed.delay(f"{site.name} {number}", journal).id for number in range(24)]
+    worker = site.worker("prefork", concurrency=3, arguments=["--max-tasks-per-child=1"], break_at=CONNECTING)
+    site.wait_ended(ids)
+    wait_for(lambda: len(lines(journal)) >= len(ids), 60)
+    assert len(lines(worker.env["SITE_BROKEN"])) >= len(ids)

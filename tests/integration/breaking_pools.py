@@ -24,9 +24,9 @@ import psutil
 from billiard.pool import READY
 
 from celeriac.errors import StoreUnavailable
+from celeriac.publish.forwarding import Forwarder
 from celeriac.worker.begun import _Outbox, _plain
 from celeriac.worker.prefork import EXIT_LOOK, Pool
-from celeriac.worker.relay import Broker
 from tests.integration.breaking import STORE
 from tests.integration.tasks import UNIT, lines, note
 
@@ -147,15 +147,15 @@ def _connect_at_length(broken: str) -> None:
             time.sleep(CONNECTING_TAKES)
             raise ImportError(name=module.__name__)
 
-    publish = Broker.publish
+    publish = Forwarder.publish
 
     @functools.wraps(publish)
-    def call(broker: Broker, delivery: Any) -> None:
+    def call(broker: Forwarder, delivery: Any) -> None:
         publish(broker, delivery)
         broker.close()
 
     sys.meta_path.insert(0, Slow)
-    setattr(Broker, "publish", call)  # noqa: B010  # a breakage
+    setattr(Forwarder, "publish", call)  # noqa: B010  # a breakage
 
 
 # -- in the middle of an answer

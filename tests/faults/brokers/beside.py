@@ -178,6 +178,10 @@ class _Rabbit(Program):
     def ready(self) -> bool:
         return RABBITMQ.answers(self.address(self.port))
 
+    def wait_ready(self, timeout: float = 240.0) -> None:
+        """On a busy machine a node that was killed is a minute in coming back."""
+        super().wait_ready(timeout)
+
     def end(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
         self.wait()

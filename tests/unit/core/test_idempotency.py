@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.utils import json as kombu_json
 
-from celeriac.core.idempotency import MOST_CHARACTERS, KeyTemplate, arguments_digest, time_to_live
+from celeriac.core.idempotency import KeyTemplate, arguments_digest, time_to_live
+from celeriac.core.templates import MOST_CHARACTERS
 from celeriac.errors import ArgumentError, OptionError
 
 TASK = "shop.charge"

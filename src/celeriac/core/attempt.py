@@ -106,6 +106,8 @@ class Settlement:
     key: IdempotencyKey | None = None
     started_at: float | None = None
     worker: str | None = None
+    #: Its end lets something go on that waits for the same limits.
+    limited: bool = False
 
 
 @dataclass(slots=True)
@@ -173,6 +175,7 @@ class Attempt:
             key=self.key,
             started_at=self.started_at,
             worker=self.worker,
+            limited=self.delivery.limited,
         )
 
 

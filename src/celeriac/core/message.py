@@ -17,6 +17,9 @@ KEY_HEADER = "celeriac_key"
 #: ``[uuid, location]`` of the ledger that a message published to another broker belongs to.
 LEDGER_HEADER = "celeriac_ledger"
 
+#: The limits of a task's message, as ``core.limits.pack`` writes them.
+LIMITS_HEADER = "celeriac_limits"
+
 #: Crashes after which the next run is the last before burial, and shared with nobody.
 LAST_CHANCE = 2
 
@@ -76,6 +79,8 @@ class TaskMessage:
     follow_up: bool = False
     #: A chord that has one more member with this message, counted when it is sent.
     grows: str | None = None
+    #: What must let it start, as ``core.limits.pack`` writes it; None where nothing does.
+    limits: str | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -121,6 +126,8 @@ class Delivery:
     priority: int = LOWEST_PRIORITY
     #: How many were claimed together: a lone one settles at once.
     batch: int = 1
+    #: It holds slots, or was let start by a rate.
+    limited: bool = False
 
     def header(self) -> list[Any]:
         """The facts the pipeline needs, in the order ``from_header`` reads."""
@@ -135,6 +142,7 @@ class Delivery:
             self.claimed_at,
             self.queue,
             self.batch,
+            int(self.limited),
         ]
 
 
@@ -159,11 +167,23 @@ class DeliveryFacts(NamedTuple):
     claimed_at: float = 0.0
     queue: str = ""
     batch: int = 1
+    limited: bool = False
 
     @classmethod
     def from_header(cls, header: list[Any]) -> DeliveryFacts:
-        row, token, generation, crashes, suspect, revoked, settled, at, queue, batch = header
-        return cls(Lease(row, token), generation, crashes, suspect == 1, revoked == 1, settled == 1, at, queue, batch)
+        row, token, generation, crashes, suspect, revoked, settled, at, queue, batch, limited = header
+        lease = Lease(row, token)
+        return cls(lease, generation, crashes, suspect == 1, revoked == 1, settled == 1, at, queue, batch, limited == 1)
+
+
+class LaneSize(NamedTuple):
+    """What waits in one lane: a queue's messages of one priority with the same limits, and the bucket that had no room."""
+
+    queue: str
+    priority: int
+    limits: str
+    blocked_on: str | None
+    waiting: int
 
 
 @dataclass(slots=True)

@@ -239,14 +239,10 @@ def _key_text(origin: Origin, name: str, value: object) -> str:
         value = value.value
     text = _plain_text(value)
     if text is None:
-        problem = (
-            f"a {type(value).__name__} makes no stable text for {origin.what}; give a function of the arguments"
-        )
+        problem = f"a {type(value).__name__} makes no stable text for {origin.what}; give a function of the arguments"
         raise origin.unusable(name, problem)
     if not text.strip():
-        problem = (
-            f"it is {value!r}, so different calls would share {origin.what}; give it a value, or use another"
-        )
+        problem = f"it is {value!r}, so different calls would share {origin.what}; give it a value, or use another"
         raise origin.unusable(name, problem)
     return text
 

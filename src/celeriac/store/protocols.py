@@ -5,7 +5,7 @@ Times are seconds since the epoch unless a name says *lease clock*.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntFlag
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from celeriac.core.attempt import (
     Settled,
     Settlement,
 )
+from celeriac.core.limits import Rule
 from celeriac.core.message import (
     LAST_CHANCE,
     Adoption,
@@ -25,6 +26,7 @@ from celeriac.core.message import (
     Delivery,
     IdempotencyKey,
     KeyHolder,
+    LaneSize,
     Lease,
     Published,
     QueueSize,
@@ -137,6 +139,22 @@ class MessageQueue(Protocol):
 
     def purge(self, queue: str) -> int:
         """Drop what waits in ``queue``; keys are freed; returns how many."""
+
+
+class Limits(Protocol):
+    """Messages that wait until their limits let them start; ``claim`` sees to that."""
+
+    #: The limits that this process's tasks declare, by name: they outrank the numbers that messages carry.
+    rules: Mapping[str, Rule]
+
+    def hold(self, lease: Lease, limits: str) -> bool:
+        """Have a message that came without limits wait for these (``core.limits.pack``); false when its lease is lost."""
+
+    def lanes(self, most: int) -> list[LaneSize]:
+        """What waits for its limits, in at most so many lanes."""
+
+    def taken(self) -> dict[str, int]:
+        """The slots that are taken now, by bucket: a limit's name and the value of its key."""
 
 
 class Outbox(Protocol):
@@ -293,7 +311,7 @@ class DeadLetters(Protocol):
         """Delete them; returns how many."""
 
 
-class Store(MessageQueue, Outbox, Fanout, Ledger, Chords, Keys, DeadLetters, Protocol):
+class Store(MessageQueue, Limits, Outbox, Fanout, Ledger, Chords, Keys, DeadLetters, Protocol):
     """Everything, in one place: broker, ledger, keys and dead letters."""
 
     @property

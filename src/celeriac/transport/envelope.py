@@ -15,6 +15,7 @@ from celeriac.core.message import (
     DELIVERY_HEADER,
     HIGHEST_PRIORITY,
     KEY_HEADER,
+    LIMITS_HEADER,
     LOWEST_PRIORITY,
     Broadcast,
     Delivery,
@@ -77,6 +78,7 @@ def task_columns(headers: dict[str, Any]) -> dict[str, Any]:
         "expires_at": epoch(headers.get("expires")),
         "key": key and IdempotencyKey(name, key["key"], key["digest"], key["ttl"]),
         "awaited": bool(key and key.get("awaited")),
+        "limits": headers.get(LIMITS_HEADER),
     }
 
 

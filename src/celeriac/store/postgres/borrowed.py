@@ -54,6 +54,8 @@ class Borrowed:
         if row[1] is not None:
             remember(new, _Fate(self._store, self._guest, row[1]))
 
+    lane_by_lane = False
+
     def run(self, name: str, parameters: Sequence[Any] = ()) -> Any:
         """As a session's."""
         text, packed = STATEMENTS[name]

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from celeriac.core.message import TaskMessage
 from celeriac.store.postgres.session import Session, pack
 from celeriac.store.protocols import News
-from celeriac.store.relational.part import DELAYED, READY
+from celeriac.store.relational.queue import waiting
 
 #: Fewer are inserted as quickly.
 WORTH_IT = 20
 _COPY = """
-COPY message (queue, priority, status, run_at, expires_at, task_id, name, generation, sent_at, envelope, body) FROM STDIN
+COPY message (queue, priority, status, run_at, expires_at, task_id, name, generation, sent_at, envelope, body, limits)
+FROM STDIN
 """
 _NULL = "\\N"
 
@@ -37,11 +38,10 @@ def copy(session: Session, messages: Sequence[TaskMessage], now: float) -> None:
 def _line(message: TaskMessage, now: float) -> str:
     run_at, body = message.run_at, pack(message.body)
     assert body is not None
-    status = READY if run_at is None or run_at <= now else DELAYED
     times = f"{_moment(run_at)}\t{_moment(message.expires_at)}"
     task = f"{_text(message.task_id)}\t{_text(message.name)}\t{message.generation}"
     envelope = _text(message.envelope)
-    return f"{_text(message.queue)}\t{message.priority}\t{status}\t{times}\t{task}\t{now!r}\t{envelope}\t\\\\x{body.hex()}\n"
+    return f"{_text(message.queue)}\t{message.priority}\t{waiting(message, now)}\t{times}\t{task}\t{now!r}\t{envelope}\t\\\\x{body.hex()}\t{_text(message.limits)}\n"
 
 
 def _moment(value: float | None) -> str:

@@ -35,10 +35,11 @@ class PostgresLedger(LedgerPart):
         if len(plain) == len(settlements):
             with self.database.reading() as session:  # one statement is its own transaction
                 held = self._settle_plain(session, plain)
-                self.database.bell.ring(session, News.RESULTS)
+                self.database.bell.ring(session, _news(plain))
             return [HELD if item.lease.message_id in held else LOST for item in settlements]
         now = self.now()
         with self.database.writing() as session:
+            session.news |= _news(settlements)
             held = self._settle_plain(session, plain) if plain else set()
             mine = {id(item) for item in plain if item.lease.message_id in held}
             return [
@@ -62,6 +63,11 @@ class PostgresLedger(LedgerPart):
         row = session.run("ledger.settle_plain", columns).fetchone()
         assert row is not None
         return set(row[0])
+
+
+def _news(items: Sequence[Settlement]) -> int:
+    """A slot that is given back lets something go on."""
+    return News.RESULTS | News.WORK if any(item.limited for item in items) else News.RESULTS
 
 
 def _is_plain(item: Settlement) -> bool:

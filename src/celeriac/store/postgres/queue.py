@@ -12,8 +12,8 @@ from celeriac.store.postgres import copying
 from celeriac.store.postgres.database import Database
 from celeriac.store.postgres.session import Session, pack
 from celeriac.store.protocols import News
-from celeriac.store.relational.part import DELAYED, READY
-from celeriac.store.relational.queue import MANY, QueuePart, told
+from celeriac.store.relational.limits import Claim
+from celeriac.store.relational.queue import MANY, QueuePart, told, waiting
 
 
 class _ThereAlreadyError(Exception):
@@ -60,27 +60,40 @@ class PostgresQueue(QueuePart):
     ) -> list[Delivery]:
         below = MANY if idle else last_chance
         with self.database.reading() as session:
-            due, suspect, ready = self._look(session, queues, below)
+            due, suspect, ready, limited = self._look(session, queues, below)
             if due:
                 session.run("queue.promote", (self.now(),))
-                _, suspect, ready = self._look(session, queues, below)
-            if not suspect:
+                _, suspect, ready, limited = self._look(session, queues, below)
+            if not (suspect or limited):
                 # One statement a queue, each a transaction of its own: there is nothing that must hold between them.
-                return self._claim_ready(session, queues, limit, self.lease_now(), lease, owner) if ready else []
+                return self._claim_plain(session, queues, limit, lease, owner) if ready else []
         return super().claim(queues, limit, owner=owner, lease=lease, idle=idle, last_chance=last_chance)
 
-    def _look(self, session: Session, queues: Sequence[str], below: int) -> tuple[bool, bool, bool]:
-        row: tuple[bool, bool, bool] | None = session.run("queue.look", (self.now(), list(queues), below)).fetchone()
+    def _claim_plain(
+        self, session: Session, queues: Sequence[str], limit: int, lease: float, owner: str
+    ) -> list[Delivery]:
+        clock = self.lease_now()
+        found: list[Delivery] = []
+        claim = Claim("", (clock + lease, owner), clock, self.rules)
+        for queue in queues:
+            if len(found) < limit:
+                found += self._claim_ready(session, claim, queue, limit - len(found))
+        for item in found:
+            item.batch = len(found)
+        return found
+
+    def _look(self, session: Session, queues: Sequence[str], below: int) -> tuple[bool, bool, bool, bool]:
+        look = (self.now(), list(queues), below, self.lease_now())
+        row: tuple[bool, bool, bool, bool] | None = session.run("queue.look", look).fetchone()
         assert row is not None
         return row
 
 
 def _columns(messages: Sequence[TaskMessage], now: float) -> list[object]:
-    late = [message.run_at is not None and message.run_at > now for message in messages]
     return [
         [message.queue for message in messages],
         [message.priority for message in messages],
-        [DELAYED if waits else READY for waits in late],
+        [waiting(message, now) for message in messages],
         [message.run_at for message in messages],
         [message.expires_at for message in messages],
         [message.task_id for message in messages],
@@ -89,4 +102,5 @@ def _columns(messages: Sequence[TaskMessage], now: float) -> list[object]:
         now,
         [message.envelope for message in messages],
         [pack(message.body) for message in messages],
+        [message.limits for message in messages],
     ]

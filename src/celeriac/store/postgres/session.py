@@ -92,6 +92,8 @@ class Raw(psycopg.Connection[Any]):
 class Session:
     """A connection of its own server process, with the dialect's statements."""
 
+    lane_by_lane = False
+
     def __init__(self, raw: Raw) -> None:
         self.raw = raw
         #: What the transaction's statements are news of.

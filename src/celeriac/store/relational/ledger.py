@@ -17,7 +17,7 @@ from celeriac.core.attempt import (
 )
 from celeriac.core.message import TaskMessage
 from celeriac.store.relational import keys, queue
-from celeriac.store.relational.part import CLAIMED, DELAYED, READY, Part
+from celeriac.store.relational.part import CLAIMED, Part
 from celeriac.store.relational.session import Session
 
 #: Rows of one kind deleted in one transaction, so that no publish waits long for it.
@@ -121,17 +121,17 @@ def _leave_queue(raw: Session, item: Settlement, now: float) -> bool:
 
 
 def _retry(raw: Session, item: Settlement, retry: TaskMessage, now: float) -> bool:
-    delayed = retry.run_at is not None and retry.run_at > now
     done = raw.run(
         "queue.retry",
         (
             retry.queue,
             retry.priority,
-            DELAYED if delayed else READY,
+            queue.waiting(retry, now),
             retry.run_at,
             retry.expires_at,
             retry.envelope,
             retry.body,
+            retry.limits,
             item.lease.message_id,
             item.lease.token,
         ),

@@ -87,6 +87,7 @@ def _insert(
             message.envelope,
             message.body,
             *held,
+            message.limits,
         ),
     ).fetchall()
     if not rows:

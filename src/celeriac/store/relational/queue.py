@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Sequence
+from typing import Any
 
 from celeriac.core.message import (
     LAST_CHANCE,
@@ -17,8 +19,9 @@ from celeriac.core.message import (
 )
 from celeriac.errors import IdempotencyConflict
 from celeriac.store.protocols import Sending
-from celeriac.store.relational import keys
-from celeriac.store.relational.part import DELAYED, PARKED, READY, REMEMBERED, Part
+from celeriac.store.relational import keys, limits
+from celeriac.store.relational.limits import Claim, LimitsPart
+from celeriac.store.relational.part import DELAYED, LANED, PARKED, READY, REMEMBERED
 from celeriac.store.relational.session import Session
 
 #: More crashes than any task has.
@@ -27,8 +30,8 @@ MANY = 1 << 30
 
 def row(message: TaskMessage, status: int, now: float) -> tuple[object, ...]:
     """The parameters of ``queue.publish``."""
-    if status == READY and message.run_at is not None and message.run_at > now:
-        status = DELAYED
+    if status == READY:
+        status = waiting(message, now)
     return (
         message.queue,
         message.priority,
@@ -42,7 +45,15 @@ def row(message: TaskMessage, status: int, now: float) -> tuple[object, ...]:
         now,
         message.envelope,
         message.body,
+        message.limits,
     )
+
+
+def waiting(message: TaskMessage, now: float) -> int:
+    """Where a message waits that nothing else holds up."""
+    if message.run_at is not None and message.run_at > now:
+        return DELAYED
+    return READY if message.limits is None else LANED
 
 
 def told(messages: Sequence[TaskMessage], sent: set[str]) -> list[Published]:
@@ -110,7 +121,9 @@ def _conflict(raw: Session, message: TaskMessage, key: IdempotencyKey, holder_id
 
 def delivery(row: Sequence[object], claimed_at: float) -> Delivery:
     """One claimed row, as ``RETURNING`` gave it."""
-    message_id, token, queue, envelope, body, task_id, generation, crashes, suspect, revoked, settled, priority = row
+    (
+        message_id, token, queue, envelope, body, task_id, generation, crashes, suspect, revoked, settled, priority, limited
+    ) = row  # fmt: skip
     return Delivery(
         Lease(message_id, token),  # type: ignore[arg-type]  # STRICT columns
         queue,  # type: ignore[arg-type]
@@ -124,10 +137,23 @@ def delivery(row: Sequence[object], claimed_at: float) -> Delivery:
         bool(settled),
         claimed_at,
         priority,  # type: ignore[arg-type]
+        limited=limited is not None,
     )
 
 
-class QueuePart(Part):
+def _share(in_lanes: int, ready: int | None, room: int) -> int:
+    """How much of the room is first the lanes', whose highest priority is this."""
+    if ready is None or in_lanes > ready:
+        return room
+    # Of an odd one each has the half by turns.
+    return 0 if in_lanes < ready else (room + random.randint(0, 1)) // 2  # noqa: S311  # nothing secret
+
+
+def _priority_first(item: Delivery) -> int:
+    return -item.priority
+
+
+class QueuePart(LimitsPart):
     """The queue's side of the store."""
 
     def publish(self, messages: Sequence[TaskMessage]) -> list[Published]:
@@ -148,50 +174,72 @@ class QueuePart(Part):
         idle: bool = True,
         last_chance: int = LAST_CHANCE,
     ) -> list[Delivery]:
-        if not self._any_work(queues):
+        work, limited = self._any_work(queues)
+        if not (work or limited):
             return []
         with self.database.writing() as raw:
             # Not before: who had to wait for the store would be given a lease that is over.
             clock = self.lease_now()
+            claim = Claim("limits.claim", (clock + lease, owner), clock, self.rules)
             raw.run("queue.promote", (self.now(),))
             # Its last chance before burial is a run nobody shares, so that no bystander is ever buried.
-            suspect = self._suspect(raw, queues, MANY if idle else last_chance)
+            suspect = self._suspect(raw, claim, queues, MANY if idle else last_chance)
             if suspect is not None:
-                rows = raw.run("queue.claim_suspect", (clock + lease, owner, suspect)).fetchall()
-                return [delivery(row, clock) for row in rows]
-            return self._claim_ready(raw, queues, limit, clock, lease, owner)
+                return [delivery(row, clock) for row in suspect]
+            return self._claim_all(raw, claim, queues, limit)
 
-    def _any_work(self, queues: Sequence[str]) -> bool:
+    def _any_work(self, queues: Sequence[str]) -> tuple[bool, bool]:
+        """Whether there is anything to claim, and whether lanes are to be looked at."""
         # Only a look: an idle worker never takes the write lock.
         with self.database.reading() as raw:
-            found: int = raw.run("queue.work", (self.now(), json.dumps(list(queues)))).fetchone()[0]
-            return bool(found)
+            row = raw.run("queue.work", (self.now(), json.dumps(list(queues)), self.lease_now())).fetchone()
+            return bool(row[0]), bool(row[1])
 
-    def _suspect(self, raw: Session, queues: Sequence[str], below: int) -> int | None:
+    def _suspect(self, raw: Session, claim: Claim, queues: Sequence[str], below: int) -> list[Any] | None:
+        """The row of a suspect that may run, claimed."""
         for queue in queues:
-            row: tuple[int] | None = raw.run("queue.suspect", (queue, below)).fetchone()
-            if row is not None:
-                return row[0]
+            row: tuple[int, str | None] | None = raw.run("queue.suspect", (queue, below)).fetchone()
+            if row is not None and row[1] is None:
+                return raw.run("queue.claim_suspect", (*claim.held, row[0])).fetchall()
+            if row is not None and (found := limits.take_suspect(raw, claim, queue, below)):
+                return found
         return None
 
     def last_chances(self, queues: Sequence[str], last_chance: int = LAST_CHANCE) -> bool:
         with self.database.reading() as raw:
             return bool(raw.run("queue.last_chances", (json.dumps(list(queues)), last_chance)).fetchone()[0])
 
-    def _claim_ready(
-        self, raw: Session, queues: Sequence[str], limit: int, clock: float, lease: float, owner: str
-    ) -> list[Delivery]:
+    def _claim_all(self, raw: Session, claim: Claim, queues: Sequence[str], limit: int) -> list[Delivery]:
         found: list[Delivery] = []
+        claim_from = self._claim_from if limits.to_look_at(raw, claim, queues) else self._claim_ready
         for queue in queues:
-            if len(found) >= limit:
-                break
-            rows = raw.run("queue.claim", (clock + lease, owner, queue, limit - len(found))).fetchall()
-            # RETURNING promises no order.
-            rows.sort(key=lambda row: (-row[11], row[0]))
-            found.extend(delivery(row, clock) for row in rows)
+            if len(found) < limit:
+                found += claim_from(raw, claim, queue, limit - len(found))
         for item in found:
             item.batch = len(found)
         return found
+
+    def _claim_from(self, raw: Session, claim: Claim, queue: str, room: int) -> list[Delivery]:
+        """What is simply ready and what waits in lanes: of the same priority half and half."""
+        in_lanes, ready = raw.run("limits.tops", (queue,)).fetchone()
+        if in_lanes is None:
+            return [] if ready is None else self._claim_ready(raw, claim, queue, room)
+        laned = self._claim_laned(raw, claim, queue, _share(in_lanes, ready, room))
+        found = (
+            self._claim_ready(raw, claim, queue, room - len(laned)) if len(laned) < room and ready is not None else []
+        )
+        if len(laned) + len(found) < room and ready is not None:
+            laned += self._claim_laned(raw, claim, queue, room - len(laned) - len(found))
+        return sorted(laned + found, key=_priority_first)
+
+    def _claim_ready(self, raw: Session, claim: Claim, queue: str, room: int) -> list[Delivery]:
+        rows = raw.run("queue.claim", (*claim.held, queue, room)).fetchall()
+        # RETURNING promises no order.
+        rows.sort(key=lambda row: (-row[11], row[0]))
+        return [delivery(row, claim.clock) for row in rows]
+
+    def _claim_laned(self, raw: Session, claim: Claim, queue: str, room: int) -> list[Delivery]:
+        return [delivery(row, claim.clock) for row in limits.take(raw, claim, queue, room)] if room else []
 
     def extend(self, leases: Sequence[Lease], lease: float) -> list[Lease]:
         if not leases:
@@ -276,7 +324,10 @@ class QueuePart(Part):
     def next_due(self) -> float | None:
         with self.database.reading() as raw:
             due: float | None = raw.run("queue.next_due").fetchone()[0]
-            return due
+            free: float | None = raw.run("limits.next_rate").fetchone()[0]
+        if free is not None:
+            free += self.now() - self.lease_now()
+        return min((moment for moment in (due, free) if moment is not None), default=None)
 
     def size(self, queue: str) -> int:
         with self.database.reading() as raw:
@@ -294,9 +345,9 @@ class QueuePart(Part):
                 delayed,
                 claimed,
                 None if oldest is None else max(0.0, now - oldest),
-                {"relayed": relayed} if relayed else {},
+                {name: count for name, count in (("relayed", relayed), ("limited", limited)) if count},
             )
-            for queue, ready, delayed, claimed, relayed, oldest in rows
+            for queue, ready, delayed, claimed, relayed, limited, oldest in rows
         ]
 
     def purge(self, queue: str) -> int:

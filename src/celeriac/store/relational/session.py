@@ -27,6 +27,9 @@ class Rows(Protocol):
 class Session(Protocol):
     """One connection, inside a transaction or reading single statements."""
 
+    #: Whether a statement is so cheap that the lanes of a claim are taken one by one; otherwise all in one.
+    lane_by_lane: bool
+
     def run(self, name: str, parameters: Sequence[Any] = ()) -> Rows:
         """Run a statement of the dialect's files: ``queue.publish``."""
 

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 
 #: The files that every dialect has.
-ROOMS = ("queue", "keys", "ledger", "dead_letters")
+ROOMS = ("queue", "limits", "keys", "ledger", "dead_letters")
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 

@@ -43,6 +43,8 @@ class Borrowed:
             remember([task_id], fate.of(task_id))
         return sent
 
+    lane_by_lane = True
+
     def run(self, name: str, parameters: Sequence[Any] = ()) -> Any:
         """As a session's."""
         return self._guest.execute(STATEMENTS[name], parameters)

@@ -42,6 +42,8 @@ STATEMENTS = statements("sqlite")
 class Session(sqlite3.Connection):
     """SQLite's connection, with the dialect's statements."""
 
+    lane_by_lane = True
+
     def run(self, name: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run a statement of the files by its name."""
         return self.execute(STATEMENTS[name], parameters)

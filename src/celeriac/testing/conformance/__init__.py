@@ -18,6 +18,7 @@ from celeriac.testing.conformance.harness import StoreHarness, run_check  # noqa
 from celeriac.testing.conformance.keys import KeyConformance  # noqa: E402
 from celeriac.testing.conformance.leases import LeaseConformance  # noqa: E402
 from celeriac.testing.conformance.ledger import LedgerConformance  # noqa: E402
+from celeriac.testing.conformance.limits import LimitsConformance  # noqa: E402
 from celeriac.testing.conformance.outbox import OutboxConformance  # noqa: E402
 from celeriac.testing.conformance.queue import QueueConformance  # noqa: E402
 from celeriac.testing.conformance.settling import SettleConformance  # noqa: E402
@@ -37,6 +38,7 @@ class StoreConformance(
     LedgerConformance,
     FanoutConformance,
     OutboxConformance,
+    LimitsConformance,
     WaitingConformance,
 ):
     """All that is asked of a store."""

@@ -2,23 +2,25 @@
 SELECT generation + closed::int FROM task WHERE task_id = $1
 
 -- name: publish
-INSERT INTO message (queue, priority, status, run_at, expires_at, task_id, name, generation, key, sent_at, envelope, body)
+INSERT INTO message (queue, priority, status, run_at, expires_at, task_id, name, generation, key, sent_at, envelope, body,
+                     limits)
 VALUES ($1, $2, $3, $4, $5, $6, $7,
         coalesce($8::int, (SELECT generation + closed::int FROM task WHERE task_id = $6), 0),
-        $9, $10, $11, $12::packed)
+        $9, $10, $11, $12::packed, $13)
 ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
 
 -- All of them in one round trip.
 -- name: publish_many
 WITH sent AS (
-    INSERT INTO message (queue, priority, status, run_at, expires_at, task_id, name, generation, sent_at, envelope, body)
+    INSERT INTO message (queue, priority, status, run_at, expires_at, task_id, name, generation, sent_at, envelope, body,
+                         limits)
     SELECT queue, priority, status, run_at, expires_at, task_id, name,
            coalesce(given.generation, (SELECT task.generation + closed::int FROM task WHERE task.task_id = given.task_id), 0),
-           $9::float8, envelope, body
+           $9::float8, envelope, body, limits
     FROM unnest($1::text[], $2::int[], $3::int[], $4::float8[], $5::float8[], $6::text[], $7::text[], $8::int[],
-                $10::text[], $11::bytea[])
+                $10::text[], $11::bytea[], $12::text[])
          WITH ORDINALITY
-         AS given (queue, priority, status, run_at, expires_at, task_id, name, generation, envelope, body, place)
+         AS given (queue, priority, status, run_at, expires_at, task_id, name, generation, envelope, body, limits, place)
     ORDER BY place
     ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
     RETURNING task_id)
@@ -36,7 +38,7 @@ SELECT pg_notify($1, ''), (
 SELECT txid_status($1)
 
 -- name: promote
-UPDATE message SET status = CASE WHEN crashes > 0 THEN 4 ELSE 0 END
+UPDATE message SET status = CASE WHEN crashes > 0 THEN 4 WHEN limits IS NULL THEN 0 ELSE 7 END
 WHERE id IN (SELECT id FROM message WHERE status = 1 AND run_at <= $1 ORDER BY run_at LIMIT 2000
              FOR UPDATE SKIP LOCKED)
 
@@ -53,21 +55,28 @@ RETURNING message.id, deliveries, queue, envelope, body, task_id, generation, cr
           EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id),
           EXISTS (SELECT 1 FROM task WHERE task.task_id = message.task_id
                   AND task.generation >= message.generation AND task.closed),
-          priority
+          priority, limits
 
 -- name: work
 SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= $1)
     OR EXISTS (SELECT 1 FROM message WHERE status = 0 AND queue IN (SELECT jsonb_array_elements_text($2::jsonb)))
-    OR EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue IN (SELECT jsonb_array_elements_text($2::jsonb)))
+    OR EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue IN (SELECT jsonb_array_elements_text($2::jsonb))),
+       EXISTS (SELECT 1 FROM lane WHERE blocked_on IS NULL AND queue IN (SELECT jsonb_array_elements_text($2::jsonb)))
+    OR EXISTS (SELECT 1 FROM lane_entered) OR EXISTS (SELECT 1 FROM slot WHERE freed)
+    OR EXISTS (SELECT 1 FROM rate WHERE free_at <= $3)
 
 -- What there is to claim: something due, something suspect that may be, something ready.
 -- name: look
 SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= $1),
        EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue = ANY ($2::text[]) AND crashes < $3),
-       EXISTS (SELECT 1 FROM message WHERE status = 0 AND queue = ANY ($2::text[]))
+       EXISTS (SELECT 1 FROM message WHERE status = 0 AND queue = ANY ($2::text[])),
+       EXISTS (SELECT 1 FROM lane WHERE blocked_on IS NULL AND queue = ANY ($2::text[]))
+           OR EXISTS (SELECT 1 FROM lane_entered) OR EXISTS (SELECT 1 FROM slot WHERE freed)
+           OR EXISTS (SELECT 1 FROM rate WHERE free_at <= $4)
 
 -- name: suspect
-SELECT id FROM message WHERE status = 4 AND queue = $1 AND crashes < $2 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+SELECT id, limits FROM message
+WHERE status = 4 AND queue = $1 AND crashes < $2 ORDER BY limits IS NOT NULL, id LIMIT 1 FOR UPDATE SKIP LOCKED
 
 -- name: last_chances
 SELECT EXISTS (SELECT 1 FROM message
@@ -81,7 +90,7 @@ RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 1
           EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id),
           EXISTS (SELECT 1 FROM task WHERE task.task_id = message.task_id
                   AND task.generation >= message.generation AND task.closed),
-          priority
+          priority, limits
 
 -- name: extend
 UPDATE message SET lease_until = $1
@@ -94,13 +103,13 @@ UPDATE message SET started_at = $1 WHERE id = $2 AND deliveries = $3 AND status 
 
 -- name: release
 UPDATE message
-SET status = CASE WHEN $1::float8 IS NOT NULL THEN 1 WHEN $2 = 1 OR crashes > 0 THEN 4 ELSE 0 END,
+SET status = CASE WHEN $1::float8 IS NOT NULL THEN 1 WHEN $2 = 1 OR crashes > 0 THEN 4 WHEN limits IS NULL THEN 0 ELSE 7 END,
     run_at = coalesce($1, run_at), lease_until = NULL, started_at = NULL, owner = NULL, crashes = crashes + $2
 WHERE id = $3 AND deliveries = $4 AND status = 2
 
 -- name: hand_back
 UPDATE message
-SET status = CASE WHEN crashes > 0 THEN 4 ELSE 0 END, lease_until = NULL, owner = NULL
+SET status = CASE WHEN crashes > 0 THEN 4 WHEN limits IS NULL THEN 0 ELSE 7 END, lease_until = NULL, owner = NULL
 WHERE id = $1 AND deliveries = $2 AND status = 2 AND started_at IS NULL
 
 -- name: held
@@ -151,16 +160,17 @@ FROM held
 -- name: retry
 UPDATE message
 SET queue = $1, priority = $2, status = $3, run_at = $4, expires_at = $5, generation = generation + 1, crashes = 0,
-    started_at = NULL, lease_until = NULL, owner = NULL, envelope = $6, body = $7::packed
-WHERE id = $8 AND deliveries = $9 AND status = 2
+    started_at = NULL, lease_until = NULL, owner = NULL, envelope = $6, body = $7::packed, limits = $8
+WHERE id = $9 AND deliveries = $10 AND status = 2
 
 -- name: ready_count
-SELECT count(*) FROM message WHERE queue = $1 AND status IN (0, 1, 3, 4)
+SELECT count(*) FROM message WHERE queue = $1 AND status IN (0, 1, 3, 4, 7)
 
 -- name: depths
 SELECT queue,
        count(*) FILTER (WHERE status IN (0, 4)), count(*) FILTER (WHERE status IN (1, 3)),
        count(*) FILTER (WHERE status = 2), count(*) FILTER (WHERE status IN (5, 6)),
+       count(*) FILTER (WHERE status = 7),
        min(greatest(sent_at, coalesce(run_at, 0))) FILTER (WHERE status IN (0, 4))
 FROM message GROUP BY queue ORDER BY queue
 
@@ -171,7 +181,7 @@ SELECT id, task_id, generation, name FROM message WHERE queue = $1 AND status <>
 DELETE FROM message WHERE id = $1
 
 -- name: unpark
-UPDATE message SET status = CASE WHEN run_at > $1 THEN 1 WHEN crashes > 0 THEN 4 ELSE 0 END
+UPDATE message SET status = CASE WHEN run_at > $1 THEN 1 WHEN crashes > 0 THEN 4 WHEN limits IS NULL THEN 0 ELSE 7 END
 WHERE status = 3 AND key = $2
 
 -- name: waiting_message
@@ -180,9 +190,9 @@ SELECT id, status, generation, name, queue, started_at FROM message WHERE task_i
 -- The row is inserted before the end of its task is looked for: an end that takes the row away is then to be seen.
 -- name: adopt
 INSERT INTO message (queue, priority, status, run_at, expires_at, task_id, name, generation, key, sent_at, envelope, body,
-                     deliveries, lease_until, owner)
+                     deliveries, lease_until, owner, limits)
 VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce((SELECT generation FROM task WHERE task_id = $6), 0), $8, $9, $10,
-        $11::packed, $12, $13, $14)
+        $11::packed, $12, $13, $14, $15)
 ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
 RETURNING id, generation
 
@@ -197,7 +207,7 @@ RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 0
           EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id),
           EXISTS (SELECT 1 FROM task WHERE task.task_id = message.task_id
                   AND task.generation >= message.generation AND task.closed),
-          priority
+          priority, limits
 
 -- name: take_over_suspect
 UPDATE message
@@ -207,7 +217,7 @@ RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 1
           EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id),
           EXISTS (SELECT 1 FROM task WHERE task.task_id = message.task_id
                   AND task.generation >= message.generation AND task.closed),
-          priority
+          priority, limits
 
 -- name: passed_over
 SELECT 1 FROM message WHERE task_id = $1 AND status IN (4, 6)
@@ -217,16 +227,18 @@ SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= $1)
     OR EXISTS (SELECT 1 FROM message WHERE status = 0)
     OR EXISTS (SELECT 1 FROM message WHERE status = 4)
     OR EXISTS (SELECT 1 FROM message WHERE status IN (5, 6) AND lease_until <= $2)
+    OR EXISTS (SELECT 1 FROM lane WHERE blocked_on IS NULL) OR EXISTS (SELECT 1 FROM lane_entered)
+    OR EXISTS (SELECT 1 FROM slot WHERE freed) OR EXISTS (SELECT 1 FROM rate WHERE free_at <= $2)
 
 -- name: take_for_relay
-WITH suspect AS MATERIALIZED (SELECT id FROM message WHERE status = 4 LIMIT $3 FOR UPDATE SKIP LOCKED),
+WITH suspect AS MATERIALIZED (SELECT id FROM message WHERE status = 4 AND limits IS NULL LIMIT $3 FOR UPDATE SKIP LOCKED),
      ready AS MATERIALIZED (SELECT id FROM message WHERE status = 0 LIMIT $3 FOR UPDATE SKIP LOCKED),
      overdue AS MATERIALIZED (SELECT id FROM message WHERE status IN (5, 6) AND lease_until <= $2
                               ORDER BY lease_until LIMIT $3 FOR UPDATE SKIP LOCKED),
      chosen AS MATERIALIZED (SELECT id FROM suspect UNION ALL SELECT id FROM ready UNION ALL SELECT id FROM overdue LIMIT $3)
 UPDATE message SET status = CASE WHEN status IN (4, 6) THEN 6 ELSE 5 END, lease_until = $1
 FROM chosen WHERE message.id = chosen.id
-RETURNING message.id, deliveries, queue, envelope, body, task_id, generation, crashes, status = 6, false, false, priority
+RETURNING message.id, deliveries, queue, envelope, body, task_id, generation, crashes, status = 6, false, false, priority, limits
 
 -- name: relayed
 UPDATE message SET lease_until = $1

@@ -2,10 +2,11 @@
 SELECT generation + closed FROM task WHERE task_id = ?
 
 -- name: publish
-INSERT INTO message (queue, priority, status, run_at, expires_at, task_id, name, generation, key, sent_at, envelope, body)
+INSERT INTO message (queue, priority, status, run_at, expires_at, task_id, name, generation, key, sent_at, envelope, body,
+                     limits)
 VALUES (?, ?, ?, ?, ?, ?, ?,
         coalesce(?, (SELECT generation + closed FROM task WHERE task_id = ?6), 0),
-        ?, ?, ?, ?)
+        ?, ?, ?, ?, ?)
 ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
 
 -- name: last_message
@@ -16,7 +17,7 @@ SELECT task_id FROM message WHERE id > ? AND task_id IS NOT NULL
 
 -- name: promote
 -- Not all at once: a night's worth falling due together would hold up every publish.
-UPDATE message SET status = iif(crashes > 0, 4, 0)
+UPDATE message SET status = iif(crashes > 0, 4, iif(limits IS NULL, 0, 7))
 WHERE id IN (SELECT id FROM message WHERE status = 1 AND run_at <= ? ORDER BY run_at LIMIT 2000)
 
 -- name: next_due
@@ -31,15 +32,18 @@ RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 0
           EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = CAST(message.task_id AS TEXT)),
           EXISTS (SELECT 1 FROM task WHERE task.task_id = CAST(message.task_id AS TEXT)
                   AND task.generation >= message.generation AND task.closed = 1),
-          priority
+          priority, limits
 
 -- name: work
 SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= ?1)
     OR EXISTS (SELECT 1 FROM message WHERE status = 0 AND queue IN (SELECT value FROM json_each(?2)))
-    OR EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue IN (SELECT value FROM json_each(?2)))
+    OR EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue IN (SELECT value FROM json_each(?2))),
+       EXISTS (SELECT 1 FROM lane WHERE blocked_on IS NULL AND queue IN (SELECT value FROM json_each(?2)))
+    OR EXISTS (SELECT 1 FROM slot WHERE freed = 1)
+    OR EXISTS (SELECT 1 FROM rate WHERE free_at <= ?3)
 
 -- name: suspect
-SELECT id FROM message WHERE status = 4 AND queue = ? AND crashes < ? ORDER BY id LIMIT 1
+SELECT id, limits FROM message WHERE status = 4 AND queue = ? AND crashes < ? ORDER BY limits IS NOT NULL, id LIMIT 1
 
 -- name: last_chances
 SELECT EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue IN (SELECT value FROM json_each(?)) AND crashes >= ?)
@@ -52,7 +56,7 @@ RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 1
           EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = CAST(message.task_id AS TEXT)),
           EXISTS (SELECT 1 FROM task WHERE task.task_id = CAST(message.task_id AS TEXT)
                   AND task.generation >= message.generation AND task.closed = 1),
-          priority
+          priority, limits
 
 -- name: extend
 UPDATE message SET lease_until = ?1
@@ -65,13 +69,13 @@ UPDATE message SET started_at = ? WHERE id = ? AND deliveries = ? AND status = 2
 
 -- name: release
 UPDATE message
-SET status = iif(?1 IS NULL, iif(?2 OR crashes > 0, 4, 0), 1), run_at = coalesce(?1, run_at), lease_until = NULL,
+SET status = iif(?1 IS NULL, iif(?2 OR crashes > 0, 4, iif(limits IS NULL, 0, 7)), 1), run_at = coalesce(?1, run_at), lease_until = NULL,
     started_at = NULL, owner = NULL, crashes = crashes + ?2
 WHERE id = ?3 AND deliveries = ?4 AND status = 2
 
 -- name: hand_back
 UPDATE message
-SET status = iif(crashes > 0, 4, 0), lease_until = NULL, owner = NULL
+SET status = iif(crashes > 0, 4, iif(limits IS NULL, 0, 7)), lease_until = NULL, owner = NULL
 WHERE id = ? AND deliveries = ? AND status = 2 AND started_at IS NULL
 
 -- name: held
@@ -122,7 +126,7 @@ FROM message WHERE id = ? AND deliveries = ? AND status = 2
 -- name: retry
 UPDATE message
 SET queue = ?, priority = ?, status = ?, run_at = ?, expires_at = ?, generation = generation + 1, crashes = 0,
-    started_at = NULL, lease_until = NULL, owner = NULL, envelope = ?, body = ?
+    started_at = NULL, lease_until = NULL, owner = NULL, envelope = ?, body = ?, limits = ?
 WHERE id = ? AND deliveries = ? AND status = 2
 
 -- name: ready_count
@@ -130,10 +134,11 @@ SELECT (SELECT count(*) FROM message WHERE status = 0 AND queue = ?1)
      + (SELECT count(*) FROM message WHERE status = 4 AND queue = ?1)
      + (SELECT count(*) FROM message WHERE status = 1 AND queue = ?1)
      + (SELECT count(*) FROM message WHERE status = 3 AND queue = ?1)
+     + (SELECT count(*) FROM message WHERE status = 7 AND queue = ?1)
 
 -- name: depths
 SELECT queue,
-       sum(status IN (0, 4)), sum(status IN (1, 3)), sum(status = 2), sum(status IN (5, 6)),
+       sum(status IN (0, 4)), sum(status IN (1, 3)), sum(status = 2), sum(status IN (5, 6)), sum(status = 7),
        min(CASE WHEN status IN (0, 4) THEN max(sent_at, coalesce(run_at, 0)) END)
 FROM message GROUP BY queue ORDER BY queue
 
@@ -144,7 +149,7 @@ SELECT id, task_id, generation, name FROM message WHERE queue = ? AND status <> 
 DELETE FROM message WHERE id = ?
 
 -- name: unpark
-UPDATE message SET status = iif(run_at > ?1, 1, iif(crashes > 0, 4, 0)) WHERE status = 3 AND key = ?2
+UPDATE message SET status = iif(run_at > ?1, 1, iif(crashes > 0, 4, iif(limits IS NULL, 0, 7))) WHERE status = 3 AND key = ?2
 
 -- name: waiting_message
 SELECT id, status, generation, name, queue, started_at FROM message WHERE task_id = ?
@@ -152,8 +157,8 @@ SELECT id, status, generation, name, queue, started_at FROM message WHERE task_i
 -- What another broker delivers is a row that is held already, or waits until it is due.
 -- name: adopt
 INSERT INTO message (queue, priority, status, run_at, expires_at, task_id, name, generation, key, sent_at, envelope, body,
-                     deliveries, lease_until, owner)
-VALUES (?, ?, ?, ?, ?, ?, ?, coalesce((SELECT generation FROM task WHERE task_id = ?6), 0), ?, ?, ?, ?, ?, ?, ?)
+                     deliveries, lease_until, owner, limits)
+VALUES (?, ?, ?, ?, ?, ?, ?, coalesce((SELECT generation FROM task WHERE task_id = ?6), 0), ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
 RETURNING id, generation
 
@@ -168,7 +173,7 @@ RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 0
           EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = CAST(message.task_id AS TEXT)),
           EXISTS (SELECT 1 FROM task WHERE task.task_id = CAST(message.task_id AS TEXT)
                   AND task.generation >= message.generation AND task.closed = 1),
-          priority
+          priority, limits
 
 -- name: take_over_suspect
 UPDATE message
@@ -178,7 +183,7 @@ RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 1
           EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = CAST(message.task_id AS TEXT)),
           EXISTS (SELECT 1 FROM task WHERE task.task_id = CAST(message.task_id AS TEXT)
                   AND task.generation >= message.generation AND task.closed = 1),
-          priority
+          priority, limits
 
 -- name: passed_over
 SELECT 1 FROM message WHERE task_id = ? AND status IN (4, 6)
@@ -188,16 +193,19 @@ SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= ?1)
     OR EXISTS (SELECT 1 FROM message WHERE status = 0)
     OR EXISTS (SELECT 1 FROM message WHERE status = 4)
     OR EXISTS (SELECT 1 FROM message WHERE status IN (5, 6) AND lease_until <= ?2)
+    OR EXISTS (SELECT 1 FROM lane WHERE blocked_on IS NULL)
+    OR EXISTS (SELECT 1 FROM slot WHERE freed = 1)
+    OR EXISTS (SELECT 1 FROM rate WHERE free_at <= ?2)
 
 -- Each part by an index of its own.
 -- name: take_for_relay
 UPDATE message SET status = iif(status IN (4, 6), 6, 5), lease_until = ?1
-WHERE id IN (SELECT id FROM (SELECT id FROM message WHERE status = 4 LIMIT ?3)
+WHERE id IN (SELECT id FROM (SELECT id FROM message WHERE status = 4 AND limits IS NULL LIMIT ?3)
              UNION ALL SELECT id FROM (SELECT id FROM message WHERE status = 0 LIMIT ?3)
              UNION ALL SELECT id FROM (SELECT id FROM message WHERE status IN (5, 6) AND lease_until <= ?2
                                        ORDER BY lease_until LIMIT ?3)
              LIMIT ?3)
-RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, status = 6, 0, 0, priority
+RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, status = 6, 0, 0, priority, limits
 
 -- name: relayed
 UPDATE message SET lease_until = ?1

@@ -93,6 +93,29 @@ def take(raw: Session, claim: Claim, queue: str, wanted: int) -> list[Sequence[A
     return found
 
 
+def take_anywhere(raw: Session, claim: Claim, wanted: int) -> list[Sequence[Any]]:
+    """Up to ``wanted`` rows from the lanes of all queues, and limited suspects: for a broker that is no store."""
+    if not raw.run("limits.outbox_work", (claim.clock,)).fetchone()[0]:
+        return []
+    raw.run("limits.lock")
+    wake_freed(raw, claim.clock)
+    found = _take_suspects(raw, claim, wanted)
+    for (queue,) in raw.run("limits.open_queues").fetchall():
+        if len(found) < wanted:
+            found += take(raw, claim, queue, wanted - len(found))
+    return found
+
+
+def _take_suspects(raw: Session, claim: Claim, wanted: int) -> list[Sequence[Any]]:
+    found: list[Sequence[Any]] = []
+    for message_id, text in raw.run("limits.all_suspects").fetchall():
+        if len(found) < wanted and _admits(raw, claim, text):
+            rows = raw.run("limits.relay_suspect", (*claim.held, message_id)).fetchall()
+            take_slots(raw, rows, claim.rules)
+            found += rows
+    return found
+
+
 def _open(raw: Session, claim: Claim, queue: str, wanted: int) -> list[Lane]:
     rows = raw.run("limits.open", (queue, wanted, wanted + _MORE_LANES)).fetchall()
     return [Lane(queue, priority, text, waiting, bounds(text, claim.rules)) for priority, text, waiting in rows]

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from celeriac.core.message import LAST_CHANCE, Adoption, Delivery, Lease, TaskMessage
-from celeriac.store.relational import keys
-from celeriac.store.relational.part import CLAIMED, DELAYED, Part
-from celeriac.store.relational.queue import MANY, delivery
+from celeriac.store.relational import keys, limits
+from celeriac.store.relational.limits import Claim, LimitsPart
+from celeriac.store.relational.part import CLAIMED, READY
+from celeriac.store.relational.queue import MANY, delivery, waiting
 from celeriac.store.relational.session import Session
 
 
-class OutboxPart(Part):
+class OutboxPart(LimitsPart):
     """The broker's side of the ledger."""
 
     def adopt(
@@ -49,7 +50,9 @@ class OutboxPart(Part):
         with self.database.writing() as raw:
             clock = self.lease_now()
             raw.run("queue.promote", (now,))
-            rows = raw.run("queue.take_for_relay", (clock + lease, clock, limit)).fetchall()
+            claim = Claim("limits.relay", (clock + lease,), clock, self.rules)
+            rows = limits.take_anywhere(raw, claim, (limit + 1) // 2)
+            rows += raw.run("queue.take_for_relay", (clock + lease, clock, limit - len(rows))).fetchall()
         found = [delivery(row, clock) for row in rows]
         found.sort(key=attrgetter("lease.message_id"))
         return found
@@ -70,14 +73,15 @@ def _insert(
     raw: Session, message: TaskMessage, now: float, clock: float, lease: float, owner: str
 ) -> Delivery | Adoption | None:
     """Make it a row; None where its task has one."""
-    waits = message.run_at is not None and message.run_at > now
+    status = waiting(message, now)
+    waits = status != READY
     held = (0, None, None) if waits else (1, clock + lease, owner)
     rows = raw.run(
         "queue.adopt",
         (
             message.queue,
             message.priority,
-            DELAYED if waits else CLAIMED,
+            status if waits else CLAIMED,
             message.run_at,
             message.expires_at,
             message.task_id,

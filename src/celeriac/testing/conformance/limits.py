@@ -10,7 +10,7 @@ import pytest
 
 from celeriac.core.attempt import Outcome
 from celeriac.core.limits import Bound, Rule, pack
-from celeriac.core.message import Delivery, TaskMessage
+from celeriac.core.message import Adoption, Delivery, TaskMessage
 from celeriac.store.protocols import Store
 from celeriac.testing.conformance.harness import (
     LEASE,
@@ -73,7 +73,9 @@ class LimitsConformance(Conformance):
         assert claim(store) == []
 
     def test_one_limit_counts_over_queues_and_priorities(self, harness: StoreHarness, store: Store) -> None:
-        publish(store, limited("a", slots(1), priority=3), limited("b", slots(1)), limited("c", slots(1), queue="other"))
+        publish(
+            store, limited("a", slots(1), priority=3), limited("b", slots(1)), limited("c", slots(1), queue="other")
+        )
         [got] = claim(store)
         assert got.task_id == "a"
         assert claim(harness.open(), "other") == []
@@ -213,7 +215,9 @@ class LimitsConformance(Conformance):
     def test_everything_runs_once_whatever_ends_when(self, store: Store) -> None:
         rng = random.Random(7)  # noqa: S311  # a run that can be repeated
         bounds = [[slots(2, value), slots(3, name="everybody"), turns(value)] for value in "abcd"]
-        publish(store, *[limited(f"{number}", *rng.choice(bounds), priority=rng.choice([0, 5])) for number in range(60)])
+        publish(
+            store, *[limited(f"{number}", *rng.choice(bounds), priority=rng.choice([0, 5])) for number in range(60)]
+        )
         running: list[Delivery] = []
         seen: Counter[str | None] = Counter()
         for _ in range(1000):
@@ -301,6 +305,41 @@ class LimitsConformance(Conformance):
         publish(store, *[limited(f"limited{number}", turns("a")) for number in range(50)])
         got = [str(item.task_id)[:5] for item in claim(store, limit=20)]
         assert Counter(got) == {"plain": 10, "limit": 10}
+
+    # -- beside a broker that is no store
+
+    def test_a_broker_is_given_what_may_start(self, store: Store) -> None:
+        publish(store, *[limited(f"{number}", slots(2)) for number in range(4)], "plain")
+        given = store.take_for_relay(64, 10)
+        assert sorted(map(str, ids(given))) == ["0", "1", "plain"]
+        store.relayed([item.lease for item in given], 100)
+        assert store.take_for_relay(64, 10) == []
+        [held] = store.adopt([limited("0", slots(2))], owner="worker", lease=LEASE)
+        assert isinstance(held, Delivery)
+        assert (held.task_id, held.limited) == ("0", True)
+        assert store.take_for_relay(64, 10) == []
+        settle(store, held)
+        assert ids(store.take_for_relay(64, 10)) == ["2"]
+
+    def test_what_the_broker_was_given_in_vain_keeps_its_slot(self, harness: StoreHarness, store: Store) -> None:
+        publish(store, *[limited(f"{number}", slots(1)) for number in range(2)])
+        store.relayed([item.lease for item in store.take_for_relay(64, 10)], 100)
+        harness.pass_time(101)
+        assert ids(store.take_for_relay(64, 10)) == ["0"]
+
+    def test_a_limited_message_that_the_broker_delivers_waits_in_the_ledger(self, store: Store) -> None:
+        [first, second] = store.adopt([limited("a", slots(1)), limited("b", slots(1))], owner="worker", lease=LEASE)
+        assert (first, second) == (Adoption.DELAYED, Adoption.DELAYED)
+        assert ids(store.take_for_relay(64, 10)) == ["a"]
+
+    def test_a_suspect_is_given_to_the_broker_when_it_has_a_slot(self, harness: StoreHarness, store: Store) -> None:
+        publish(store, *[limited(f"{number}", slots(1)) for number in range(3)])
+        [given] = store.take_for_relay(64, 10)
+        store.relayed([given.lease], 100)
+        store.adopt([limited("0", slots(1))], owner="worker", lease=LEASE)
+        take_over(harness)
+        assert [(item.task_id, item.suspect) for item in store.take_for_relay(64, 10)] == [("0", True)]
+        assert store.take_for_relay(64, 10) == []
 
     # -- changing one's mind
 

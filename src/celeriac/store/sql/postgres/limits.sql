@@ -133,3 +133,19 @@ SELECT bucket, count(*) FROM slot WHERE NOT freed GROUP BY bucket
 
 -- name: prune_rates
 DELETE FROM rate WHERE bucket IN (SELECT bucket FROM rate WHERE tat < $1 AND free_at IS NULL LIMIT $2)
+
+-- Beside a broker that is no store.
+-- name: outbox_work
+SELECT EXISTS (SELECT 1 FROM lane WHERE blocked_on IS NULL) OR EXISTS (SELECT 1 FROM slot WHERE freed)
+    OR EXISTS (SELECT 1 FROM rate WHERE free_at <= $1) OR EXISTS (SELECT 1 FROM lane_entered)
+    OR EXISTS (SELECT 1 FROM message WHERE status = 4 AND limits IS NOT NULL)
+
+-- name: open_queues
+SELECT DISTINCT queue FROM lane WHERE blocked_on IS NULL
+
+-- name: all_suspects
+SELECT id, limits FROM message WHERE status = 4 AND limits IS NOT NULL ORDER BY id LIMIT 50 FOR UPDATE SKIP LOCKED
+
+-- name: relay_suspect
+UPDATE message SET status = 6, lease_until = $1 WHERE id = $2 AND status = 4
+RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 1, 0, 0, priority, limits

@@ -76,7 +76,7 @@ def _retry(item: Settlement) -> Iterator[Argument]:
     retry = item.retry
     assert retry is not None
     yield from (plain(retry.queue), retry.priority, number(retry.run_at), number(retry.expires_at))
-    yield from (plain(retry.envelope), pack(retry.body))
+    yield from (plain(retry.limits), plain(retry.envelope), pack(retry.body))
 
 
 def _failure(item: Settlement) -> Iterator[Argument]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from celeriac.core.limits import Rule
 from celeriac.core.message import LAST_CHANCE, Adoption, Delivery, Lease, TaskMessage
 from celeriac.store.redis.packing import leases_arguments, messages_arguments, number, pack, plain
 from celeriac.store.redis.part import Part
-from celeriac.store.redis.queue import MANY, deliveries, delivery
+from celeriac.store.redis.queue import MANY, declared, deliveries, delivery
 
 
 class OutboxPart(Part):
+    rules: Mapping[str, Rule]
+
     """The broker's side of the ledger."""
 
     def adopt(
@@ -33,7 +36,7 @@ class OutboxPart(Part):
         ]
 
     def take_for_relay(self, limit: int, lease: float) -> list[Delivery]:
-        found = deliveries(self.database.call("outbox.take", [number(lease), limit]))
+        found = deliveries(self.database.call("outbox.take", [number(lease), limit, declared(self.rules)]))
         return sorted(found, key=lambda item: item.lease.message_id)
 
     def relayed(self, leases: Sequence[Lease], again: float) -> None:

@@ -95,6 +95,7 @@ def message_arguments(message: TaskMessage) -> tuple[Argument, ...]:
         "" if key is None else number(key.ttl),
         ("a" if message.awaited else "") + ("f" if message.follow_up else ""),
         plain(message.grows),
+        plain(message.limits),
         plain(message.envelope),
         pack(message.body),
     )

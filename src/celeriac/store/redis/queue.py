@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from celeriac.core.message import LAST_CHANCE, Delivery, Lease, Published, QueueSize, TaskMessage
+from celeriac.core.limits import Rule
+from celeriac.core.message import LAST_CHANCE, Delivery, LaneSize, Lease, Published, QueueSize, TaskMessage
 from celeriac.errors import IdempotencyConflict
 from celeriac.store.protocols import Sending
 from celeriac.store.redis.ahead import Asked
@@ -52,7 +54,21 @@ def deliveries(answer: list[Any]) -> list[Delivery]:
 
 
 def delivery(row: list[Any], claimed_at: float) -> Delivery:
-    message_id, token, queue, envelope, body, task_id, generation, crashes, suspect, revoked, settled, priority = row
+    (
+        message_id,
+        token,
+        queue,
+        envelope,
+        body,
+        task_id,
+        generation,
+        crashes,
+        suspect,
+        revoked,
+        settled,
+        priority,
+        limited,
+    ) = row
     return Delivery(
         Lease(int(message_id), token),
         text(queue),
@@ -66,6 +82,7 @@ def delivery(row: list[Any], claimed_at: float) -> Delivery:
         settled == 1,
         claimed_at,
         int(priority),
+        limited=limited == 1,
     )
 
 
@@ -93,6 +110,22 @@ class Publishing:
 class QueuePart(Part):
     """The queue's side of the store."""
 
+    #: The limits that this process's tasks declare: they outrank the numbers that messages carry.
+    rules: Mapping[str, Rule] = {}
+
+    def hold(self, lease: Lease, limits: str) -> bool:
+        return bool(self.database.call("leases.hold", [plain(limits), *lease]))
+
+    def lanes(self, most: int) -> list[LaneSize]:
+        return [
+            LaneSize(text(queue), priority, text(limits), text(blocked_on) or None, waiting)
+            for queue, priority, limits, blocked_on, waiting in self.database.call("queue.lanes", [most])
+        ]
+
+    def taken(self) -> dict[str, int]:
+        flat = self.database.call("queue.taken")
+        return {text(bucket): int(count) for bucket, count in zip(flat[::2], flat[1::2], strict=True)}
+
     def publish(self, messages: Sequence[TaskMessage]) -> list[Published]:
         if not messages:
             return []
@@ -119,7 +152,9 @@ class QueuePart(Part):
         found: list[Delivery] = []
         while len(found) < limit:
             some = min(limit - len(found), AT_ONCE)
-            answer = self.database.call("queue.claim", _claim(queues, some, owner, lease, below, first=not found))
+            answer = self.database.call(
+                "queue.claim", _claim(queues, some, owner, lease, below, self.rules, first=not found)
+            )
             claimed = deliveries(answer)
             found += claimed
             if answer[1] or len(claimed) < some:
@@ -175,8 +210,15 @@ class QueuePart(Part):
 
     def sizes(self) -> list[QueueSize]:
         sizes = [
-            QueueSize(text(queue), ready, delayed, claimed, to_number(oldest), {"relayed": relayed} if relayed else {})
-            for queue, ready, delayed, claimed, relayed, oldest in self.database.call("queue.sizes")
+            QueueSize(
+                text(queue),
+                ready,
+                delayed,
+                claimed,
+                to_number(oldest),
+                {name: count for name, count in (("relayed", relayed), ("limited", limited)) if count},
+            )
+            for queue, ready, delayed, claimed, relayed, limited, oldest in self.database.call("queue.sizes")
         ]
         return sorted(sizes, key=lambda size: size.queue)
 
@@ -188,7 +230,20 @@ class QueuePart(Part):
 
 
 def _claim(
-    queues: Sequence[str], limit: int, owner: str, lease: float, below: int, *, first: bool
+    queues: Sequence[str],
+    limit: int,
+    owner: str,
+    lease: float,
+    below: int,
+    rules: Mapping[str, Rule],
+    *,
+    first: bool,
 ) -> Iterator[Argument]:
     yield from (number(lease), pack(owner), limit, below, "1" if first else "0")
     yield from texts_arguments(queues)
+    yield declared(rules)
+
+
+def declared(rules: Mapping[str, Rule]) -> str:
+    """The limits that the process declares, as the scripts read them."""
+    return json.dumps(rules) if rules else ""

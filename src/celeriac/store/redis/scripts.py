@@ -10,7 +10,7 @@ from importlib.resources import files
 
 #: The files of operations, and of what they share.
 ROOMS = ("schema", "queue", "leases", "outbox", "settling", "ledger", "pruning", "keys", "chords", "letters", "fanout")
-LIBRARIES = ("clock", "base", "rows", "due", "keys", "records", "history", "joins", "sending")
+LIBRARIES = ("clock", "base", "lanes", "rows", "due", "keys", "records", "history", "joins", "sending")
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _NEEDS = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
 

@@ -58,6 +58,21 @@ for _ = 1, take_number() do
 end
 return kept
 
+-- What came without limits, and should have some, is sent to its lane by who was given it.
+-- name: hold
+-- needs: rows
+local limits, id = take(), take()
+local s = held(id, take_number())
+if not s then return 0 end
+local row = row_of(id)
+call('ZREM', base .. 'leases', id)
+let_go(s)
+row.limits, s.limits, s.started, s.owner = limits, limits, '', ''
+put_row(id, row)
+make_waiting(id, s)
+say('commits')
+return 1
+
 -- name: park
 -- needs: keys
 local id, token = take(), take_number()
@@ -67,6 +82,7 @@ local key = row_of(id).key
 local k = key ~= '' and key_row(key)
 if not k or k.task == s.task or k.done ~= 0 then return 0 end
 call('ZREM', base .. 'leases', id)
+let_go(s)
 s.status, s.started, s.owner = PARKED, '', ''
 put_state(id, s)
 park_under(id, s.queue, key)
@@ -80,7 +96,7 @@ for _ = 1, take_number() do
     local id, token = take(), take_number()
     local s = held(id, token)
     if s then
-        delete_message(id, s.queue, s.task)
+        delete_message(id, s, s.queue, s.task)
         if s.task ~= '' then free_keys(s.task, now) end
         say('commits')
     end
@@ -97,7 +113,7 @@ go_on()
 local row = row_of(id)
 bury(id, why, now)
 if s.task ~= '' then write_end(row, 'FAILURE', 'rejected', now, now + expires) end
-delete_message(id, s.queue, s.task)
+delete_message(id, s, s.queue, s.task)
 if s.task ~= '' then free_keys(s.task, now) end
 say('commits')
 return 1
@@ -115,6 +131,7 @@ for _, id in ipairs(ids) do
         s.crashes = s.crashes + 1
     end
     call('ZREM', base .. 'leases', id)
+    let_go(s)
     s.status, s.started, s.owner = SUSPECT, '', ''
     put_state(id, s)
     make_suspect(id, s.queue)

@@ -11,7 +11,7 @@ local function facts(id, row, s, suspect)
     local over = record and is_closed(record) and tonumber(record[GENERATION]) >= tonumber(row.generation)
     return {
         id, s.deliveries, row.queue, row.envelope, row.body, row.task, row.generation, s.crashes, suspect,
-        revoked and 1 or 0, over and 1 or 0, row.priority,
+        revoked and 1 or 0, over and 1 or 0, row.priority, s.limits ~= '' and 1 or 0,
     }
 end
 
@@ -29,7 +29,7 @@ local function adopt_new(m)
     insert(m, false, now)
     local id = call('HGET', base .. 'live', m.task)
     local s = state_of(id)
-    if s and s.status == DELAYED then return 'delayed' end
+    if s and (s.status == DELAYED or s.status == LANED) then return 'delayed' end
     s = s or new_state(m, READY)
     hold(id, m, s)
     return facts(id, m, s, 0)
@@ -57,7 +57,10 @@ return { text(now), answers }
 -- needs: rows due
 -- What the broker is to be given now: what nobody has held up, and what was given and not adopted in its time.
 local lease_until, most, now = clock() + take_number(), take_number(), clock()
+local declared = take()
+if declared ~= '' then rules = cjson.decode(declared) end
 promote(now)
+wake_due_rates(now)
 local ids, found = {}, {}
 local function gather(some)
     for _, id in ipairs(some) do
@@ -65,11 +68,29 @@ local function gather(some)
     end
 end
 
+local function may_start(id)
+    local s = state_of(id)
+    if not s or s.limits == '' then return true end
+    if first_full(s.limits, now) then return false end
+    take_slots(s.limits, now)
+    return true
+end
+
 local queues = call('HKEYS', base .. 'queues')
-for _, where in ipairs({ 'suspect:', 'ready:' }) do
-    for _, queue in ipairs(queues) do
-        if #ids < most then gather(call('ZRANGE', base .. where .. queue, 0, most - #ids - 1)) end
+for _, queue in ipairs(queues) do
+    for _, id in ipairs(call('ZRANGE', base .. 'suspect:' .. queue, 0, most - 1)) do
+        if #ids < most and may_start(id) then ids[#ids + 1] = id end
     end
+end
+-- Those have left their lanes already.
+local laned = {}
+for _, queue in ipairs(call('HKEYS', base .. 'limited')) do
+    for _, id in ipairs(take_from_lanes(queue, math.floor((most - #ids + 1) / 2), now)) do
+        laned[id], ids[#ids + 1] = true, id
+    end
+end
+for _, queue in ipairs(queues) do
+    if #ids < most then gather(call('ZRANGE', base .. 'ready:' .. queue, 0, most - #ids - 1)) end
 end
 if #ids < most then
     gather(call('ZRANGEBYSCORE', base .. 'relayed', '-inf', now, 'LIMIT', 0, most - #ids))
@@ -77,7 +98,7 @@ end
 for number, id in ipairs(ids) do
     local row, s = row_of(id), state_of(id)
     s = s or new_state(row, READY)
-    take_out(id, row, s)
+    if not laned[id] then take_out(id, row, s) end
     local suspect = s.status == SUSPECT or s.status == RELAYED_SUSPECT
     s.status = suspect and RELAYED_SUSPECT or RELAYED
     put_state(id, s)
@@ -85,7 +106,7 @@ for number, id in ipairs(ids) do
     call('SADD', base .. 'relayed:' .. row.queue, id)
     found[number] = {
         id, s.deliveries, row.queue, row.envelope, row.body, row.task, row.generation, s.crashes, suspect and 1 or 0, 0, 0,
-        row.priority,
+        row.priority, s.limits ~= '' and 1 or 0,
     }
 end
 return { text(now), 0, found }

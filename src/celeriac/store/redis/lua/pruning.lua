@@ -63,6 +63,8 @@ local function prune_bindings()
 end
 
 local total = 0
+-- A rate whose next start was due is as good as new.
+call('ZREMRANGEBYSCORE', base .. 'rates', '-inf', now - 60)
 for _, task in ipairs(over('expiry:tasks', now)) do
     forget_record(task)
     total = total + 1

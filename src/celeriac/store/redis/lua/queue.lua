@@ -10,12 +10,18 @@ return answers
 
 -- name: claim
 -- needs: records due
+local now = clock()
+
 local function first_suspect(queue, below)
     local from = 0
     while true do
         local ids = call('ZRANGE', base .. 'suspect:' .. queue, from, from + 99)
         for _, id in ipairs(ids) do
-            if state_of(id).crashes < below then return id end
+            local s = state_of(id)
+            if s.crashes < below and (s.limits == '' or not first_full(s.limits, now)) then
+                if s.limits ~= '' then take_slots(s.limits, now) end
+                return id
+            end
         end
         if #ids < 100 then return nil end
         from = from + 100
@@ -25,7 +31,8 @@ end
 local until_, owner, limit, below, first = take_number(), take(), take_number(), take_number(), take() == '1'
 local queues = {}
 for number = 1, take_number() do queues[number] = take() end
-local now = clock()
+local declared = take()
+if declared ~= '' then rules = cjson.decode(declared) end
 local lease_until = now + until_
 
 local function deliver(ids, suspect)
@@ -40,18 +47,19 @@ local function deliver(ids, suspect)
     for number, raw in ipairs(rows) do
         local f = cmsgpack.unpack(raw)
         local task, generation = f[3], f[5]
-        local deliveries, crashes = 0, 0
+        local deliveries, crashes, limits = 0, 0
         if known[number] then
             local s = unpack_state(known[number])
-            deliveries, crashes = s.deliveries, s.crashes
+            deliveries, crashes, limits = s.deliveries, s.crashes, s.limits ~= '' and s.limits or nil
         end
         states[2 * number - 1] = ids[number]
         states[2 * number] = cmsgpack.pack({
-            CLAIMED, deliveries + 1, crashes, '', owner, f[1], f[2], task, generation,
+            CLAIMED, deliveries + 1, crashes, '', owner, f[1], f[2], task, generation, limits,
         })
         local revoked = any_revoked and task ~= '' and call('ZSCORE', base .. 'revoked', task)
         found[number] = {
             ids[number], deliveries + 1, f[1], f[10], f[11], task, generation, crashes, suspect, revoked and 1 or 0, 0, f[2],
+            limits and 1 or 0,
         }
         places[number] = base .. 't:' .. task
     end
@@ -66,6 +74,7 @@ local function deliver(ids, suspect)
     return found
 end
 
+wake_due_rates(now)
 if first then
     promote(now)
     -- Its last chance before burial is a run nobody shares, so that no bystander is ever buried.
@@ -78,10 +87,41 @@ if first then
     end
 end
 local ids = {}
-for _, queue in ipairs(queues) do
-    if #ids >= limit then break end
-    local popped = call('ZPOPMIN', base .. 'ready:' .. queue, limit - #ids)
+local function gather(some)
+    for _, id in ipairs(some) do ids[#ids + 1] = id end
+end
+
+local function pop_ready(queue, wanted)
+    if wanted <= 0 then return end
+    local popped = call('ZPOPMIN', base .. 'ready:' .. queue, wanted)
     for place = 1, #popped, 2 do ids[#ids + 1] = popped[place] end
+end
+
+local function priority_of(name)
+    local head = call('ZRANGE', name, 0, 0, 'WITHSCORES')
+    return head[2] and 9 - math.floor(tonumber(head[2]) / 562949953421312)
+end
+
+-- What is simply ready and what waits in lanes: of the same priority half and half.
+local function pop(queue)
+    local in_lanes, wanted = priority_of(base .. 'open:' .. queue), limit - #ids
+    if not in_lanes then return pop_ready(queue, wanted) end
+    local ready = priority_of(base .. 'ready:' .. queue)
+    local share = wanted
+    if ready and ready > in_lanes then
+        share = 0
+    elseif ready and ready == in_lanes then
+        -- Of an odd one each has the half by turns.
+        share = math.floor((wanted + call('INCR', base .. 'turn') % 2) / 2)
+    end
+    local before = #ids
+    gather(take_from_lanes(queue, share, now))
+    pop_ready(queue, wanted - (#ids - before))
+    if ready then gather(take_from_lanes(queue, wanted - (#ids - before), now)) end
+end
+
+for _, queue in ipairs(queues) do
+    if #ids < limit then pop(queue) end
 end
 if #ids == 0 then return { text(now), 0, {} } end
 return { text(now), 0, deliver(ids, 0) }
@@ -98,13 +138,17 @@ return 0
 
 -- name: next_due
 -- needs: base
-return call('ZRANGE', base .. 'due', 0, 0, 'WITHSCORES')[2]
+local due = call('ZRANGE', base .. 'due', 0, 0, 'WITHSCORES')[2]
+local free = call('ZRANGE', base .. 'ratefree', 0, 0, 'WITHSCORES')[2]
+if due and free then return tonumber(free) < tonumber(due) and free or due end
+return due or free
 
 -- name: size
 -- needs: base
 local queue = take()
 return call('ZCARD', base .. 'ready:' .. queue) + call('ZCARD', base .. 'suspect:' .. queue)
     + call('ZCARD', base .. 'delayed:' .. queue) + call('SCARD', base .. 'parked:' .. queue)
+    + tonumber(call('HGET', base .. 'limited', queue) or 0)
 
 -- name: sizes
 -- needs: rows
@@ -136,9 +180,11 @@ for place = 1, #totals, 2 do
     local ready = call('ZCARD', base .. 'ready:' .. queue) + call('ZCARD', base .. 'suspect:' .. queue)
     local delayed = call('ZCARD', base .. 'delayed:' .. queue) + call('SCARD', base .. 'parked:' .. queue)
     local relayed = call('SCARD', base .. 'relayed:' .. queue)
+    local limited = tonumber(call('HGET', base .. 'limited', queue) or 0)
+    local claimed = total - ready - delayed - relayed - limited
     local oldest = ready > 0 and oldest_of(queue)
     found[#found + 1] = {
-        queue, ready, delayed, total - ready - delayed - relayed, relayed, oldest and text(math.max(0, now - oldest)) or '',
+        queue, ready, delayed, claimed, relayed, limited, oldest and text(math.max(0, now - oldest)) or '',
     }
 end
 return found
@@ -150,7 +196,7 @@ local now, dropped = clock(), 0
 local function drop(id)
     local row, s = row_of(id), state_of(id)
     take_out(id, row, s)
-    delete_message(id, queue, row.task)
+    delete_message(id, s, queue, row.task)
     if row.task ~= '' then
         free_keys(row.task, now)
         write_end(row, 'REVOKED', 'purged', now, now + expires)
@@ -161,6 +207,11 @@ end
 for _, where in ipairs({ 'ready:', 'suspect:', 'delayed:' }) do
     if dropped < most then
         for _, id in ipairs(call('ZRANGE', base .. where .. queue, 0, most - dropped - 1)) do drop(id) end
+    end
+end
+for _, lane in ipairs(call('SMEMBERS', base .. 'lanes:' .. queue)) do
+    if dropped < most then
+        for _, id in ipairs(call('ZRANGE', base .. 'lane:' .. lane, 0, most - dropped - 1)) do drop(id) end
     end
 end
 if dropped < most then
@@ -174,3 +225,22 @@ if dropped < most then
 end
 if dropped > 0 then say('commits') end
 return dropped
+
+-- name: lanes
+-- needs: rows
+local found, most = {}, take_number()
+for _, queue in ipairs(call('HKEYS', base .. 'limited')) do
+    for _, lane in ipairs(call('SMEMBERS', base .. 'lanes:' .. queue)) do
+        if #found == most then return found end
+        local _, priority, limits = parts_of(lane)
+        found[#found + 1] = {
+            queue, tonumber(priority), limits, call('HGET', base .. 'blockedon', lane) or '',
+            call('ZCARD', base .. 'lane:' .. lane),
+        }
+    end
+end
+return found
+
+-- name: taken
+-- needs: base
+return call('HGETALL', base .. 'slots')

@@ -8,7 +8,8 @@ local function take_settlement()
     }
     if item.way == 'retry' then
         item.retry = {
-            queue = take(), priority = take(), run_at = take(), expires = take(), envelope = take(), body = take(),
+            queue = take(), priority = take(), run_at = take(), expires = take(), limits = take(), envelope = take(),
+            body = take(),
         }
     elseif item.way == 'back' then
         item.snooze_until = take()
@@ -41,7 +42,8 @@ local function retry(id, s, new, now)
         count_in(new.queue, 1)
     end
     row.queue, row.priority, row.run_at, row.expires = new.queue, new.priority, new.run_at, new.expires
-    row.envelope, row.body = new.envelope, new.body
+    row.envelope, row.body, row.limits = new.envelope, new.body, new.limits
+    let_go(s)
     row.generation = string.format('%d', row.generation + 1)
     call('ZREM', base .. 'leases', id)
     put_row(id, row)
@@ -66,7 +68,7 @@ local function leave_queue(item, now)
         hand_back(item.id, s, item.snooze_until ~= '' and item.snooze_until or nil)
     else
         if item.way == 'bury' then bury(item.id, item.failure, now) end
-        delete_message(item.id, s.queue, s.task)
+        delete_message(item.id, s, s.queue, s.task)
     end
     return true
 end
@@ -108,6 +110,7 @@ local function still_held(plain, answers)
         local item, s = plain[number], raw and unpack_state(raw)
         if is_held(s, item.token) then
             item.queue, item.live = s.queue, s.task
+            let_go(s)
             ours[#ours + 1] = item
             answers[item.number] = {}
         else

@@ -8,7 +8,7 @@ local function promote(now)
         for _, id in ipairs(ids) do
             call('ZREM', name, id)
             local s = state_of(id)
-            if s.deliveries == 0 and s.crashes == 0 then
+            if s.deliveries == 0 and s.crashes == 0 and s.limits == '' then
                 call('HDEL', base .. 'state', id)
                 make_ready(id, queue, s.priority)
             else

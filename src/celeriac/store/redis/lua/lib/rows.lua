@@ -1,8 +1,9 @@
--- needs: base clock
+-- needs: base clock lanes
 -- A message is a packed list under m:<id>, as it was sent. What has come of it is a packed list in the hash `state`;
 -- a message that is ready and was never delivered has none. `live` leads from a task's id to its one message.
+-- LANED is ready, in its lane (lanes.lua): one that is limited has a state wherever it is, with its limits.
 -- RELAYED was given to another broker, from where anybody may adopt it; at its time in `relayed` it is to be given again.
-local READY, DELAYED, CLAIMED, PARKED, SUSPECT, RELAYED, RELAYED_SUSPECT = 0, 1, 2, 3, 4, 5, 6
+local READY, DELAYED, CLAIMED, PARKED, SUSPECT, RELAYED, RELAYED_SUSPECT, LANED = 0, 1, 2, 3, 4, 5, 6, 7
 
 local function row_of(id)
     local raw = call('GET', base .. 'm:' .. id)
@@ -10,14 +11,14 @@ local function row_of(id)
     local f = cmsgpack.unpack(raw)
     return {
         queue = f[1], priority = f[2], task = f[3], name = f[4], generation = f[5], run_at = f[6], expires = f[7],
-        key = f[8], sent = f[9], envelope = f[10], body = f[11],
+        key = f[8], sent = f[9], envelope = f[10], body = f[11], limits = f[12] or '',
     }
 end
 
 local function pack_row(row)
     return cmsgpack.pack({
         row.queue, row.priority, row.task, row.name, row.generation, row.run_at, row.expires, row.key, row.sent,
-        row.envelope, row.body,
+        row.envelope, row.body, row.limits ~= '' and row.limits or nil,
     })
 end
 
@@ -29,20 +30,21 @@ local function unpack_state(raw)
     local f = cmsgpack.unpack(raw)
     return {
         status = f[1], deliveries = f[2], crashes = f[3], started = f[4], owner = f[5], queue = f[6], priority = f[7],
-        task = f[8], generation = f[9],
+        task = f[8], generation = f[9], limits = f[10] or '',
     }
 end
 
 local function pack_state(s)
     return cmsgpack.pack({
         s.status, s.deliveries, s.crashes, s.started, s.owner, s.queue, s.priority, s.task, s.generation,
+        s.limits ~= '' and s.limits or nil,
     })
 end
 
 local function new_state(row, status)
     return {
         status = status, deliveries = 0, crashes = 0, started = '', owner = '', queue = row.queue,
-        priority = row.priority, task = row.task, generation = row.generation,
+        priority = row.priority, task = row.task, generation = row.generation, limits = row.limits,
     }
 end
 
@@ -63,11 +65,6 @@ end
 local function held(id, token)
     local s = state_of(id)
     return is_held(s, token) and s or nil
-end
-
--- Highest priority first, then in the order of ids, of which a score has room for 2^49.
-local function rank(priority, id)
-    return (9 - priority) * 562949953421312 + id
 end
 
 -- Who waits has found the queue empty: whatever was put into it since began with one that it is told of.
@@ -115,18 +112,27 @@ end
 
 -- Where a message waits that nothing holds up any more.
 local function make_waiting(id, s)
-    s.status = s.crashes > 0 and SUSPECT or READY
+    s.status = s.crashes > 0 and SUSPECT or s.limits ~= '' and LANED or READY
     put_state(id, s)
     if s.status == SUSPECT then
         make_suspect(id, s.queue)
+    elseif s.status == LANED then
+        enter_lane(id, s.queue, s.priority, s.limits)
     else
         make_ready(id, s.queue, s.priority)
     end
 end
 
+-- Nobody holds it any more: what limits it may let others start.
+local function let_go(s)
+    local held_by_it = s.status == CLAIMED or s.status == RELAYED or s.status == RELAYED_SUSPECT
+    if s.limits ~= '' and held_by_it then free_slots(s.limits) end
+end
+
 -- Out of its lease, back to where it waits: until `run_at`, where that is given.
 local function hand_back(id, s, run_at)
     call('ZREM', base .. 'leases', id)
+    let_go(s)
     s.started, s.owner = '', ''
     if not run_at then return make_waiting(id, s) end
     local row = row_of(id)
@@ -150,13 +156,16 @@ local function take_out(id, row, s)
     elseif status == PARKED then
         call('SREM', base .. 'parked:' .. row.queue, id)
         call('SREM', base .. 'waiting:' .. row.key, id)
+    elseif status == LANED then
+        leave_lane(id, row.queue, s.priority, s.limits)
     elseif status == RELAYED or status == RELAYED_SUSPECT then
         call('ZREM', base .. 'relayed', id)
         call('SREM', base .. 'relayed:' .. row.queue, id)
     end
 end
 
-local function delete_message(id, queue, task)
+local function delete_message(id, s, queue, task)
+    if s then let_go(s) end
     call('ZREM', base .. 'leases', id)
     call('HDEL', base .. 'state', id)
     call('DEL', base .. 'm:' .. id)

@@ -1,15 +1,15 @@
 -- needs: rows keys records joins
 -- Messages on their way in.
 local function take_message()
-    -- Not by take(): thousands come at once, and fourteen calls are a tenth of what one of them costs.
+    -- Not by take(): thousands come at once, and fifteen calls are a tenth of what one of them costs.
     local at, a = place, ARGV
-    place = at + 14
+    place = at + 15
     local ways = a[at + 11]
     return {
         queue = a[at + 1], priority = a[at + 2], run_at = a[at + 3], expires = a[at + 4], task = a[at + 5],
         name = a[at + 6], generation = a[at + 7], key = a[at + 8], digest = a[at + 9], ttl = a[at + 10],
         awaited = ways ~= '' and ways:find('a', 1, true), follow_up = ways ~= '' and ways:find('f', 1, true),
-        grows = a[at + 12], envelope = a[at + 13], body = a[at + 14],
+        grows = a[at + 12], limits = a[at + 13], envelope = a[at + 14], body = a[at + 15],
     }
 end
 
@@ -43,6 +43,9 @@ local function insert(m, parked, now)
     elseif m.run_at ~= '' and tonumber(m.run_at) > now then
         put_state(id, new_state(m, DELAYED))
         make_delayed(id, m.queue, m.run_at)
+    elseif m.limits ~= '' then
+        put_state(id, new_state(m, LANED))
+        enter_lane(id, m.queue, m.priority, m.limits)
     else
         make_ready(id, m.queue, m.priority)
     end
@@ -52,7 +55,7 @@ end
 
 -- Messages without keys that are ready, as nearly all are, together: each kind of change is one command for all of them.
 local function is_plain_message(m, now)
-    return m.key == '' and m.grows == '' and (m.run_at == '' or tonumber(m.run_at) <= now)
+    return m.key == '' and m.grows == '' and m.limits == '' and (m.run_at == '' or tonumber(m.run_at) <= now)
 end
 
 -- Those of the messages whose task is not live, neither before nor with one of these.

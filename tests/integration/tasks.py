@@ -19,7 +19,7 @@ from celery import chain, chord, group, shared_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from pydantic import BaseModel
 
-from celeriac import Celery, Retries
+from celeriac import Celery, Concurrency, FairShare, Rate, Retries
 
 _DECLARED: list[tuple[Callable[..., Any], dict[str, Any]]] = []
 
@@ -698,3 +698,28 @@ def shared(x: int) -> int:
 def frozen() -> int:
     """How many objects the process's garbage collector leaves alone."""
     return gc.get_freeze_count()
+
+
+@task(limits=[Concurrency(2, key="customer:{customer}"), FairShare("{customer}", name="customers")])
+def two_at_once(customer: str, journal: str, seconds: float = 0.0) -> None:
+    note(journal, f"begin {customer}")
+    time.sleep(seconds)
+    note(journal, f"end {customer}")
+
+
+@task(limits=Rate("5/s"))
+def five_a_second(journal: str) -> None:
+    note(journal, str(time.time()))
+
+
+@task(limits=Concurrency(1, name="alone"))
+def alone(journal: str, gate: str = "") -> None:
+    note(journal, f"begin {os.getpid()}")
+    if gate:
+        wait_until_open(gate)
+    note(journal, "end")
+
+
+@task()
+def how_many(results: list[Any]) -> int:
+    return len(results)

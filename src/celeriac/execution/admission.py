@@ -11,7 +11,7 @@ from celery.exceptions import WorkerLostError
 from celeriac.core import current
 from celeriac.core.attempt import Attempt, Failure, Outcome
 from celeriac.core.text import app_option, writable
-from celeriac.errors import IdempotencyConflict, PoisonTask
+from celeriac.errors import ArgumentError, IdempotencyConflict, PoisonTask
 from celeriac.execution.room import Room
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,8 @@ def admit(room: Room, attempt: Attempt) -> Outcome | None:
     delivery = attempt.delivery
     if delivery.settled:
         return Outcome.DUPLICATE
+    if _sent_to_its_lane(room, attempt):
+        return Outcome.SNOOZED
     if delivery.crashes >= (room.own.max_crashes if attempt.task.runs_again_after_a_crash() else 1):
         return _bury(room, attempt)
     refusal = _claim_key(room, attempt) if attempt.key is not None else None
@@ -32,6 +34,19 @@ def admit(room: Room, attempt: Attempt) -> Outcome | None:
         return refusal
     # Last of all, since the store may have had the key wait for longer than the lease.
     return None if _still_ours(room, attempt) else Outcome.LEASE_LOST
+
+
+def _sent_to_its_lane(room: Room, attempt: Attempt) -> bool:
+    """What came without limits, by its name or from another broker, waits with those that its task declares."""
+    declared, delivery = attempt.task.declared_limits, attempt.delivery
+    if declared is None or delivery.limited or delivery.revoked:
+        return False
+    request = attempt.request()
+    try:
+        limits = declared.bind(request.args or (), request.kwargs or {})
+    except ArgumentError:  # the call itself will say so
+        return False
+    return limits is not None and room.store.hold(delivery.lease, limits)
 
 
 def _still_ours(room: Room, attempt: Attempt) -> bool:

@@ -19,6 +19,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from celeriac.core.attempt import Attempt
 from celeriac.core.current import attempting, current
 from celeriac.core.idempotency import KeyTemplate, time_to_live
+from celeriac.core.limits import Limits
 from celeriac.core.retries import RetryAt, decide, policy_of
 from celeriac.errors import TaskExited
 from celeriac.execution import coroutines
@@ -36,6 +37,8 @@ class TaskMixin:
     idempotency_key: str | Callable[..., str] | None = None
     #: Seconds (or a timedelta) a key stays taken after its task succeeded; the app's default when None.
     idempotency_ttl: float | timedelta | None = None
+    #: `Concurrency`, `Rate` and `FairShare`, over all workers: one of them, or a list.
+    limits: Any = None
     #: None: connections that were never established are tried again. False: nothing
     #: is. A number or a ``Retries``: as it says.
     retries: Any = None
@@ -61,6 +64,8 @@ class TaskMixin:
     parameter_names: tuple[str, ...] = ()
     #: The compiled key, where the task declares one.
     key_template: KeyTemplate | None = None
+    #: The compiled limits, where the task declares some.
+    declared_limits: Limits | None = None
 
     @classmethod
     def bind(cls, app: Any) -> Any:
@@ -72,6 +77,8 @@ class TaskMixin:
         cls.idempotency_ttl = time_to_live(name, cls.idempotency_ttl)
         if cls.idempotency_key is not None:
             cls.key_template = KeyTemplate(name, cls._plain_key(), _signature(cls))
+        if cls.limits is not None:
+            cls.declared_limits = Limits(name, cls.limits, _signature(cls))
         return bound
 
     @classmethod

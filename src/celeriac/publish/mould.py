@@ -37,6 +37,8 @@ _COMMON = frozenset(
 )
 #: Options that a mould has a hole for, or that are not the message's.
 _OWN = frozenset({"task_id", "group_index", "producer", "add_to_parent"})
+#: What a task may declare that makes headers of each call's arguments.
+_BY_THE_CALL = ("key_template", "declared_limits")
 #: Ids made at once.
 _IDS = 100
 _NUMBERS = frozenset({int, float, bool, type(None)})
@@ -152,7 +154,7 @@ class Moulds:
 
     def of(self, name: str, task: Any, options: Mapping[str, Any]) -> Mould | None:
         """The mould for a task under these options of ``send_task``; None where there can be none."""
-        if not self._usable or getattr(task, "key_template", None) is not None:
+        if not self._usable or any(getattr(task, option, None) is not None for option in _BY_THE_CALL):
             return None
         common = {option: value for option, value in options.items() if option not in _OWN}
         try:

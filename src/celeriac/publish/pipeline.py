@@ -24,7 +24,7 @@ from celeriac.store.guest import Guest
 from celeriac.transport.base import StoreTransport
 
 #: Options that say what a task is, and not how it is called.
-_DECLARED_ONLY = frozenset({"idempotency_key", "idempotency_ttl"})
+_DECLARED_ONLY = frozenset({"idempotency_key", "idempotency_ttl", "limits"})
 
 
 class Publishing:
@@ -55,8 +55,8 @@ class Publishing:
         _check_options(name, options)
         task = options.get("task_type") or self._app._tasks.get(name)  # noqa: SLF001  # `tasks` would finalize the app
         call = Call(name, task, args, kwargs, options)
-        if call.keyed and not self._app.has_ledger:
-            self._warn_of_a_key_nobody_keeps(name)
+        if (call.keyed or call.limited) and not self._app.has_ledger:
+            self._warn_of_what_nobody_keeps(name, call)
         with publishing():
             chosen = choose(self.configured, self._facts(call))
             way = self._ways[chosen.way]
@@ -85,7 +85,9 @@ class Publishing:
             # Asked in this order, an app's store is opened for no transaction that is not there.
             transaction=any_open() and open_for(_transacted(self._app)) is not None,
             settling=settling() is not None,
-            known=bool(call.keyed or options.get("task_id") or KEY_HEADER in (options.get("headers") or ())),
+            known=bool(
+                call.keyed or call.limited or options.get("task_id") or KEY_HEADER in (options.get("headers") or ())
+            ),
         )
 
     @contextmanager
@@ -94,13 +96,16 @@ class Publishing:
         with publishing_within(_transacted(self._app), publisher_within(self._app, Guest(connection))):
             yield
 
-    def _warn_of_a_key_nobody_keeps(self, name: str) -> None:
+    def _warn_of_what_nobody_keeps(self, name: str, call: Call) -> None:
         if name in self._warned_of:
             return
         self._warned_of.add(name)
         scheme = capabilities_of(self._app.conf.broker_url).scheme
+        option, lost = ("idempotency_key", "keys, so what is published twice runs twice")
+        if not call.keyed:
+            option, lost = ("limits", "limits, so everything starts at once")
         warnings.warn(
-            f"task {name}, option idempotency_key: a {scheme} broker keeps no keys, so what is published twice runs twice. "
+            f"task {name}, option {option}: a {scheme} broker keeps no {lost}. "
             'Name a ledger that does (ledger="postgresql://…"), use a broker of celeriac\'s own (sqlite:///…), or leave '
             "the option out",
             CeleriacWarning,
@@ -110,7 +115,7 @@ class Publishing:
 
 def _check_options(name: str, options: dict[str, Any]) -> None:
     for option in _DECLARED_ONLY & options.keys():
-        problem = "it belongs to the task: declare it where the task is, as a template over its arguments"
+        problem = "it belongs to the task: declare it where the task is; a key may be a template over its arguments"
         raise OptionError(name, option, f"{options[option]!r} is given for one call, and {problem}")
 
 

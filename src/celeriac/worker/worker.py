@@ -15,6 +15,7 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.platforms import EX_FAILURE
 from kombu.utils.compat import detect_environment
 
+from celeriac.publish.limits import declared_rules
 from celeriac.worker.prefork import TaskPool
 from celeriac.worker.starting import await_store, tell_of_the_ledger, told_in_one_line
 
@@ -40,6 +41,7 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
         super().on_init_blueprint()
         if self.app.has_ledger:
             await_store(self.app)
+            self.app.store.rules = declared_rules(self.app)
         tell_of_the_ledger(self.app)
         # Ours shares memory with processes that are forked; one that is spawned has none of it.
         if self.app.has_ledger and self.pool_cls is PreforkPool and self.pool_start_method == "fork":

@@ -12,6 +12,7 @@ from kombu.utils.functional import maybe_list
 
 from celeriac.publish.arguments import check_arguments
 from celeriac.publish.keys import with_key
+from celeriac.publish.limits import with_limits
 from celeriac.publish.rabbitmq import held_by_the_ledger
 
 #: Options in which signatures travel.
@@ -32,6 +33,11 @@ class Call:
     def keyed(self) -> bool:
         """Whether the task declares an idempotency key."""
         return getattr(self.task, "key_template", None) is not None
+
+    @property
+    def limited(self) -> bool:
+        """Whether the task declares limits."""
+        return getattr(self.task, "declared_limits", None) is not None
 
     def copy(self) -> Call:
         """The same, to be sent a second time."""
@@ -70,8 +76,9 @@ class Preparing:
         normalise(self.app, call.options)
         _check_arguments(self.app, call)
 
-    def add_key(self, call: Call) -> None:
-        """Put the key of a task that declares one into the headers."""
+    def add_headers(self, call: Call) -> None:
+        """Put the key and the limits of a task that declares them into the headers."""
+        call.options = with_limits(call.task, call.args, call.kwargs, call.options)
         ttl = self.app.own_settings.idempotency_ttl
         call.options = with_key(call.task, call.args, call.kwargs, call.options, ttl)
 

@@ -54,7 +54,8 @@ class Publish(NamedTuple):
     transaction: bool = False
     #: An attempt's body is over, or it retries, and its settlement takes what follows along.
     settling: bool = False
-    #: It has a key, or an id that may have been sent before: only the ledger knows whether that one is over.
+    #: It has a key, or an id that may have been sent before: only the ledger knows whether that one is over. Or it is
+    #: limited, and waits there.
     known: bool = False
 
 

@@ -31,7 +31,7 @@ class ToOutbox(Preparing):
         self.check(call)
         self.hold(call)
         if self.app.has_ledger:
-            self.add_key(call)
+            self.add_headers(call)
         return self.build(call, producer=Recorder(publisher))
 
 

@@ -21,7 +21,7 @@ class ToStore(Preparing):
         return self._give(Outgoing(self.app.store), call)
 
     def _give(self, sent: Outgoing, call: Call) -> Any:
-        self.add_key(call)
+        self.add_headers(call)
         result = self.build(call, task_id=call.options.get("task_id") or new_id(), producer=sent)
         published = sent.published
         if published is not None and published.duplicate_of:

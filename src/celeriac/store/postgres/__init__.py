@@ -85,7 +85,9 @@ class PostgresStore(PostgresQueue, OutboxPart, FanoutPart, PostgresLedger, Chord
 
     def keeper(self) -> PostgresStore:
         """A second store on the same schema with connections of its own, for a thread that must never wait."""
-        return PostgresStore(self.database.conninfo, schema=self.database.schema, timeout=self.database.timeout)
+        keeper = PostgresStore(self.database.conninfo, schema=self.database.schema, timeout=self.database.timeout)
+        keeper.rules = self.rules
+        return keeper
 
     def tidy(self) -> bool:
         """Vacuum the table of what waits when much of it is gone; warns of a transaction that is in the way."""

@@ -79,7 +79,9 @@ class SQLiteStore(SQLiteQueue, OutboxPart, FanoutPart, LedgerPart, ChordsPart, K
     def keeper(self) -> SQLiteStore:
         """A second store on the same file with connections of its own, for a thread that must never wait."""
         path, synchronous = self.database.path, self.database.synchronous.lower()
-        return SQLiteStore(path, synchronous=synchronous, busy_timeout=self.database.busy_timeout)
+        keeper = SQLiteStore(path, synchronous=synchronous, busy_timeout=self.database.busy_timeout)
+        keeper.rules = self.rules
+        return keeper
 
     def tidy(self, bound: int = log.WAL_BOUND) -> bool:
         """Truncate the write-ahead log when it is larger than ``bound`` bytes; true when that was done.

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from celeriac.core.attempt import Outcome, Settled
+from celeriac.core.lanes import Buckets
 from celeriac.errors import CeleriacError
-from celeriac.store.relational import keys, ledger
+from celeriac.store.relational import keys, ledger, limits
 from celeriac.store.sql import statements
 from celeriac.testing.conformance import StoreConformance, run_check
 from celeriac.testing.conformance.machine import queue_machine
@@ -247,6 +248,41 @@ BUILDS = {
     "a chord is closed twice": Build(
         sql("ledger", "chord_close", "AND state = 'open'", ""),
         (("test_it_is_closed_once", {}),),
+        histories=False,
+    ),
+    "limits: no slots are taken": Build(
+        replaced(limits, "take_slots", lambda *_: None),
+        (("test_no_more_run_at_once_than_there_are_slots", {}),),
+        histories=False,
+    ),
+    "limits: a suspect asks nobody": Build(
+        replaced(limits, "_admits", lambda *_: True),
+        (("test_a_suspect_that_may_not_start_holds_up_nobody", {}),),
+        histories=False,
+    ),
+    "limits: room is not passed on": Build(
+        replaced(Buckets, "with_room", lambda _: {}),
+        (("test_a_slot_that_one_cannot_use_goes_to_another", {}),),
+        histories=False,
+    ),
+    "limits: one queue is told of what is free": Build(
+        sql(
+            "limits",
+            "blocked_queues",
+            "SELECT queue FROM found WHERE queue IS NOT NULL",
+            "SELECT max(queue) FROM found",
+        ),
+        (("test_a_queue_without_a_worker_keeps_nobody_waiting", {}),),
+        histories=False,
+    ),
+    "limits: what is due goes past its lane": Build(
+        sql("queue", "promote", "iif(limits IS NULL, 0, 7)", "0"),
+        (("test_delayed_messages_come_to_their_lane_when_they_are_due", {}),),
+        histories=False,
+    ),
+    "limits: rates are not kept": Build(
+        replaced(limits, "write_rates", lambda *_: None),
+        (("test_a_rate_spreads_starts", {}),),
         histories=False,
     ),
 }

@@ -38,7 +38,7 @@ def stale(use: str) -> Check:
 
 BUILDS = {
     "no fencing: settle": Build("ledger.settle_plain", "AND message.deliveries = given.token", "", (stale("settle"),)),
-    "no fencing: retry": Build("queue.retry", "AND deliveries = $9", "AND $9 IS NOT NULL", (stale("settle-retry"),)),
+    "no fencing: retry": Build("queue.retry", "AND deliveries = $10", "AND $10 IS NOT NULL", (stale("settle-retry"),)),
     "no fencing: release": Build("queue.release", "AND deliveries = $4", "AND $4 IS NOT NULL", (stale("release"),)),
     "no fencing: start": Build("queue.start", "AND deliveries = $3", "AND $3 IS NOT NULL", (stale("start"),)),
     "no fencing: extend": Build(
@@ -87,6 +87,30 @@ BUILDS = {
     "a chord is closed twice": Build("ledger.chord_close", "AND state = 'open'", "", (("test_it_is_closed_once", {}),)),
     "a chord counts a member twice": Build(
         "ledger.chord_complete", "<= (SELECT count(*)", "<= (SELECT 2 * count(*)", (("test_a_member_counts_once", {}),)
+    ),
+    "limits: slots are not counted": Build(
+        "limits.buckets",
+        "SELECT count(*) FROM slot",
+        "SELECT 0 * count(*) FROM slot",
+        (("test_no_more_run_at_once_than_there_are_slots", {}),),
+    ),
+    "limits: what is due goes past its lane": Build(
+        "queue.promote",
+        "WHEN limits IS NULL THEN 0 ELSE 7",
+        "ELSE 0",
+        (("test_delayed_messages_come_to_their_lane_when_they_are_due", {}),),
+    ),
+    "limits: what enters a lane is not looked for": Build(
+        "limits.enter",
+        "FROM entered",
+        "FROM entered WHERE false",
+        (("test_no_more_run_at_once_than_there_are_slots", {}),),
+    ),
+    "limits: one queue is told of what is free": Build(
+        "limits.blocked_queues",
+        "SELECT queue FROM found WHERE queue IS NOT NULL",
+        "SELECT max(queue) FROM found",
+        (("test_a_queue_without_a_worker_keeps_nobody_waiting", {}),),
     ),
 }
 

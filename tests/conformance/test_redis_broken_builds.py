@@ -192,6 +192,38 @@ BUILDS = {
         "",
         check("test_a_commit_between_mark_and_wait_is_not_missed"),
     ),
+    "limits: slots are not counted": Build(
+        "lib/lanes",
+        "call('HINCRBY', base .. 'slots', bound.bucket, 1)",
+        "",
+        check("test_no_more_run_at_once_than_there_are_slots"),
+    ),
+    "limits: room is not passed on": Build(
+        "lib/lanes",
+        "if has_room(other, now) then wake(other.bucket) end",
+        "",
+        check("test_a_slot_that_one_cannot_use_goes_to_another"),
+    ),
+    "limits: a suspect asks nobody": Build(
+        "queue",
+        "and (s.limits == '' or not first_full(s.limits, now))",
+        "",
+        check("test_a_suspect_that_may_not_start_holds_up_nobody"),
+    ),
+    "limits: a lease that runs out keeps its slot": Build(
+        "leases",
+        """let_go(s)
+    s.status, s.started, s.owner = SUSPECT""",
+        "s.status, s.started, s.owner = SUSPECT",
+        check("test_a_vanished_workers_slot_is_free_when_its_lease_is_over"),
+    ),
+    "limits: who is put off keeps its slot": Build(
+        "lib/rows",
+        """let_go(s)
+    s.started, s.owner = '', ''""",
+        "s.started, s.owner = '', ''",
+        check("test_what_is_put_off_waits_without_its_slot"),
+    ),
 }
 
 

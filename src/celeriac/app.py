@@ -13,6 +13,7 @@ import celery
 from celery.app import backends
 from kombu.utils.imports import symbol_by_name
 
+from celeriac.desk.limits import Limits
 from celeriac.errors import OptionError, SettingsError
 from celeriac.execution.opening import open_room
 from celeriac.execution.room import Room
@@ -244,6 +245,11 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     def execution_room(self) -> Room:
         """What the pipeline needs of this app."""
         return open_room(self, lambda group_id: chords.dispatch(self.backend, group_id))
+
+    @property
+    def limits(self) -> Limits:
+        """What runs and waits under the limits of tasks, over all workers."""
+        return Limits(self)
 
     # -- publishing
 

@@ -28,6 +28,11 @@ class Bucket:
     taken: int = 0
     tat: float | None = None
 
+    def begin(self, now: float) -> None:
+        """Forget what no start can have brought: a clock that began anew stops nothing for longer than a burst."""
+        if self.tat is not None and self.rule.every is not None:
+            self.tat = min(self.tat, now + self.rule.every * self.rule.burst)
+
     def room(self, now: float) -> int | None:
         """How many more may start now; None where nothing stops them."""
         rule, rooms = self.rule, []
@@ -39,10 +44,7 @@ class Bucket:
         return min(rooms) if rooms else None
 
     def _arrival(self, now: float) -> float:
-        rule = self.rule
-        assert rule.every is not None
-        # No further ahead than starts can have brought it: a clock that began anew does not stop everything.
-        return min(max(self.tat or now, now), now + rule.every * rule.burst)
+        return max(self.tat or now, now)
 
     def take(self, count: int, now: float) -> None:
         """So many start now."""
@@ -103,6 +105,8 @@ def decide(lanes: Sequence[Lane], buckets: Buckets, wanted: int) -> None:
     `lanes` are in the order of their turns, the highest priority first; those of a lower one have theirs when the others
     have had all of theirs. No more than `wanted` start.
     """
+    for state in buckets.states.values():
+        state.begin(buckets.now)
     for priority in sorted({lane.priority for lane in lanes}, reverse=True):
         wanted -= _take_turns([lane for lane in lanes if lane.priority == priority], buckets, wanted)
 

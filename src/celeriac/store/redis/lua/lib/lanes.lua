@@ -40,10 +40,14 @@ local function bounds_of(limits)
     return bounds[limits]
 end
 
--- No further ahead than starts can have brought it: a clock that began anew does not stop everything.
+-- What no start can have brought is forgotten: a clock that began anew stops nothing for longer than a burst.
 local function arrival(bound, now)
-    local tat = tonumber(call('ZSCORE', base .. 'rates', bound.bucket) or now)
-    return math.min(math.max(tat, now), now + bound.every * bound.burst)
+    local tat, most = tonumber(call('ZSCORE', base .. 'rates', bound.bucket) or now), now + bound.every * bound.burst
+    if tat > most then
+        tat = most
+        call('ZADD', base .. 'rates', tat, bound.bucket)
+    end
+    return math.max(tat, now)
 end
 
 local function has_slot(bound)

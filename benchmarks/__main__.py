@@ -19,7 +19,7 @@ from typing import Any
 
 import redis
 
-from benchmarks import backlog, bulk, churn, drain, harness, idle, latency, memory, publish, servers
+from benchmarks import backlog, bulk, churn, drain, harness, idle, latency, limits, memory, publish, servers
 from benchmarks.configs import CONFIGS
 from benchmarks.harness import Figure
 
@@ -36,6 +36,7 @@ QUESTIONS: dict[str, Measure] = {
     "backlog": backlog.measure,
     "servers": servers.measure,
     "churn": churn.measure,
+    "limits": limits.measure,
 }
 RESULTS = Path(__file__).with_name("results")
 

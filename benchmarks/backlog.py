@@ -19,7 +19,7 @@ BAR = 0.8
 ENVELOPE = '[{"task":"bench.noop","origin":"' + "x" * 600 + '"},{},"application/json","utf-8"]'
 
 
-def fill(store: SQLiteStore, waiting: int, delayed: int) -> None:
+def fill(store: Store, waiting: int, delayed: int) -> None:
     """Messages of the size Celery makes them, in hundreds."""
     due = time.time() + 3600
     for start in range(0, waiting + delayed, 500):

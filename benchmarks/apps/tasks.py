@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+import celeriac
 from benchmarks.configs import CONFIGS
 
 app = CONFIGS[os.environ["BENCH_CONFIG"]].make(os.environ["BENCH_BROKER"])
@@ -19,3 +20,15 @@ def noop() -> None:
 def started(published: float) -> float:
     """Seconds from publish to start; the monotonic clock is the machine's."""
     return time.monotonic() - published
+
+
+@app.task(name="bench.one_at_once", **({"limits": celeriac.Concurrency(1)} if isinstance(app, celeriac.Celery) else {}))
+def one_at_once(seconds: float) -> None:
+    """Holds its slot."""
+    time.sleep(seconds)
+
+
+@app.task(name="bench.turn", **({"limits": celeriac.FairShare("{key}")} if isinstance(app, celeriac.Celery) else {}))
+def turn(key: str) -> None:
+    """A task of one key among others'."""
+    time.sleep(0.02)

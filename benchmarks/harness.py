@@ -95,6 +95,12 @@ class Broker:
         return {**os.environ, "BENCH_CONFIG": self.config.name, "BENCH_BROKER": self.url, "PYTHONPATH": paths}
 
 
+def drop_schema(name: str) -> None:
+    """All tables that a run has left there."""
+    with psycopg.connect(postgres_url().partition("?")[0], autocommit=True) as raw:
+        raw.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
+
+
 @contextmanager
 def broker(name: str) -> Iterator[Broker]:
     """An empty broker of one configuration."""
@@ -109,8 +115,7 @@ def broker(name: str) -> Iterator[Broker]:
                 url = f"{url.replace('redis://', 'redis+streams://', 1)}?durability=none"
         elif config.server == "postgres":
             url = f"{postgres_url()}?schema={SCHEMA}"
-            with psycopg.connect(url.partition("?")[0], autocommit=True) as raw:
-                raw.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(SCHEMA)))
+            drop_schema(SCHEMA)
             celeriac.Celery("bench", broker=url).store.close()  # made before anything is measured
         else:
             url = f"sqlite:///{folder / 'bench.db'}"

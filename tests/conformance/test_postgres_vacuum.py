@@ -12,8 +12,9 @@ import psycopg
 import pytest
 
 from celeriac.core.attempt import Outcome
+from celeriac.core.limits import Bound, Rule, pack
 from celeriac.store.postgres import PostgresStore, vacuum
-from celeriac.testing.conformance.harness import claim, publish, record, settlement
+from celeriac.testing.conformance.harness import claim, publish, record, settlement, task
 from tests.conformance.postgres import PostgresHarness
 from tests.support import wait_for
 from tests.support.own_postgres import Server
@@ -66,7 +67,7 @@ def pages(store: PostgresStore) -> int:
 
 def known(store: PostgresStore, dead: Callable[[int], bool]) -> None:
     """Processes tell the server about their rows once a second."""
-    wait_for(lambda: dead(store._vacuum._dead()[0]), 30)
+    wait_for(lambda: dead(store._vacuum._dead("message")[0]), 30)
 
 
 def test_a_table_that_is_churned_stays_as_large_as_it_was(store: PostgresStore) -> None:
@@ -141,3 +142,23 @@ def test_publishing_goes_on_meanwhile(harness: PostgresHarness, store: PostgresS
         store.tidy()
         publish(store, "meanwhile")
         assert time.monotonic() - began < store.database.timeout, "it waited for another vacuum's lock"
+
+
+def test_the_small_tables_of_limits_do_not_grow(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vacuum, "FEW", 100)
+    with store.database.writing() as session:
+        session.raw.execute("ALTER TABLE lane_entered SET (autovacuum_enabled = false)")
+    for turn in range(6):
+        limits = [pack([Bound("charge", f"{turn}-{number}", Rule(slots=1))]) for number in range(400)]
+        publish(store, *(task(f"t{turn}-{number}", limits=each) for number, each in enumerate(limits)))
+        while taken := claim(store, limit=100):
+            store.settle([settlement(item, Outcome.COMPLETED, record=record(item, "SUCCESS")) for item in taken])
+        # What the server counts as dead it learns some moments after the commit.
+        wait_for(lambda: store.tidy() or vacuum_of(store, "lane_entered") == 0, 20, "nothing was vacuumed")
+    with store.database.reading() as session:
+        [(size,)] = session.raw.execute("SELECT pg_relation_size('lane_entered')").fetchall()
+    assert size < 200_000
+
+
+def vacuum_of(store: PostgresStore, table: str) -> int:
+    return store._vacuum._dead(table)[0]

@@ -1,4 +1,4 @@
-"""The table of what waits is changed with every task; what is gone from it must not pile up."""
+"""The tables of what waits are changed with every task; what is gone from them must not pile up."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 #: Dead rows that are worth a vacuum, about 20 MB. The server itself looks once a minute (``autovacuum_naptime``),
 #: in which a busy queue leaves hundreds of thousands.
 MANY = 20_000
+#: The same of the small tables of limits, of which every claim reads.
+SMALL, FEW = ("lane_entered", "lane", "slot"), 2_000
 #: Seconds one may take, until it is tried again where it was of no use, and between warnings of the same culprit.
 PATIENCE, IN_VAIN, WARN_AGAIN = 600.0, 60.0, 600.0
 
@@ -28,25 +30,36 @@ class Vacuum:
 
     def tidy(self) -> bool:
         """Vacuum where there is much to remove; true when something was removed."""
+        tidied = [self._tidy_small(table) for table in SMALL]
         if time.monotonic() < self._not_before:
-            return False
-        before, busy = self._dead()
+            return any(tidied)
+        before, busy = self._dead("message")
         if busy or before < MANY:
-            return False
-        table = sql.Identifier(self._database.schema, "message").as_string(None)
-        with self._database.reading(PATIENCE) as session:
-            # Cutting the file's end off would lock the table; autovacuum does that when nobody is about.
-            session.raw.execute(f"VACUUM (SKIP_LOCKED, TRUNCATE false) {table}".encode(), prepare=False)
-        left, _ = self._dead()
+            return any(tidied)
+        # Cutting the file's end off would lock the table; autovacuum does that when nobody is about.
+        self._vacuum("message", "TRUNCATE false")
+        left, _ = self._dead("message")
         if left < max(MANY, before / 2):
             return True
         self._not_before = time.monotonic() + IN_VAIN
         self._warn(left)
-        return False
+        return any(tidied)
 
-    def _dead(self) -> tuple[int, bool]:
+    def _tidy_small(self, table: str) -> bool:
+        before, busy = self._dead(table)
+        if busy or before < FEW:
+            return False
+        self._vacuum(table, "TRUNCATE true")
+        return self._dead(table)[0] < before
+
+    def _vacuum(self, table: str, option: str) -> None:
+        named = sql.Identifier(self._database.schema, table).as_string(None)
+        with self._database.reading(PATIENCE) as session:
+            session.raw.execute(f"VACUUM (SKIP_LOCKED, {option}) {named}".encode(), prepare=False)
+
+    def _dead(self, table: str) -> tuple[int, bool]:
         with self._database.reading() as session:
-            row: tuple[int, bool] | None = session.run("vacuum.dead_rows").fetchone()
+            row: tuple[int, bool] | None = session.run("vacuum.dead_rows", (table,)).fetchone()
         assert row is not None
         return row
 

@@ -1,7 +1,7 @@
--- Rows that are gone and still take room in the table of what waits, and whether vacuum is at it.
+-- Rows that are gone and still take room in a table, and whether vacuum is at it.
 -- name: dead_rows
-SELECT pg_stat_get_dead_tuples('message'::regclass),
-       EXISTS (SELECT 1 FROM pg_stat_progress_vacuum WHERE relid = 'message'::regclass)
+SELECT pg_stat_get_dead_tuples(to_regclass($1)),
+       EXISTS (SELECT 1 FROM pg_stat_progress_vacuum WHERE relid = to_regclass($1))
 
 -- Who keeps vacuum from removing them: the oldest view of the data that anybody may still look at.
 -- name: oldest_view

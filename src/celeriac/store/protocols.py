@@ -184,8 +184,12 @@ class Outbox(Protocol):
     def relayed(self, leases: Sequence[Lease], again: float) -> None:
         """The broker has them; what nobody has adopted by then is to be given to it again after ``again`` seconds."""
 
-    def relay_again(self, queue: str, within: float) -> int:
-        """Have what was to be given again within so many seconds given now: the broker has lost ``queue``; returns how many."""
+    def relay_again(self, queue: str, missing: float, again: float) -> int:
+        """Have what the broker was given ``missing`` seconds ago or longer given to it now: it has lost ``queue``.
+
+        ``again`` is what ``relayed`` was told. What is not as long with the broker as it took to give it there waits on:
+        each time takes twice as long, in case others read the queue. Returns how many.
+        """
 
 
 class Fanout(Protocol):

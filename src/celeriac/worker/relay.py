@@ -140,10 +140,13 @@ class Outbox:
         """A broker that restarted without its data has empty queues, and the ledger knows what was in them."""
         queues = [size.queue for size in store.sizes() if size.extra.get("relayed")]
         for queue in self._empty(queues):
-            count = store.relay_again(queue, max(0.0, self._again - MISSING * self._every))
+            count = store.relay_again(queue, MISSING * self._every, self._again)
             if count:
                 logger.warning(
-                    "queue %s is empty, and %d tasks that it was given have not come: sending them again", queue, count
+                    "queue %s is empty, and %d tasks that it was given have not come: sending them again. Either the broker has lost "
+                    "them, or workers that are not celeriac's read the queue, and run them beside it",
+                    queue,
+                    count,
                 )
 
     def _empty(self, queues: Sequence[str]) -> list[str]:

@@ -43,5 +43,5 @@ class OutboxPart(Part):
         if leases:
             self.database.call("outbox.relayed", [number(again), *leases_arguments(leases)])
 
-    def relay_again(self, queue: str, within: float) -> int:
-        return int(self.database.call("outbox.again", [plain(queue), number(within)]))
+    def relay_again(self, queue: str, missing: float, again: float) -> int:
+        return int(self.database.call("outbox.again", [plain(queue), number(missing), number(again)]))

@@ -64,9 +64,10 @@ class OutboxPart(LimitsPart):
         with self.database.writing() as raw:
             raw.run("queue.relayed", (self.lease_now() + again, given))
 
-    def relay_again(self, queue: str, within: float) -> int:
+    def relay_again(self, queue: str, missing: float, again: float) -> int:
         with self.database.writing() as raw:
-            return raw.run("queue.relay_again", (queue, self.lease_now() + within)).rowcount
+            clock, now = self.lease_now(), self.now()
+            return raw.run("queue.relay_again", (queue, clock, missing, again, now)).rowcount
 
 
 def _insert(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -224,8 +225,23 @@ class OutboxConformance(Conformance):
         harness.pass_time(50)
         publish(store, "young", task("b", queue="other"))
         relay(store)
-        assert store.relay_again("celery", AGAIN - 30) == 1
+        assert store.relay_again("celery", 30, AGAIN) == 1
         assert ids(relay(store)) == ["a"]
+
+    def test_what_others_may_have_taken_is_relayed_less_and_less_often(
+        self, harness: StoreHarness, store: Store
+    ) -> None:
+        publish(store, "a")
+        store.relayed([item.lease for item in store.take_for_relay(64, RELAY)], 10_000)
+        given = []
+        for second in range(10, 1000, 10):
+            harness.pass_time(10)
+            if store.relay_again("celery", 30, 10_000):
+                store.relayed([item.lease for item in store.take_for_relay(64, RELAY)], 10_000)
+                given.append(second)
+        # As long again as it took so far, each time.
+        assert len(given) in range(4, 7), given
+        assert all(later >= 2 * sooner - 10 for sooner, later in pairwise(given)), given
 
     def test_a_suspect_is_one_however_often_it_is_relayed(self, harness: StoreHarness, store: Store) -> None:
         adopted(store, "a")

@@ -125,9 +125,11 @@ return 1
 
 -- name: again
 -- needs: rows
-local queue, before, hastened = take(), clock() + take_number(), 0
+local queue, missing, again, now, hastened = take(), take_number(), take_number(), clock(), 0
 for _, id in ipairs(call('SMEMBERS', base .. 'relayed:' .. queue)) do
-    if tonumber(call('ZSCORE', base .. 'relayed', id)) <= before then
+    local since = tonumber(call('ZSCORE', base .. 'relayed', id)) - again
+    -- Each time takes twice as long.
+    if since <= now - missing and now - since >= since - tonumber(row_of(id).sent) then
         call('ZADD', base .. 'relayed', 0, id)
         hastened = hastened + 1
     end

@@ -245,8 +245,11 @@ UPDATE message SET lease_until = $1
 FROM (SELECT (value->>0)::bigint AS row, (value->>1)::int AS token FROM jsonb_array_elements($2::jsonb) AS value) AS given
 WHERE id = given.row AND deliveries = given.token AND status IN (5, 6)
 
+-- Given to the broker at lease_until - again, on the lease clock. Each time takes twice as long.
 -- name: relay_again
-UPDATE message SET lease_until = 0 WHERE queue = $1 AND status IN (5, 6) AND lease_until <= $2
+UPDATE message SET lease_until = 0
+WHERE queue = $1 AND status IN (5, 6) AND lease_until <= $2::float8 - $3::float8 + $4::float8
+  AND $2::float8 - (lease_until - $4::float8) >= $5::float8 - $2::float8 + lease_until - $4::float8 - sent_at
 
 -- One after the other: a listener that has seen a number would miss a lower one that commits later.
 -- name: broadcast

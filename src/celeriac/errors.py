@@ -97,7 +97,7 @@ class Unroutable(CeleriacError):
 
 
 class PartlySent(CeleriacError):
-    """`app.send_tasks()` could not go on; `sent` is how many of the signatures, from the first on, were sent before.
+    """`app.send_tasks()`, or a group, could not go on; `sent` is how many of the signatures, from the first on, were sent before.
 
     Of the next one, if it is a group or a chord, some members may have been.
 

@@ -145,6 +145,16 @@ def test_it_says_so_too_where_no_slice_ends_with_a_signature(site: Site) -> None
     assert raised.value.sent == 0
 
 
+def test_a_group_says_so_too(site: Site) -> None:
+    with pytest.raises(PartlySent, match=f"the first {SLICE} signatures were sent, and then: task add") as raised:
+        group([site.add.s(1, 1)] * SLICE + [site.add.s(1, object())]).delay()
+    assert raised.value.sent == SLICE
+    assert site.store.size("celery") == SLICE
+    with pytest.raises(ArgumentError):
+        group([site.add.s(1, 1), site.add.s(1, object())]).delay()
+    assert site.store.size("celery") == SLICE
+
+
 def test_sending_again_after_an_unknown_end_repeats_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second slice arrives, and its answer does not."""
     signatures = [site.add.s(number, 1).set(task_id=f"task {number}") for number in range(2 * SLICE)]

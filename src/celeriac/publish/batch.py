@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from celeriac.core.message import Published, TaskMessage
-from celeriac.errors import StoreUnavailable
+from celeriac.errors import CeleriacError, StoreUnavailable
 from celeriac.publish.amqp import Outgoing
 from celeriac.publish.local import LocalOutbox
 from celeriac.publish.mould import Mould, Moulds
@@ -60,6 +60,7 @@ class Batch(Outgoing):
         self._under_way: tuple[_Slice, Sending] | None = None
         #: Slices sent so far, and those of them of which the store has said what became of them.
         self.slices, self.answered = 0, 0
+        self._told = 0
         #: Ids of which another task holds the key, with that one's id.
         self.holders: dict[str, str] = {}
 
@@ -117,6 +118,12 @@ class Batch(Outgoing):
             (part, sending), self._under_way = self._under_way, None
             self._tell(part, sending.published())
 
+    def certainly_sent(self) -> int:
+        """How many messages the store has, after an error; none where they are somebody's to commit."""
+        with suppress(CeleriacError):  # another's fault is no reason not to listen
+            self.catch_up()
+        return 0 if is_somebodys() else self._told
+
     def abandon(self) -> None:
         """Nothing more is sent, and the answer that is still to come is nobody's."""
         if self._under_way is not None:
@@ -125,6 +132,7 @@ class Batch(Outgoing):
 
     def _tell(self, part: _Slice, answers: list[Published]) -> None:
         self.answered += 1
+        self._told += len(part.messages)
         for message, published in zip(part.messages, answers, strict=True):
             if published.duplicate_of and published.task_id:
                 self.holders[published.task_id] = published.duplicate_of

@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import canvas
 
+from celeriac.errors import PartlySent
 from celeriac.publish.amqp import publishing
 from celeriac.publish.batch import joining
 
@@ -31,6 +32,11 @@ def _together(
             results = list(_one_by_one(self, members, producer if app.has_store else batch, app, *args, **kwargs))
             with publishing():
                 batch.flush()
+        except Exception as error:
+            sent = batch.certainly_sent()
+            if not sent:
+                raise
+            raise PartlySent(sent, error) from error
         finally:
             batch.abandon()
     yield from results

@@ -64,7 +64,7 @@ def test_what_libpq_would_misread_is_refused_unseen(between: str) -> None:
         assert not any(map(_leaks, _whole_text(caught.value)))
 
 
-@pytest.mark.parametrize("between", set(HALVES) - {"@", "%zz"})  # which the client of Redis takes as they are
+@pytest.mark.parametrize("between", sorted(set(HALVES) - {"@", "%zz"}))  # which the client of Redis takes as they are
 def test_what_a_redis_would_be_told_otherwise_is_refused_unseen(between: str) -> None:
     with pytest.raises(SettingsError, match=r"quote\(password") as caught:
         redis_store_url(f"redis+streams://:hunter2{between}s3cret@db.internal:6379/0")

@@ -10,7 +10,7 @@ from typing import Any
 from celery import chain, chord
 from kombu import Producer
 
-from tests.faults.tasks import CHILDREN, FAILURES, insist
+from tests.faults.tasks import CHILDREN, FAILURES, LANES, insist
 
 MEMBERS = 4
 #: Bytes.
@@ -63,6 +63,19 @@ def _keyed(app: Any, unit: str) -> Ids:
 
 def _flaky(app: Any, unit: str) -> Ids:
     return [("flaky", app.tasks["flaky"].delay(unit).id)]
+
+
+def _limited(app: Any, unit: str) -> Ids:
+    return [("limited", app.tasks["limited"].delay(unit, _lane(unit)).id)]
+
+
+def _slowed(app: Any, unit: str) -> Ids:
+    """Limited, and tried again."""
+    return [("limited", app.tasks["limited"].delay(unit, _lane(unit), failures=1).id)]
+
+
+def _lane(unit: str) -> int:
+    return int(unit.partition("-")[2]) % LANES
 
 
 def _parent(app: Any, unit: str) -> Ids:
@@ -122,6 +135,8 @@ KINDS = {
     "chord": Kind(_chord, (*_HEADER, "joined", "after")),
     "keyed": Kind(_keyed, ("keyed",), keyed=True),
     "flaky": Kind(_flaky, ("flaky",), generation=FAILURES),
+    "limited": Kind(_limited, ("limited",)),
+    "slowed": Kind(_slowed, ("limited",), generation=1),
     "parent": Kind(_parent, ("parent", *(f"child-{number}" for number in range(CHILDREN)))),
     "poison": Kind(_poison, buried="poison"),
     "unknown": Kind(_unknown, buried="unknown-task"),
@@ -129,7 +144,19 @@ KINDS = {
     "huge": Kind(_huge, plain=True),
 }
 #: The usual mix, as weights.
-MIX = {"plain": 4, "paid": 2, "honoured": 2, "linked": 2, "chain": 2, "chord": 2, "keyed": 2, "flaky": 1, "parent": 1}
+MIX = {
+    "plain": 4,
+    "paid": 2,
+    "honoured": 2,
+    "linked": 2,
+    "chain": 2,
+    "chord": 2,
+    "keyed": 2,
+    "flaky": 1,
+    "limited": 2,
+    "slowed": 1,
+    "parent": 1,
+}
 
 
 def kind_of(unit: str) -> Kind:

@@ -11,7 +11,7 @@ from typing import Any
 
 from kombu.exceptions import OperationalError
 
-from celeriac import Celery
+from celeriac import Celery, Concurrency, Rate
 from celeriac.errors import StoreError
 from tests.faults.journal import PLAIN, RAN, injecting, note, now
 from tests.faults.plan import Plan
@@ -22,6 +22,8 @@ LONG, SHORT = (0.06, 0.15), (0.0, 0.004)
 #: Runs of a task that retries before the one that succeeds, and seconds between them.
 FAILURES, COUNTDOWN = 2, 0.3
 CHILDREN = 2
+#: Values of the limits' key.
+LANES = 3
 #: Seconds between tries of a publish under a key, and how many there are.
 AGAIN, TRIES = 0.1, 600
 #: Seconds that poison lives: it is marked as started by then.
@@ -111,6 +113,16 @@ def honoured(self: Any, unit: str, step: str = "honoured") -> str:
 def keyed(self: Any, unit: str, step: str = "keyed") -> str:
     """The same, published under a key of its own."""
     honour(_run(self, unit, step), self.request.id, unit, step)
+    return unit
+
+
+@task(limits=[Concurrency(2, key="lane:{lane}"), Rate("300/s", name="everybody")])
+def limited(self: Any, unit: str, lane: int, failures: int = 0) -> str:
+    """Waits for its limits, before each of its retries too."""
+    folder = _run(self, unit, "limited")
+    if self.request.retries < failures:
+        raise self.retry(countdown=COUNTDOWN)
+    pay(folder, self.request.id, unit, "limited")
     return unit
 
 

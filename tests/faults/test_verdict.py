@@ -127,10 +127,15 @@ def test_poison_that_is_not_buried() -> None:
 
 def test_a_second_run_needs_a_fault_between_the_two() -> None:
     ran = [_ran("plain-1", "plain", 10.0), _ran("plain-1", "plain", 12.0)]
-    between, before = ([{"what": "kill", "start": at, "end": at}] for at in (11.0, 9.5))
+    between, before = ([{"what": "kill", "start": at, "end": at}] for at in (11.0, 9.0))
     assert _red(books("plain-1", ran=ran, injected=between)) == set()
     assert _red(books("plain-1", ran=ran, injected=before)) == {"unexplained repeats"}
     assert _red(books("plain-1", ran=ran, injected=between), excuses=False) == {"unexplained repeats"}
+
+
+def test_a_killed_workers_pool_may_begin_what_it_was_given() -> None:
+    ran = [_ran("plain-1", "plain", 10.0), _ran("plain-1", "plain", 15.0)]
+    assert _red(books("plain-1", ran=ran, injected=[{"what": "kill", "start": 9.8, "end": 9.8}])) == set()
 
 
 def test_each_repeat_needs_a_fault_of_its_own() -> None:

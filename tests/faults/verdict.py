@@ -184,10 +184,14 @@ def _judge_runs(verdict: Verdict, books: Books, *, excuses: bool) -> None:
     verdict.plain_repeated = sum(count - 1 for count in books.plain.values())
 
 
+#: Seconds in which the pool's processes of a worker that was killed may begin what they were already given.
+ORPHANS = 0.5
+
+
 def _explained(faults: list[dict[str, Any]], begin: float, end: float) -> bool:
     """Whether a fault lies between two runs; it explains no other repeat of the same task."""
     for fault in faults:
-        if fault["start"] <= end and fault["end"] >= begin:
+        if fault["start"] <= end and fault["end"] + ORPHANS >= begin:
             faults.remove(fault)
             return True
     return False

@@ -38,7 +38,7 @@ def admit(room: Room, attempt: Attempt) -> Outcome | None:
 
 def _sent_to_its_lane(room: Room, attempt: Attempt) -> bool:
     """What came without limits, by its name or from another broker, waits with those that its task declares."""
-    declared, delivery = attempt.task.declared_limits, attempt.delivery
+    declared, delivery = getattr(attempt.task, "declared_limits", None), attempt.delivery
     if declared is None or delivery.limited or delivery.revoked:
         return False
     request = attempt.request()

@@ -37,6 +37,7 @@ from celeriac.settings import (
     read_own,
     shown_url,
     sqlite_url,
+    undeclared_queue,
 )
 from celeriac.settings.following import Following, user_sets
 from celeriac.settings.names import known_options
@@ -78,6 +79,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             warns, for the first day of an existing project.
         ledger: the URL of a store that keeps keys, results, history and dead
             letters beside a broker that does not, such as Redis or RabbitMQ.
+        retries: what a task's ``retries=`` may be, for all that declare none.
         **options: as Celery's; every keyword keeps its meaning.
 
     Raises:
@@ -88,7 +90,13 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     control_cls = "celeriac.worker.control:Control"
 
     def __init__(
-        self, main: str | None = None, *, defaults: Policy = "safe", ledger: str | None = None, **options: Any
+        self,
+        main: str | None = None,
+        *,
+        defaults: Policy = "safe",
+        ledger: str | None = None,
+        retries: Any = None,
+        **options: Any,
     ) -> None:
         if defaults not in ("safe", "celery"):
             raise SettingsError("defaults", f'{defaults!r} is neither "safe" nor "celery"')
@@ -98,6 +106,8 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         self._outboxes: list[str] = []
         if ledger is not None:
             options["celeriac_ledger"] = ledger
+        if retries is not None:
+            options["celeriac_retries"] = retries
         super().__init__(main, **options)
         self.steps["worker"].update(_STEPS)
         self.steps["consumer"].add("celeriac.worker.given_up:GivenUp")
@@ -138,7 +148,12 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     @cached_property
     def own_settings(self) -> OwnSettings:
         """The settings of celeriac's own, read once."""
-        return read_own(self.conf)
+        own = read_own(self.conf)
+        declared = own.declared_retries()
+        for queue in declared.queues if declared is not None else ():
+            if unknown := undeclared_queue(self.conf, queue):
+                raise SettingsError("celeriac_retries", unknown)
+        return own
 
     @property
     def declares_queues(self) -> bool:

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any
 
 from celeriac.core.message import DeliveryFacts, IdempotencyKey, Lease, TaskMessage
+from celeriac.core.retries import GiveUp
 
 
 class Outcome(Enum):
@@ -148,6 +149,8 @@ class Attempt:
     growing: dict[str, str] = field(default_factory=dict)
     #: What the body raised.
     raised: Exception | None = None
+    #: Why that is not tried again, where a policy was asked.
+    gave_up: GiveUp | None = None
     #: The backend knows how it ended; what Celery reports after that comes of a hook that raised.
     told: bool = False
     #: ``Task.retry`` is publishing: the message replaces this one's row.

@@ -20,6 +20,9 @@ LEDGER_HEADER = "celeriac_ledger"
 #: The limits of a task's message, as ``core.limits.pack`` writes them.
 LIMITS_HEADER = "celeriac_limits"
 
+#: When the first run of a task that is tried again began, in seconds since the epoch. Of a first run it says nothing.
+SINCE_HEADER = "celeriac_since"
+
 #: Crashes after which the next run is the last before burial, and shared with nobody.
 LAST_CHANCE = 2
 

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, TypeGuard
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, Literal, TypeGuard
 
+from celeriac.core.backoff import (
+    Backoff,
+    Dice,
+    Growth,
+    Jitter,
+    Seconds,
+    as_jitter,
+    as_waits,
+    is_growth,
+    least,
+    seconds,
+    spread,
+    unspread,
+)
 from celeriac.core.failures import ConnectionFailure, connection_failure
-from celeriac.errors import OptionError
+from celeriac.core.message import HIGHEST_PRIORITY, LOWEST_PRIORITY
+from celeriac.core.retry_after import retry_after
 
 Predicate = Callable[[BaseException], bool]
-#: Past this many doublings any base is beyond any cap, and a float would overflow.
-_MOST_DOUBLINGS = 64
+#: Which errors: exception types, or a function of the error.
+Errors = Predicate | type[BaseException] | tuple[type[BaseException], ...]
 
 
 def any_exception(error: BaseException) -> bool:
@@ -26,52 +41,214 @@ def no_exception(_error: BaseException) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """When a failed task is tried again.
+    """When a failed task is tried again, and what follows when it is given up.
 
-    `max_retries` counts as Celery does: 3 means up to 4 runs, and None means for ever. The n-th retry (from 0) waits up
-    to `backoff * 2**n` seconds, never over `cap` seconds; with `jitter` it waits a random part of that, so that tasks
-    that failed together do not come back together. `on` says which errors are worth it: exception types, or a function
-    of the error; every `Exception` by default. Raises ValueError or TypeError for what cannot be meant.
+    Args:
+        max_retries: counts as Celery does: 3 means up to 4 runs, and None means for ever.
+        backoff: seconds before the first retry; or a sequence of the seconds before each, the last of which is repeated;
+            or a function that is given how many retries came before and returns the seconds.
+        cap: seconds that no wait exceeds, also where a server asks for more.
+        jitter: "full" waits a random part of each wait, so that tasks that failed together do not come back together;
+            "equal" at least half of it; "none" all of it. True is "full" and False "none". Where nothing is said, "full",
+            and "none" for a sequence or a function, which say each wait themselves.
+        on: which errors are worth it: exception types, or a function of the error; every `Exception` by default.
+        growth: "exponential" doubles the wait each time, "linear" adds the first one, "fixed" leaves it.
+        budget: seconds from the start of the first run after which no retry may begin; None for no such limit.
+        queue: where the retries go, if not to the queue that the task came from.
+        priority: theirs, from 0 to 9, the higher first; the task's own when None.
+        on_exhausted: a task, a signature, a task's name or a function. When the last retry has failed it is sent, or called
+            with, one dict: id, task, args, kwargs, retries, reason, error_type, error.
+
+    Raises:
+        ValueError, TypeError: for what cannot be meant, with what to write instead.
     """
 
     max_retries: int | None = 3
-    backoff: float = 5.0
-    cap: float = 600.0
-    jitter: bool = True
-    on: Predicate | type[BaseException] | tuple[type[BaseException], ...] = any_exception
+    backoff: Backoff = 5.0
+    cap: Seconds = 600.0
+    jitter: bool | Jitter | None = None
+    on: Errors = any_exception
+    _: KW_ONLY
+    growth: Growth = "exponential"
+    budget: Seconds | None = None
+    queue: str | None = None
+    priority: int | None = None
+    on_exhausted: Any = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
-        if self.max_retries is not None and not _is_count(self.max_retries):
-            raise ValueError(f"Retries(max_retries={self.max_retries!r}): a whole number from 0, or None for no limit")
-        if not 0 < self.backoff <= self.cap:
-            raise ValueError(f"Retries(backoff={self.backoff!r}, cap={self.cap!r}): seconds, with 0 < backoff <= cap")
-        if not _tells_errors(self.on):
-            raise TypeError(f"Retries(on={self.on!r}): exception types, or a function of the error that returns a bool")
+        try:
+            self._normalise()
+            self._check_count()
+            self._check_waits()
+            self._check_budget()
+            self._check_where()
+        except ValueError as error:
+            raise ValueError(f"Retries: {error}") from None
+        if not tells_errors(self.on):
+            raise TypeError(f"Retries: on={self.on!r}: exception types, or a function of the error that returns a bool")
+
+    def _normalise(self) -> None:
+        backoff = as_waits(self.backoff)
+        values: dict[str, object] = {
+            "backoff": backoff,
+            "cap": seconds(self.cap, "cap"),
+            "jitter": as_jitter(self.jitter, backoff),
+        }
+        if self.budget is not None:
+            values["budget"] = seconds(self.budget, "budget")
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _check_waits(self) -> None:
+        if not is_growth(self.growth):
+            raise ValueError(f'growth={self.growth!r}: "exponential", "linear" or "fixed"')
+        if not isinstance(self.backoff, float) and self.growth != "exponential":
+            raise ValueError(f"growth={self.growth!r}: this backoff says each wait itself; leave growth out")
+        if not self.cap > 0:  # type: ignore[operator]  # a float by now
+            raise ValueError(f"cap={self.cap:g}: seconds, above 0")
+        if isinstance(self.backoff, float):
+            self._check_first(self.backoff)
+        elif isinstance(self.backoff, tuple):
+            self._check_each(self.backoff)
+
+    def _check_first(self, backoff: float) -> None:
+        # What grows from nothing stays nothing; at once, and always so, can be meant.
+        if backoff < 0 or (backoff == 0 and self.growth != "fixed"):
+            raise ValueError(f'backoff={backoff:g}: seconds, above 0; to retry at once say backoff=0, growth="fixed"')
+        if backoff > self.cap:  # type: ignore[operator]
+            raise ValueError(f"backoff={backoff:g} is over cap={self.cap:g}, which no wait exceeds: raise the cap")
+
+    def _check_each(self, waits: tuple[float, ...]) -> None:
+        if max(waits) > self.cap:  # type: ignore[operator]
+            raise ValueError(
+                f"backoff={waits}: {max(waits):g} is over cap={self.cap:g}, which no wait exceeds: say cap={max(waits):g}"
+            )
+        if self.max_retries is not None and len(waits) > self.max_retries:
+            raise ValueError(
+                f"backoff={waits} says {len(waits)} waits and max_retries={self.max_retries} uses fewer: "
+                f"say max_retries={len(waits)}"
+            )
+
+    def _check_count(self) -> None:
+        limit: object = self.max_retries
+        if limit is not None and not is_count(limit):
+            raise ValueError(f"max_retries={limit!r}: a whole number from 0, or None for no limit")
+
+    def _check_where(self) -> None:
+        queue: object = self.queue
+        if queue is not None and not (isinstance(queue, str) and queue):
+            raise ValueError(f"queue={queue!r}: the name of a queue, or None for the task's own")
+        if self.priority is not None and not _is_priority(self.priority):
+            raise ValueError(
+                f"priority={self.priority!r}: a whole number from {LOWEST_PRIORITY} to {HIGHEST_PRIORITY}, the higher first"
+            )
+        if self.on_exhausted is not None and not _can_be_told(self.on_exhausted):
+            raise ValueError(f"on_exhausted={self.on_exhausted!r}: a task, a signature, a task's name or a function")
+
+    def _check_budget(self) -> None:
+        if self.budget is None:
+            return
+        if not self.budget > 0:  # type: ignore[operator]
+            raise ValueError(f"budget={self.budget:g}: seconds from the start of the first run, above 0")
+        first = 0.0 if callable(self.backoff) else least(unspread(self.backoff, self.growth, 0), _word(self.jitter))
+        if first > self.budget:  # type: ignore[operator]
+            raise ValueError(
+                f"budget={self.budget:g} ends before the first wait of {first:g} s is over, so that nothing would be "
+                "retried: raise the budget, or lower the backoff"
+            )
 
     def covers(self, error: BaseException) -> bool:
         """Whether `on` names this error."""
-        on = self.on
-        return isinstance(error, on) if isinstance(on, (type, tuple)) else bool(on(error))
+        return _names(self.on, error)
 
-    def delay(self, retries: int, rng: Callable[[], float] = random.random) -> float:
-        """Seconds before the retry that follows `retries` earlier ones; `rng` returns a float in [0, 1)."""
-        longest = min(self.cap, self.backoff * 2.0 ** min(retries, _MOST_DOUBLINGS))
-        return longest * rng() if self.jitter else longest
+    def of(self, error: BaseException) -> Retries | None:
+        """The policy for this error; None where `on` does not name it."""
+        return self if self.covers(error) else None
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Those that retries are sent to, beside the tasks' own."""
+        return () if self.queue is None else (self.queue,)
+
+    def delay(self, retries: int, rng: Dice = random.random, *, asked: float | None = None) -> float:
+        """Seconds before the retry that follows `retries` earlier ones.
+
+        `rng` returns a float in [0, 1). `asked` are the seconds of a server's Retry-After: the wait is no shorter, and
+        jitter makes it longer by as much as it would have been, or twice at most.
+        """
+        longest = min(unspread(self.backoff, self.growth, retries), _float(self.cap))
+        wait = spread(longest, _word(self.jitter), rng)
+        if asked is not None:
+            extra = 0.0 if self.jitter == "none" else min(wait, asked)
+            wait = max(wait, asked + extra)
+        return min(wait, _float(self.cap))
+
+    def ends_at(self, since: float) -> float:
+        """When the budget of a task whose first run began at `since` is used up, in seconds since the epoch."""
+        return since + (float("inf") if self.budget is None else _float(self.budget))
 
 
 @dataclass(frozen=True, slots=True)
 class Undeclared(Retries):
-    """The policy of a task that declares none: connection failures only, and a lost answer only under a key."""
+    """The policy of a task that declares none: what was certainly not done, and a lost answer only under a key."""
 
 
-def _is_count(value: object) -> TypeGuard[int]:
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Policies for errors of different kinds: the first that names the error is followed, and without one nothing is retried."""
+
+    rules: tuple[tuple[Errors, Retries], ...]
+
+    def of(self, error: BaseException) -> Retries | None:
+        """The policy for this error, if there is one."""
+        for errors, policy in self.rules:
+            if _names(errors, error):
+                return policy.of(error)
+        return None
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Those that retries are sent to, beside the tasks' own."""
+        return tuple(queue for _, policy in self.rules for queue in policy.queues)
+
+
+Policy = Retries | Rules
+
+
+def _names(errors: Errors, error: BaseException) -> bool:
+    return isinstance(error, errors) if isinstance(errors, (type, tuple)) else bool(errors(error))
+
+
+def is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _tells_errors(on: object) -> bool:
+def _is_priority(value: object) -> bool:
+    return is_count(value) and LOWEST_PRIORITY <= value <= HIGHEST_PRIORITY
+
+
+def tells_errors(on: object) -> bool:
     if isinstance(on, tuple):
         return all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in on)
+    if isinstance(on, type):
+        return issubclass(on, BaseException)
     return callable(on)
+
+
+def _can_be_told(whom: object) -> bool:
+    # By the type alone: isinstance() would look into one of Celery's proxies, and so make the task before its time.
+    kind = type(whom)
+    return issubclass(kind, dict) or callable(whom) or (issubclass(kind, str) and bool(whom))
+
+
+def _float(value: Any) -> float:
+    """A field that was normalised."""
+    return float(value)
+
+
+def _word(jitter: Any) -> Jitter:
+    """The same of `jitter`."""
+    return jitter  # type: ignore[no-any-return]
 
 
 #: Nothing declared, and `retries=False`.
@@ -81,64 +258,64 @@ OFF = Retries(max_retries=0, on=no_exception)
 
 @dataclass(frozen=True, slots=True)
 class RetryAt:
-    """Try again at `at`, in seconds since the epoch; `reason` is for the history."""
+    """Try again at `at`, in seconds since the epoch; `reason` is for the history, `policy` is what says so."""
 
     at: float
     reason: str
+    policy: Retries = field(default=UNDECLARED, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Do not try again: every retry was used, or the error is none that a retry could cure."""
+    """Do not try again: every retry or all the time was used, or the error is none that a retry could cure.
 
-    reason: Literal["exhausted", "permanent"]
+    `policy` is the one that was followed so far.
+    """
+
+    reason: Literal["exhausted", "budget", "permanent"]
+    policy: Retries | None = field(default=None, compare=False)
 
 
 Decision = RetryAt | GiveUp
 
 
 def decide(
-    policy: Retries,
+    policy: Policy,
     *,
     retries: int,
     error: BaseException,
     keyed: bool,
     now: float,
-    rng: Callable[[], float] = random.random,
+    since: float | None = None,
+    rng: Dice = random.random,
 ) -> Decision:
     """What follows a failed attempt.
 
     `retries` is how many came before (0 after the first run), `keyed` whether the task runs under an idempotency key,
-    and `now` the time in seconds since the epoch.
+    `now` the time and `since` when the first run began, in seconds since the epoch.
     """
-    reason = _reason(policy, error, keyed)
-    if reason is None:
+    chosen = policy.of(error)
+    asked = retry_after(error, now)
+    reason = None if chosen is None else _reason(chosen, error, keyed, asked)
+    if chosen is None or reason is None:
         return GiveUp("permanent")
-    if policy.max_retries is not None and retries >= policy.max_retries:
-        return GiveUp("exhausted")
-    return RetryAt(now + policy.delay(retries, rng), reason)
+    if chosen.max_retries is not None and retries >= chosen.max_retries:
+        return GiveUp("exhausted", chosen)
+    at = now + chosen.delay(retries, rng, asked=asked)
+    if at > chosen.ends_at(now if since is None else since):
+        return GiveUp("budget", chosen)
+    return RetryAt(at, reason, chosen)
 
 
-def _reason(policy: Retries, error: BaseException, keyed: bool) -> str | None:
+#: Why what declares nothing is tried again after an answer.
+ASKED = "the server asked to come back"
+
+
+def _reason(policy: Retries, error: BaseException, keyed: bool, asked: float | None) -> str | None:
     if not isinstance(policy, Undeclared):
-        return "declared" if policy.covers(error) else None
+        return "declared"
+    if asked is not None:  # it has done nothing, and says when it will
+        return ASKED
     failure = connection_failure(error)
     worth_it = failure is ConnectionFailure.NEVER_ESTABLISHED or (failure is not None and keyed)
     return failure.value if failure and worth_it else None
-
-
-def policy_of(task: str, option: object, *, undeclared: Retries = UNDECLARED) -> Retries:
-    """The policy that a task's `retries=` stands for.
-
-    None: nothing declared, so `undeclared`. False: off. A number: that many retries, for every `Exception`. A
-    `Retries`: itself. Raises `OptionError` for anything else.
-    """
-    if option is None:
-        return undeclared
-    if isinstance(option, Retries):
-        return option
-    if option is False:
-        return OFF
-    if _is_count(option):
-        return Retries(max_retries=option, backoff=undeclared.backoff, cap=undeclared.cap, jitter=undeclared.jitter)
-    raise OptionError(task, "retries", f"{option!r} is neither a number from 0, False, nor a celeriac Retries(...)")

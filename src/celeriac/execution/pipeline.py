@@ -19,6 +19,7 @@ from celeriac.core.message import DELIVERY_HEADER, KEY_HEADER, DeliveryFacts, Id
 from celeriac.core.text import writable
 from celeriac.errors import StoreError
 from celeriac.execution.admission import admit, fail
+from celeriac.execution.exhausted import tell
 from celeriac.execution.limits import left_to_celery
 from celeriac.execution.room import Room, room_of
 from celeriac.execution.settler import STORE_WIDE
@@ -155,12 +156,15 @@ def _rejected(task: Any, attempt: Attempt, error: Any) -> None:
 def _failed(task: Any, attempt: Attempt, error: Any, traceback: Any, request: dict[str, Any]) -> None:
     declared = bool(task.throws) and isinstance(error, tuple(task.throws))
     attempt.outcome = Outcome.FAILED if declared else Outcome.DEAD_LETTERED
+    gave_up = attempt.gave_up
+    if gave_up is not None and not declared:
+        tell(task, attempt.request(), gave_up, error)
     if isinstance(error, SoftTimeLimitExceeded) and not declared:
         # Its own text is its name; how long the limit was, the worker's log says, which enforced it.
         attempt.failure = _failure("time-limit", error, traceback, "the soft time limit was exceeded")
         return
-    reason = "declared" if declared else "exhausted" if request.get("retries") else "permanent"
-    attempt.failure = _failure(reason, error, traceback)
+    reason = gave_up.reason if gave_up else "exhausted" if request.get("retries") else "permanent"
+    attempt.failure = _failure("declared" if declared else reason, error, traceback)
 
 
 def _ended_beside(task: Any, attempt: Attempt, error: Exception, request: dict[str, Any]) -> Any:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from types import CoroutineType
 from typing import Any
 
@@ -20,12 +19,13 @@ from celeriac.core.attempt import Attempt
 from celeriac.core.current import attempting, current
 from celeriac.core.idempotency import KeyTemplate, time_to_live
 from celeriac.core.limits import Limits
-from celeriac.core.retries import RetryAt, decide, policy_of
 from celeriac.errors import TaskExited
 from celeriac.execution import coroutines
+from celeriac.execution.declaring import check_declaration
 from celeriac.execution.effects import Effect, effect_once
 from celeriac.execution.pipeline import traced
-from celeriac.execution.room import room_of
+from celeriac.execution.retrying import arguments as retry_arguments
+from celeriac.execution.retrying import beside_no_ledger, refused, retry_or_give_up, run_beside_no_ledger
 
 
 class TaskMixin:
@@ -39,8 +39,8 @@ class TaskMixin:
     idempotency_ttl: float | timedelta | None = None
     #: `Concurrency`, `Rate` and `FairShare`, over all workers: one of them, or a list.
     limits: Any = None
-    #: None: connections that were never established are tried again. False: nothing
-    #: is. A number or a ``Retries``: as it says.
+    #: None: as the app says for all; where it says nothing, what was certainly not done is tried again. False: nothing
+    #: is. A number or a ``Retries``: as it says. A mapping of exceptions to these, or pairs: the first that matches.
     retries: Any = None
 
     #: The app's time limits are the worker's business (`execution.limits`): beside
@@ -72,7 +72,7 @@ class TaskMixin:
         """As Celery's; what cannot work in the declaration is said here, not at the first call."""
         bound = super().bind(app)  # type: ignore[misc]  # Celery's class has it
         name = str(cls.name)  # type: ignore[attr-defined]
-        policy_of(name, cls.retries)
+        check_declaration(cls, app)
         cls.parameter_names = tuple(_signature(cls).parameters)
         cls.idempotency_ttl = time_to_live(name, cls.idempotency_ttl)
         if cls.idempotency_key is not None:
@@ -113,19 +113,55 @@ class TaskMixin:
         self.__dict__["_celeriac_trace"] = None if tracer is None else traced(self, tracer)
 
     def retry(self, *args: Any, **kwargs: Any) -> Any:
-        """As Celery's, but the retry is written with the settlement instead of being sent from here."""
+        """As Celery's, but the retry is written with the settlement instead of being sent from here.
+
+        Where the task declares ``retries=``, what the call leaves open is as that says: when, how often, and to which queue.
+        """
         attempt = self._own_attempt()
+        given = retry_arguments(self, attempt, args, kwargs)
         if attempt is None:
-            return super().retry(*args, **kwargs)  # type: ignore[misc]
+            return super().retry(**given)  # type: ignore[misc]
         attempt.retrying = True
         try:
             with attempting(attempt):  # in a coroutine it is not yet
-                return super().retry(*args, **kwargs)  # type: ignore[misc]
+                return super().retry(**given)  # type: ignore[misc]
         except Retry:
             attempt.told = True
             raise
+        except Reject:
+            raise
+        except Exception:
+            refused(self, attempt, given)
+            raise
         finally:
             attempt.retrying = False
+
+    @property
+    def override_max_retries(self) -> int:
+        """Celery keeps the limit of one ``retry(max_retries=…)`` here; on the task itself it would hold for other runs too.
+
+        Raises:
+            AttributeError: the run that is under way has none.
+        """
+        try:
+            return self.request.__dict__["override_max_retries"]  # type: ignore[no-any-return]
+        except KeyError:
+            raise AttributeError("override_max_retries") from None
+
+    @override_max_retries.setter
+    def override_max_retries(self, limit: int) -> None:
+        self.request.override_max_retries = limit
+
+    @override_max_retries.deleter
+    def override_max_retries(self) -> None:
+        self.request.__dict__.pop("override_max_retries", None)
+
+    def signature_from_request(self, *args: Any, **kwargs: Any) -> Any:
+        """As Celery's; a priority that is asked for is not undone by the one that the message came with."""
+        signature = super().signature_from_request(*args, **kwargs)  # type: ignore[misc]  # Celery's class has it
+        if kwargs.get("priority") is not None:
+            signature.options["priority"] = kwargs["priority"]
+        return signature
 
     def replace(self, sig: Any) -> Any:
         """As Celery's, but the replacement is sent with the settlement, one generation higher."""
@@ -208,7 +244,7 @@ def _wrap(body: Callable[..., Any]) -> Callable[..., Any]:
         attempt = current()
         # Entered: this is a task called as a function inside another's body.
         if attempt is None or attempt.entered:
-            return call(*args, **kwargs) if call is not body and _traced() else body(*args, **kwargs)
+            return _run_beside(run, body, call, args, kwargs)
         attempt.entered = True
         if attempt.copies:
             attempt.buffering = True
@@ -220,7 +256,7 @@ def _wrap(body: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             attempt.over = True
             attempt.raised = error
-            retry_or_raise(attempt, error)
+            attempt.gave_up = retry_or_give_up(attempt.task, attempt, error)
             raise
         except (SystemExit, KeyboardInterrupt) as error:
             if not _of_the_body(error):
@@ -233,6 +269,16 @@ def _wrap(body: Callable[..., Any]) -> Callable[..., Any]:
 
     run.__celeriac_body__ = True  # type: ignore[attr-defined]
     return run
+
+
+def _run_beside(run: Any, body: Callable[..., Any], call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """What no attempt is made of: a call as a function, an eager one, a task without a ledger."""
+    if call is not body and not _traced():
+        return body(*args, **kwargs)
+    task = beside_no_ledger(run)
+    if task is None:
+        return call(*args, **kwargs)
+    return run_beside_no_ledger(task, functools.partial(call, *args, **kwargs))
 
 
 def _run_to_its_return(attempt: Attempt, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -279,28 +325,3 @@ def _traced() -> bool:
     """Whether Celery's tracer is calling (eagerly, or for a task not ours), and not a person who can await."""
     task = get_current_task()
     return task is not None and not task.request.called_directly
-
-
-def retry_or_raise(attempt: Attempt, error: Exception) -> None:
-    """Raise Celery's ``Retry`` when the task's policy says so; return otherwise."""
-    task = attempt.task
-    if _declared_otherwise(task, error):
-        return
-    room = room_of(task.app)
-    policy = policy_of(task.name, task.retries, undeclared=room.own.undeclared_retries())
-    if task.retries is None and not room.retries_undeclared:
-        return
-    decision = decide(policy, retries=task.request.retries, error=error, keyed=attempt.key is not None, now=time.time())
-    if isinstance(decision, RetryAt):
-        raise task.retry(
-            exc=error, eta=datetime.fromtimestamp(decision.at, timezone.utc), max_retries=policy.max_retries
-        ) from error
-
-
-def _declared_otherwise(task: Any, error: Exception) -> bool:
-    """Celery's own options speak first: expected errors, and ``autoretry_for``."""
-    if task.throws and isinstance(error, tuple(task.throws)):
-        return True
-    if isinstance(error, tuple(getattr(task, "dont_autoretry_for", ()))):
-        return True
-    return task.retries is None and bool(getattr(task, "autoretry_for", ()))

@@ -16,6 +16,7 @@ from celeriac.settings.policy import (
     defaults_for,
     first_url,
 )
+from celeriac.settings.queues import undeclared_queue
 from celeriac.settings.reference import defaults_reference
 from celeriac.settings.sources import PRECEDENCE, default_broker, explain, names_a_broker
 from celeriac.settings.urls import (
@@ -72,4 +73,5 @@ __all__ = [
     "shown_url",
     "sqlite_url",
     "sqlite_url_path",
+    "undeclared_queue",
 ]

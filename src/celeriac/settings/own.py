@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
 
-from celeriac.core.retries import Retries, Undeclared
-from celeriac.errors import SettingsError
+from celeriac.core.retries import Policy, Retries, Undeclared
+from celeriac.core.retry_options import policy_of
+from celeriac.errors import OptionError, SettingsError
 
 PREFIX = "celeriac_"
 DAY = 86_400.0
@@ -60,6 +61,12 @@ class OwnSettings:
         "seconds",
         "How long a key stays taken after its task succeeded; a day covers the repeats of clients and crons.",
     )
+    retries: object = _setting(
+        None,
+        "as of a task",
+        "What a task's `retries=` may be, here for every task that says neither that nor `autoretry_for`.",
+        none="what was certainly not done is tried again, at the pace of the next three",
+    )
     max_retries: int = _setting(3, "retries", "For tasks that declare nothing: 4 runs, as Celery counts them.")
     retry_backoff: float = _setting(
         5.0,
@@ -102,6 +109,10 @@ class OwnSettings:
     def undeclared_retries(self) -> Retries:
         """The policy of a task that declares none."""
         return Undeclared(self.max_retries, backoff=self.retry_backoff, cap=self.retry_backoff_max)
+
+    def declared_retries(self) -> Policy | None:
+        """The policy of a task that declares none, where the app declares one."""
+        return None if self.retries is None else policy_of("", self.retries, pace=self.undeclared_retries())
 
 
 OWN_NAMES = frozenset(PREFIX + own.name for own in fields(OwnSettings))
@@ -160,6 +171,8 @@ def _checked(setting: str, name: str, value: object, metadata: Mapping[str, Any]
         value = value.total_seconds()
     if value is None and metadata["none"]:
         return None
+    if kind == "object":
+        return _retries(setting, value)
     if kind.startswith("tuple"):
         return _texts(setting, value)
     if kind.startswith("bool"):
@@ -167,6 +180,14 @@ def _checked(setting: str, name: str, value: object, metadata: Mapping[str, Any]
     if kind.startswith("str"):
         return _text(setting, value, metadata)
     return _number(setting, value, metadata, whole=kind.startswith("int"))
+
+
+def _retries(setting: str, value: object) -> object:
+    try:
+        policy_of("", value)
+    except OptionError as error:
+        raise SettingsError(setting, error.problem) from None
+    return value
 
 
 def _texts(setting: str, value: object) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celeriac.core.retries import OFF, UNDECLARED, GiveUp, Retries, RetryAt, decide, policy_of
+from celeriac.core.retries import OFF, UNDECLARED, GiveUp, Retries, RetryAt, decide
+from celeriac.core.retry_options import policy_of
 from celeriac.errors import OptionError
 
 REFUSED = ConnectionRefusedError(111, "refused")
@@ -89,7 +90,7 @@ def test_a_retries_option_that_means_nothing_names_the_task(option: object) -> N
 def test_the_app_can_set_the_pace_of_what_is_not_declared() -> None:
     slow = UNDECLARED.__class__(backoff=30)
     assert policy_of("t", None, undeclared=slow) is slow
-    assert policy_of("t", 7, undeclared=slow) == Retries(7, backoff=30)
+    assert policy_of("t", 7, pace=slow) == Retries(7, backoff=30)
     assert policy_of("t", False, undeclared=slow) is OFF
 
 

@@ -1,0 +1,19 @@
+"""Which queues there are, where they are declared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+
+def undeclared_queue(conf: Any, name: str) -> str | None:
+    """Why nothing may be sent to the queue `name`; None where it is declared, or queues are made as they are named."""
+    queues = conf.task_queues
+    if not queues or conf.task_create_missing_queues:
+        return None
+    declared = list(queues) if isinstance(queues, Mapping) else [str(queue.name) for queue in queues]
+    if name in declared:
+        return None
+    near = get_close_matches(name, declared, 1, 0.0)
+    return f"queue {name!r} is not in task_queues; did you mean {near[0]!r}? Declare it there, or set task_create_missing_queues"

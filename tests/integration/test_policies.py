@@ -54,7 +54,7 @@ def close(site: Site) -> None:
     site.close()
 
 
-@pytest.fixture(scope="module", params=WHERE, ids="-".join)
+@pytest.fixture(scope="module", params=WHERE, ids=lambda where: where[0])
 def shared_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     kind, pool = request.param
     site = make_site(kind, tmp_path_factory.mktemp("policies"))

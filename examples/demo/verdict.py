@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shop.gateway import BUSY_FOR
+
 
 @dataclass
 class Books:
@@ -17,6 +19,8 @@ class Books:
     declined: set[int] = field(default_factory=set)
     refused: set[int] = field(default_factory=set)
     absorbed: int = 0
+    busy: int = 0
+    too_soon: int = 0
     mails: dict[int, int] = field(default_factory=dict)
 
 
@@ -32,6 +36,8 @@ class Verdict:
     lost: int
     charged_twice: int
     absorbed: int
+    busy: int
+    too_soon: int
     mails: int
     repeated_mails: int
     lost_orders: list[int]
@@ -66,10 +72,20 @@ def judge(accepted: set[int], dead_lettered: set[int], books: Books) -> Verdict:
         lost=len(lost),
         charged_twice=sum(1 for count in books.charges.values() if count > 1),
         absorbed=books.absorbed,
+        busy=books.busy,
+        too_soon=books.too_soon,
         mails=sum(books.mails.values()),
         repeated_mails=sum(count - 1 for count in books.mails.values()),
         lost_orders=sorted(lost),
     )
+
+
+#: Calls that were told to come back, and how many of these were followed by another about the same order before that.
+RETRY_AFTER = """
+SELECT count(*), count(CASE WHEN again < at + ? THEN 1 END) FROM (
+    SELECT at, outcome, lead(at) OVER (PARTITION BY order_id ORDER BY id) AS again FROM call
+) WHERE outcome = 'busy'
+"""
 
 
 def read_books(gateway: Path, mail: Path) -> Books:
@@ -80,6 +96,7 @@ def read_books(gateway: Path, mail: Path) -> Books:
         books.declined = {row[0] for row in raw.execute("SELECT order_id FROM call WHERE outcome = 'declined'")}
         books.refused = {row[0] for row in raw.execute("SELECT order_id FROM call WHERE outcome = 'unknown-account'")}
         books.absorbed = raw.execute("SELECT count(*) FROM call WHERE outcome = 'absorbed'").fetchone()[0]
+        books.busy, books.too_soon = raw.execute(RETRY_AFTER, (BUSY_FOR,)).fetchone()
     with closing(sqlite3.connect(mail)) as raw:
         for message_id, count in raw.execute("SELECT message_id, count(*) FROM mail GROUP BY message_id"):
             books.mails[int(message_id.removeprefix("<order-").partition("@")[0])] = count
@@ -95,6 +112,8 @@ LABELS = {
     "lost": "LOST",
     "charged_twice": "CHARGED TWICE",
     "absorbed": "repeated gateway calls absorbed by its key",
+    "busy": "gateway calls told to come back later",
+    "too_soon": "of these, repeated before that time",
     "mails": "mails sent",
     "repeated_mails": "repeated mails",
 }

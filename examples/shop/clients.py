@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import smtplib
-from datetime import datetime, timezone
 from email.message import EmailMessage
-from email.utils import parsedate_to_datetime
 
 import httpx
 
 #: Seconds the shop waits for the gateway.
 PATIENCE = 1.5
-#: Seconds the shop is ready to be sent away for: a gateway that says "next year" is asked again in an hour.
-MOST_WAIT = 3600.0
 
 _clients: dict[int, httpx.Client] = {}
 
@@ -31,19 +26,8 @@ class Declined(Exception):
     """The customer's bank said no: an answer, not a failure."""
 
 
-class GatewayBusy(Exception):
-    """Try again after ``seconds``, as the gateway itself says."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
-
-    def __str__(self) -> str:
-        return f"the gateway is busy for {self.seconds:g} s"
-
-
 class GatewayDown(ConnectionError):
-    """The gateway failed and did not say for how long; the money may have moved."""
+    """The gateway failed, or is busy; the money may have moved."""
 
 
 class GatewayRefused(Exception):
@@ -53,8 +37,8 @@ class GatewayRefused(Exception):
 def charge(url: str, order_id: int, pence: int, key: str) -> str:
     """Charge an order under a key; returns the gateway's name of the charge.
 
-    Raises Declined and GatewayRefused, which are final. GatewayBusy, and any ConnectionError or TimeoutError, mean
-    that no answer came, with the money moved or not: ask again under the same key.
+    Raises Declined and GatewayRefused, which are final. Any ConnectionError or TimeoutError means that no answer came,
+    with the money moved or not: ask again under the same key.
     """
     try:
         answer = _client().post(
@@ -76,10 +60,11 @@ def _raise_for(answer: httpx.Response, order_id: int) -> None:
     if code == httpx.codes.PAYMENT_REQUIRED:
         raise Declined(f"order {order_id} was declined")
     if answer.is_server_error or code in {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.REQUEST_TIMEOUT}:
-        seconds = retry_after(answer.headers.get("Retry-After"), datetime.now(timezone.utc))
-        if seconds is not None:
-            raise GatewayBusy(seconds)
-        raise GatewayDown(f"order {order_id}: the gateway answered {code}")
+        try:
+            answer.raise_for_status()
+        except httpx.HTTPStatusError as error:
+            # From this one, so that whoever asks again knows the answer's Retry-After.
+            raise GatewayDown(f"order {order_id}: the gateway answered {code}") from error
     if not answer.is_success:
         raise GatewayRefused(f"order {order_id}: {_field(answer, 'error') or f'the gateway answered {code}'}")
 
@@ -91,19 +76,6 @@ def _field(answer: httpx.Response, name: str) -> str:
     except ValueError:
         return ""
     return str(found.get(name) or "") if isinstance(found, dict) else ""
-
-
-def retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds to wait, from a Retry-After header with seconds or an HTTP date; None when it says neither."""
-    text = (value or "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
-        return min(float(text), MOST_WAIT)
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
-        return None
-    seconds = (moment.replace(tzinfo=moment.tzinfo or timezone.utc) - now).total_seconds()
-    return min(max(seconds, 0.0), MOST_WAIT)
 
 
 def send_confirmation(host: str, port: int, order_id: int, recipient: str) -> None:

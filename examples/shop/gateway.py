@@ -19,6 +19,8 @@ from pathlib import Path
 
 #: Of a thousand orders, how many meet which trouble.
 DECLINED, UNKNOWN_ACCOUNT, BUSY, SLOW, ANSWER_LOST = 60, 5, 80, 15, 60
+#: Seconds after which a busy gateway wants to be asked again.
+BUSY_FOR = 1
 #: Seconds a slow answer takes; the shop waits less.
 SLOWNESS = 3.0
 #: No order's number, and no sum in pence, is so large.
@@ -133,7 +135,7 @@ class Gateway(BaseHTTPRequestHandler):
             self._refuse(order_id, key, 422, "unknown-account")
         elif kind == "busy" and first:
             self.books.note(order_id, key, "busy")
-            self._answer(503, {"error": "busy"}, {"Retry-After": "1"})
+            self._answer(503, {"error": "busy"}, {"Retry-After": str(BUSY_FOR)})
         elif kind == "slow" and first:
             self.books.note(order_id, key, "slow")
             time.sleep(SLOWNESS)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from importlib import import_module
+from pathlib import Path
+
 import pytest
 
-from examples.demo.verdict import Books, judge
+from examples.demo.verdict import Books, judge, read_books
 
 ALL = {1, 2, 3, 4}
 
@@ -45,3 +50,15 @@ def test_what_failed_and_nobody_kept_is_told() -> None:
 
 def test_a_mail_sent_twice_is_told() -> None:
     assert judge(ALL, {4}, books(mails={1: 3, 2: 1})).repeated_mails == 2
+
+
+def test_who_came_back_too_soon_is_in_the_gateways_book(tmp_path: Path) -> None:
+    gateway, mail = tmp_path / "gateway.db", tmp_path / "mail.db"
+    calls = [(1, "busy", 10.0), (2, "busy", 10.0), (1, "charged", 10.9), (2, "charged", 11.0), (3, "busy", 12.0)]
+    with closing(sqlite3.connect(gateway)) as raw, raw:
+        raw.executescript(import_module("shop.gateway").SCHEMA)
+        raw.executemany("INSERT INTO call (order_id, outcome, at) VALUES (?, ?, ?)", calls)
+    with closing(sqlite3.connect(mail)) as raw, raw:
+        raw.execute("CREATE TABLE mail (message_id TEXT)")
+    read = read_books(gateway, mail)
+    assert (read.busy, read.too_soon) == (3, 1)

@@ -9,7 +9,7 @@ from app.core.celery import celery_app
 from app.core.config import settings
 from celery import chain
 from shop import clients, orders
-from shop.clients import Declined, GatewayBusy, GatewayRefused
+from shop.clients import Declined, GatewayRefused
 from shop.repository import OrderRepository
 
 repository = OrderRepository(settings.database)
@@ -41,7 +41,6 @@ def validate_order(order_id: int) -> int:
 
 
 @celery_app.task(
-    bind=True,
     idempotency_key="charge:{order_id}",
     autoretry_for=(ConnectionError, TimeoutError),
     max_retries=8,
@@ -50,16 +49,17 @@ def validate_order(order_id: int) -> int:
     retry_jitter=True,
     throws=(Declined,),
 )
-def charge_payment(self: Any, order_id: int) -> int:
-    """Charge an order once. The key goes to the gateway too, which may have booked what it never answered."""
+def charge_payment(order_id: int) -> int:
+    """Charge an order once. The key goes to the gateway too, which may have booked what it never answered.
+
+    A gateway that is busy says for how long, and is not asked again before that.
+    """
     order = known(order_id)
     if order["charge"]:
         return order_id  # an earlier run got this far
     begin_charging(order_id)
     try:
         charge = clients.charge(settings.SHOP_GATEWAY_URL, order_id, order["pence"], key=f"charge:{order_id}")
-    except GatewayBusy as busy:
-        raise self.retry(exc=busy, countdown=busy.seconds) from busy
     except Declined:
         repository.advance(order_id, orders.DECLINED)
         raise

@@ -35,8 +35,11 @@ def test_who_is_told_of_exhausted_retries_is_told_once(site: Site, pool: Pool, p
     wait_line(journal, "told 0 True", PATIENCE)
     site.wait_ended([result.id])
     assert site.add.delay(1, 1).get(timeout=PATIENCE) == 2
-    # The body runs once more where its end was not written; that it ended is told once in any case.
-    assert counts(journal) == {"run": 1 if point == "settled" else 2, "told 0 True": 1}
+    # The body runs once more where its end was not written, which a script on its way to Redis may have been; that it
+    # ended is told once in any case.
+    ran = counts(journal)
+    assert ran["run"] in {"settling": {2}, "in-transaction": {1, 2}, "settled": {1}}[point]
+    assert ran["told 0 True"] == 1
     assert site.letter(result.id).reason == "exhausted"
 
 

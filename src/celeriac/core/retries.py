@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 from celeriac.core.backoff import (
     Backoff,
@@ -15,15 +15,13 @@ from celeriac.core.backoff import (
     Seconds,
     as_jitter,
     as_waits,
-    is_growth,
-    least,
     seconds,
     spread,
     unspread,
 )
 from celeriac.core.failures import ConnectionFailure, connection_failure
-from celeriac.core.message import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from celeriac.core.retry_after import retry_after
+from celeriac.core.retry_checks import check
 
 Predicate = Callable[[BaseException], bool]
 #: Which errors: exception types, or a function of the error.
@@ -78,10 +76,7 @@ class Retries:
     def __post_init__(self) -> None:
         try:
             self._normalise()
-            self._check_count()
-            self._check_waits()
-            self._check_budget()
-            self._check_where()
+            check(self)
         except ValueError as error:
             raise ValueError(f"Retries: {error}") from None
         if not tells_errors(self.on):
@@ -98,64 +93,6 @@ class Retries:
             values["budget"] = seconds(self.budget, "budget")
         for name, value in values.items():
             object.__setattr__(self, name, value)
-
-    def _check_waits(self) -> None:
-        if not is_growth(self.growth):
-            raise ValueError(f'growth={self.growth!r}: "exponential", "linear" or "fixed"')
-        if not isinstance(self.backoff, float) and self.growth != "exponential":
-            raise ValueError(f"growth={self.growth!r}: this backoff says each wait itself; leave growth out")
-        if not self.cap > 0:  # type: ignore[operator]  # a float by now
-            raise ValueError(f"cap={self.cap:g}: seconds, above 0")
-        if isinstance(self.backoff, float):
-            self._check_first(self.backoff)
-        elif isinstance(self.backoff, tuple):
-            self._check_each(self.backoff)
-
-    def _check_first(self, backoff: float) -> None:
-        # What grows from nothing stays nothing; at once, and always so, can be meant.
-        if backoff < 0 or (backoff == 0 and self.growth != "fixed"):
-            raise ValueError(f'backoff={backoff:g}: seconds, above 0; to retry at once say backoff=0, growth="fixed"')
-        if backoff > self.cap:  # type: ignore[operator]
-            raise ValueError(f"backoff={backoff:g} is over cap={self.cap:g}, which no wait exceeds: raise the cap")
-
-    def _check_each(self, waits: tuple[float, ...]) -> None:
-        if max(waits) > self.cap:  # type: ignore[operator]
-            raise ValueError(
-                f"backoff={waits}: {max(waits):g} is over cap={self.cap:g}, which no wait exceeds: say cap={max(waits):g}"
-            )
-        if self.max_retries is not None and len(waits) > self.max_retries:
-            raise ValueError(
-                f"backoff={waits} says {len(waits)} waits and max_retries={self.max_retries} uses fewer: "
-                f"say max_retries={len(waits)}"
-            )
-
-    def _check_count(self) -> None:
-        limit: object = self.max_retries
-        if limit is not None and not is_count(limit):
-            raise ValueError(f"max_retries={limit!r}: a whole number from 0, or None for no limit")
-
-    def _check_where(self) -> None:
-        queue: object = self.queue
-        if queue is not None and not (isinstance(queue, str) and queue):
-            raise ValueError(f"queue={queue!r}: the name of a queue, or None for the task's own")
-        if self.priority is not None and not _is_priority(self.priority):
-            raise ValueError(
-                f"priority={self.priority!r}: a whole number from {LOWEST_PRIORITY} to {HIGHEST_PRIORITY}, the higher first"
-            )
-        if self.on_exhausted is not None and not _can_be_told(self.on_exhausted):
-            raise ValueError(f"on_exhausted={self.on_exhausted!r}: a task, a signature, a task's name or a function")
-
-    def _check_budget(self) -> None:
-        if self.budget is None:
-            return
-        if not self.budget > 0:  # type: ignore[operator]
-            raise ValueError(f"budget={self.budget:g}: seconds from the start of the first run, above 0")
-        first = 0.0 if callable(self.backoff) else least(unspread(self.backoff, self.growth, 0), _word(self.jitter))
-        if first > self.budget:  # type: ignore[operator]
-            raise ValueError(
-                f"budget={self.budget:g} ends before the first wait of {first:g} s is over, so that nothing would be "
-                "retried: raise the budget, or lower the backoff"
-            )
 
     def covers(self, error: BaseException) -> bool:
         """Whether `on` names this error."""
@@ -219,26 +156,12 @@ def _names(errors: Errors, error: BaseException) -> bool:
     return isinstance(error, errors) if isinstance(errors, (type, tuple)) else bool(errors(error))
 
 
-def is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_priority(value: object) -> bool:
-    return is_count(value) and LOWEST_PRIORITY <= value <= HIGHEST_PRIORITY
-
-
 def tells_errors(on: object) -> bool:
     if isinstance(on, tuple):
         return all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in on)
     if isinstance(on, type):
         return issubclass(on, BaseException)
     return callable(on)
-
-
-def _can_be_told(whom: object) -> bool:
-    # By the type alone: isinstance() would look into one of Celery's proxies, and so make the task before its time.
-    kind = type(whom)
-    return issubclass(kind, dict) or callable(whom) or (issubclass(kind, str) and bool(whom))
 
 
 def _float(value: Any) -> float:

@@ -13,9 +13,9 @@ from celeriac.core.retries import (
     Retries,
     Rules,
     any_exception,
-    is_count,
     tells_errors,
 )
+from celeriac.core.retry_checks import is_count
 from celeriac.errors import OptionError
 
 #: What Celery's `retry_kwargs` may say beside options of the publish; with an `eta` Celery itself decides.

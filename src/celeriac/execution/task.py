@@ -24,11 +24,11 @@ from celeriac.execution import coroutines
 from celeriac.execution.declaring import check_declaration
 from celeriac.execution.effects import Effect, effect_once
 from celeriac.execution.pipeline import traced
-from celeriac.execution.retrying import arguments as retry_arguments
-from celeriac.execution.retrying import beside_no_ledger, refused, retry_or_give_up, run_beside_no_ledger
+from celeriac.execution.retry_method import RetryMixin
+from celeriac.execution.retrying import beside_no_ledger, retry_or_give_up, run_beside_no_ledger
 
 
-class TaskMixin:
+class TaskMixin(RetryMixin):
     """What celeriac adds to any Celery task class."""
 
     #: False leaves the task to Celery: no ledger, no dead letter, no retry of ours.
@@ -112,57 +112,6 @@ class TaskMixin:
     def __trace__(self, tracer: Any) -> None:
         self.__dict__["_celeriac_trace"] = None if tracer is None else traced(self, tracer)
 
-    def retry(self, *args: Any, **kwargs: Any) -> Any:
-        """As Celery's, but the retry is written with the settlement instead of being sent from here.
-
-        Where the task declares ``retries=``, what the call leaves open is as that says: when, how often, and to which queue.
-        """
-        attempt = self._own_attempt()
-        given = retry_arguments(self, attempt, args, kwargs)
-        if attempt is None:
-            return super().retry(**given)  # type: ignore[misc]
-        attempt.retrying = True
-        try:
-            with attempting(attempt):  # in a coroutine it is not yet
-                return super().retry(**given)  # type: ignore[misc]
-        except Retry:
-            attempt.told = True
-            raise
-        except Reject:
-            raise
-        except Exception:
-            refused(self, attempt, given)
-            raise
-        finally:
-            attempt.retrying = False
-
-    @property
-    def override_max_retries(self) -> int:
-        """Celery keeps the limit of one ``retry(max_retries=…)`` here; on the task itself it would hold for other runs too.
-
-        Raises:
-            AttributeError: the run that is under way has none.
-        """
-        try:
-            return self.request.__dict__["override_max_retries"]  # type: ignore[no-any-return]
-        except KeyError:
-            raise AttributeError("override_max_retries") from None
-
-    @override_max_retries.setter
-    def override_max_retries(self, limit: int) -> None:
-        self.request.override_max_retries = limit
-
-    @override_max_retries.deleter
-    def override_max_retries(self) -> None:
-        self.request.__dict__.pop("override_max_retries", None)
-
-    def signature_from_request(self, *args: Any, **kwargs: Any) -> Any:
-        """As Celery's; a priority that is asked for is not undone by the one that the message came with."""
-        signature = super().signature_from_request(*args, **kwargs)  # type: ignore[misc]  # Celery's class has it
-        if kwargs.get("priority") is not None:
-            signature.options["priority"] = kwargs["priority"]
-        return signature
-
     def replace(self, sig: Any) -> Any:
         """As Celery's, but the replacement is sent with the settlement, one generation higher."""
         attempt = self._own_attempt()
@@ -189,14 +138,6 @@ class TaskMixin:
             TransactionError: it commits by itself, has no such table, or this is no run of the task.
         """
         return effect_once(self, step, connection)
-
-    def _own_attempt(self) -> Attempt | None:
-        attempt, request = current(), self.request
-        if attempt is None and (running := coroutines.running()) is not None:
-            attempt = running.attempt
-        if attempt is None or request.called_directly or request.id != attempt.task_id:
-            return None
-        return attempt
 
     def _get_request(self) -> Any:
         """As Celery's, also in a coroutine, which does not run on the thread that has the request."""

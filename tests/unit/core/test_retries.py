@@ -327,6 +327,7 @@ def test_impossible_policies(build: Callable[[], Retries]) -> None:
         (lambda: Retries(backoff=(1, 60, 3600)), "3600 is over cap=600, which no wait exceeds: say cap=3600"),
         (lambda: Retries(2, backoff=(1, 2, 3)), "says 3 waits and max_retries=2 uses fewer: say max_retries=3"),
         (lambda: Retries(backoff=(1,), growth="linear"), "this backoff says each wait itself; leave growth out"),
+        (lambda: Retries(None, on_exhausted=print), "on_exhausted is never told, since max_retries=None and no budget"),
         (lambda: Retries(backoff=0), 'to retry at once say backoff=0, growth="fixed"'),
         (lambda: Retries(backoff=60, jitter=False, budget=30), "ends before the first wait of 60 s is over"),
         (lambda: Retries(backoff=60, jitter="equal", budget=20), "ends before the first wait of 30 s is over"),

@@ -40,7 +40,7 @@ def tells_since_when(self: Any, journal: str, flag: str) -> None:
     headers = self.request.headers or {}
     note(journal, f"{self.request.retries} {time.time()} {headers.get('celeriac_since', 0)}")
     if not os.path.exists(flag):  # noqa: PTH110
-        time.sleep(1.0)
+        time.sleep(2.0)
     die_once(flag)
     if self.request.retries < 2:
         raise ValueError("not yet")

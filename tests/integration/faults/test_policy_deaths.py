@@ -67,7 +67,7 @@ def test_a_run_that_crashed_was_the_first(site: Site) -> None:
     site.tells_since_when.delay(journal, site.file("died")).get(timeout=PATIENCE)
     told = [tuple(map(float, line.split())) for line in lines(journal)]
     assert [int(retries) for retries, _, _ in told] == [0, 0, 1, 2]
-    (_, crashed, _), (_, again, _), (_, _, since), (_, _, still) = told
-    assert again - crashed >= 1.0
-    assert abs(since - crashed) < 0.5
+    _, (_, again, _), (_, _, since), (_, _, still) = told
+    # It took two seconds, of which the mark of its start may have missed some.
+    assert again - since >= 1.0
     assert still == since

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -275,3 +277,16 @@ def test_a_policy_that_raises_hides_nothing(site: Site) -> None:
     assert "could not decide" in site.workers[0].log_of_this_run()
     assert "the predicate itself is broken" in site.workers[0].log_of_this_run()
     assert site.state(result.id) == states.FAILURE
+
+
+def test_an_apps_policy_is_for_tasks_that_declare_none(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    site = Site(tmp_path, celeriac_retries=1, **QUICK)
+    request.node.stash[PROGRAMS] = site.workers
+    with contextlib.closing(site), site.working("solo"):
+        result = site.fail.delay("any error")
+        failed(result, ValueError)
+        assert [attempt.outcome for attempt in site.attempts(result.id)] == ["retry", "dead-lettered"]
+        assert site.letter(result.id).reason == "exhausted"
+        failed(site.call_out_once.delay(1, journal := site.file()), OSError)  # it says retries=False
+        assert lines(journal) == ["run"]
+        assert site.autoretry.delay(3, site.file()).get(timeout=PATIENCE) == 3  # and it autoretry_for

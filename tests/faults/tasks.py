@@ -11,7 +11,7 @@ from typing import Any
 
 from kombu.exceptions import OperationalError
 
-from celeriac import Celery, Concurrency, Rate
+from celeriac import Celery, Concurrency, Rate, Retries
 from celeriac.errors import StoreError
 from tests.faults.journal import PLAIN, RAN, injecting, note, now
 from tests.faults.plan import Plan
@@ -134,12 +134,14 @@ def joined(self: Any, members: list[str], unit: str) -> str:
     return unit
 
 
-@task(max_retries=FAILURES)
+@task(retries=Retries(FAILURES, backoff=COUNTDOWN, growth="fixed", jitter="none", budget=3600))
 def flaky(self: Any, unit: str) -> str:
     """Succeeds when it was retried often enough."""
     folder = _run(self, unit, "flaky")
+    if not self.request.retries:
+        raise ValueError("as the policy says")
     if self.request.retries < FAILURES:
-        raise self.retry(countdown=COUNTDOWN)
+        raise self.retry()
     pay(folder, self.request.id, unit, "flaky")
     return unit
 

@@ -21,6 +21,7 @@ class Books:
     absorbed: int = 0
     busy: int = 0
     too_soon: int = 0
+    at_once: int = 0
     mails: dict[int, int] = field(default_factory=dict)
 
 
@@ -38,6 +39,7 @@ class Verdict:
     absorbed: int
     busy: int
     too_soon: int
+    at_once: int
     mails: int
     repeated_mails: int
     lost_orders: list[int]
@@ -74,6 +76,7 @@ def judge(accepted: set[int], dead_lettered: set[int], books: Books) -> Verdict:
         absorbed=books.absorbed,
         busy=books.busy,
         too_soon=books.too_soon,
+        at_once=books.at_once,
         mails=sum(books.mails.values()),
         repeated_mails=sum(count - 1 for count in books.mails.values()),
         lost_orders=sorted(lost),
@@ -97,6 +100,7 @@ def read_books(gateway: Path, mail: Path) -> Books:
         books.refused = {row[0] for row in raw.execute("SELECT order_id FROM call WHERE outcome = 'unknown-account'")}
         books.absorbed = raw.execute("SELECT count(*) FROM call WHERE outcome = 'absorbed'").fetchone()[0]
         books.busy, books.too_soon = raw.execute(RETRY_AFTER, (BUSY_FOR,)).fetchone()
+        books.at_once = raw.execute("SELECT coalesce(max(most), 0) FROM crowd").fetchone()[0]
     with closing(sqlite3.connect(mail)) as raw:
         for message_id, count in raw.execute("SELECT message_id, count(*) FROM mail GROUP BY message_id"):
             books.mails[int(message_id.removeprefix("<order-").partition("@")[0])] = count
@@ -114,6 +118,7 @@ LABELS = {
     "absorbed": "repeated gateway calls absorbed by its key",
     "busy": "gateway calls told to come back later",
     "too_soon": "of these, repeated before that time",
+    "at_once": "bookings of one customer at once, at most",
     "mails": "mails sent",
     "repeated_mails": "repeated mails",
 }

@@ -34,7 +34,7 @@ class GatewayRefused(Exception):
     """The gateway will never take this charge."""
 
 
-def charge(url: str, order_id: int, pence: int, key: str) -> str:
+def charge(url: str, order_id: int, pence: int, key: str, customer: str = "") -> str:
     """Charge an order under a key; returns the gateway's name of the charge.
 
     Raises Declined and GatewayRefused, which are final. Any ConnectionError or TimeoutError means that no answer came,
@@ -42,7 +42,9 @@ def charge(url: str, order_id: int, pence: int, key: str) -> str:
     """
     try:
         answer = _client().post(
-            f"{url}/charges", json={"order_id": order_id, "pence": pence}, headers={"Idempotency-Key": key}
+            f"{url}/charges",
+            json={"order_id": order_id, "pence": pence, "customer": customer},
+            headers={"Idempotency-Key": key},
         )
     except httpx.TimeoutException as error:
         raise TimeoutError(f"no answer from the gateway within {PATIENCE:g} s") from error

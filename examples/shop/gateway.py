@@ -14,6 +14,9 @@ import json
 import sqlite3
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -23,6 +26,8 @@ DECLINED, UNKNOWN_ACCOUNT, BUSY, SLOW, ANSWER_LOST = 60, 5, 80, 15, 60
 BUSY_FOR = 1
 #: Seconds a slow answer takes; the shop waits less.
 SLOWNESS = 3.0
+#: Seconds that a booking takes.
+BOOKING = 0.01
 #: No order's number, and no sum in pence, is so large.
 MOST = 10**15
 
@@ -33,6 +38,7 @@ CREATE TABLE IF NOT EXISTS charge (
 CREATE TABLE IF NOT EXISTS call (
     id INTEGER PRIMARY KEY, order_id INTEGER NOT NULL, key TEXT, outcome TEXT NOT NULL, at REAL NOT NULL
 );
+CREATE TABLE IF NOT EXISTS crowd (customer TEXT PRIMARY KEY, most INTEGER NOT NULL);
 """
 
 
@@ -49,6 +55,7 @@ class Books:
         self._raw.execute("PRAGMA journal_mode = WAL")
         self._raw.execute("PRAGMA synchronous = NORMAL")
         self._raw.executescript(SCHEMA)
+        self._calling: Counter[str] = Counter()
 
     def note(self, order_id: int, key: str | None, outcome: str) -> None:
         """Write down a call."""
@@ -57,6 +64,21 @@ class Books:
                 "INSERT INTO call (order_id, key, outcome, at) VALUES (?, ?, ?, ?)",
                 (order_id, key, outcome, time.time()),
             )
+
+    @contextmanager
+    def calling(self, customer: str) -> Iterator[None]:
+        """For the time of a customer's booking: how many of his there were at once is written down."""
+        with self._lock:
+            self._calling[customer] += 1
+            self._raw.execute(
+                "INSERT INTO crowd VALUES (?1, ?2) ON CONFLICT DO UPDATE SET most = max(most, ?2)",
+                (customer, self._calling[customer]),
+            )
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calling[customer] -= 1
 
     def earlier_calls(self, order_id: int) -> int:
         """How often this order was tried before."""
@@ -103,7 +125,7 @@ def trouble(seed: int, order_id: int) -> str:
 
 
 class Gateway(BaseHTTPRequestHandler):
-    """POST /charges with ``{"order_id": …, "pence": …}``."""
+    """POST /charges with ``{"order_id": …, "pence": …, "customer": …}``; the last may be missing."""
 
     protocol_version = "HTTP/1.1"
     books: Books
@@ -120,13 +142,13 @@ class Gateway(BaseHTTPRequestHandler):
             self._answer(404, {"error": f"there is no {self.path}"})
             return
         try:
-            order_id, pence = _asked(body)
+            order_id, pence, customer = _asked(body)
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             self._answer(400, {"error": f"a charge needs order_id and pence, above 0: {error!r}"})
             return
-        self._charge(order_id, pence, self.headers.get("Idempotency-Key"))
+        self._charge(order_id, pence, customer, self.headers.get("Idempotency-Key"))
 
-    def _charge(self, order_id: int, pence: int, key: str | None) -> None:
+    def _charge(self, order_id: int, pence: int, customer: str, key: str | None) -> None:
         first = self.books.earlier_calls(order_id) == 0
         kind = trouble(self.seed, order_id)
         if kind == "declined":
@@ -141,15 +163,17 @@ class Gateway(BaseHTTPRequestHandler):
             time.sleep(SLOWNESS)
             self.close_connection = True
         else:
-            self._book(order_id, pence, key, lose_answer=kind == "answer-lost" and first)
+            self._book(order_id, pence, customer, key, lose_answer=kind == "answer-lost" and first)
 
     def _refuse(self, order_id: int, key: str | None, code: int, outcome: str) -> None:
         self.books.note(order_id, key, outcome)
         self._answer(code, {"error": outcome})
 
-    def _book(self, order_id: int, pence: int, key: str | None, *, lose_answer: bool) -> None:
+    def _book(self, order_id: int, pence: int, customer: str, key: str | None, *, lose_answer: bool) -> None:
         try:
-            charge, absorbed = self.books.charge(order_id, pence, key)
+            with self.books.calling(customer):
+                time.sleep(BOOKING)
+                charge, absorbed = self.books.charge(order_id, pence, key)
         except KeyReused:
             self._refuse(order_id, key, 422, "key-reused")
             return
@@ -177,12 +201,12 @@ class Gateway(BaseHTTPRequestHandler):
         """Keep quiet: the books say it all."""
 
 
-def _asked(body: bytes) -> tuple[int, int]:
+def _asked(body: bytes) -> tuple[int, int, str]:
     asked = json.loads(body)
     order_id, pence = int(asked["order_id"]), int(asked["pence"])
     if not (0 < order_id < MOST and 0 < pence < MOST):
         raise ValueError(asked)
-    return order_id, pence
+    return order_id, pence, str(asked.get("customer") or order_id)
 
 
 class Server(ThreadingHTTPServer):

@@ -12,6 +12,8 @@ from shop import clients, orders
 from shop.clients import Declined, GatewayRefused
 from shop.repository import OrderRepository
 
+from celeriac import Concurrency
+
 repository = OrderRepository(settings.database)
 #: Seconds after which an order that was never charged is given up.
 ABANDONED = 24 * 3600.0
@@ -40,8 +42,14 @@ def validate_order(order_id: int) -> int:
     return order_id
 
 
+def customer_of(order_id: int) -> str:
+    """Whose order it is: a customer's orders are charged one after the other."""
+    return str(known(order_id)["customer"])
+
+
 @celery_app.task(
     idempotency_key="charge:{order_id}",
+    limits=Concurrency(1, key=customer_of),
     autoretry_for=(ConnectionError, TimeoutError),
     max_retries=8,
     retry_backoff=True,
@@ -59,7 +67,9 @@ def charge_payment(order_id: int) -> int:
         return order_id  # an earlier run got this far
     begin_charging(order_id)
     try:
-        charge = clients.charge(settings.SHOP_GATEWAY_URL, order_id, order["pence"], key=f"charge:{order_id}")
+        charge = clients.charge(
+            settings.SHOP_GATEWAY_URL, order_id, order["pence"], key=f"charge:{order_id}", customer=order["customer"]
+        )
     except Declined:
         repository.advance(order_id, orders.DECLINED)
         raise

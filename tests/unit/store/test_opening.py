@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from celeriac.core.limits import Bound, Rule, pack
 from celeriac.store import clock
 from celeriac.store.sqlite import SQLiteStore
-from celeriac.testing.conformance.harness import claim_one, publish, settle
+from celeriac.testing.conformance.harness import claim, claim_one, publish, settle, task
+from tests.support import wait_for
 
 
 @pytest.fixture
@@ -45,6 +47,23 @@ def test_a_lease_of_an_earlier_boot_is_dead(path: Path, monkeypatch: pytest.Monk
     assert settle(another, again).held
     after.close()
     another.close()
+
+
+@pytest.mark.usefixtures("fresh_boot_id")
+def test_a_rate_of_an_earlier_boot_keeps_nobody_waiting(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of an earlier boot may be years ahead of this one's."""
+    before = SQLiteStore(path)
+    limits = pack([Bound("API", "", Rule(every=0.05))])
+    publish(before, *(task(name, limits=limits) for name in "abc"))
+    monkeypatch.setattr(before.database, "lease_now", lambda: clock.lease_now() + 1e9)
+    assert [settle(before, item).held for item in claim(before)] == [True]
+    assert claim(before) == []
+    before.close()
+    monkeypatch.setattr(clock, "_BOOT_ID", _next_boot(path))
+    clock.boot_id.cache_clear()
+    after = SQLiteStore(path)
+    wait_for(lambda: bool(claim(after)), 20, "the rate is of another clock")
+    after.close()
 
 
 def _next_boot(path: Path) -> Path:

@@ -65,6 +65,7 @@ def _begin_boot(raw: Session) -> None:
     """Leases of an earlier boot are dead, and their clock began anew."""
     if not _same_boot(raw):
         raw.run("queue.forget_boot")
+        raw.run("limits.forget_boot")
         raw.execute(
             "INSERT INTO fact VALUES ('boot', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (boot_id(),)
         )

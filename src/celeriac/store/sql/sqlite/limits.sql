@@ -127,3 +127,7 @@ SELECT id, limits FROM message WHERE status = 4 AND limits IS NOT NULL ORDER BY 
 -- name: relay_suspect
 UPDATE message SET status = 6, lease_until = ? WHERE id = ? AND status = 4
 RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 1, 0, 0, priority, limits
+
+-- Who waits for a rate looks again: its clock began anew.
+-- name: forget_boot
+UPDATE rate SET free_at = 0 WHERE free_at IS NOT NULL

@@ -63,6 +63,11 @@ class Record:
     traceback: str | None = None
     meta: str | None = None
     expires_at: float | None = None
+    #: A failure's, for the list of those that nobody has read; not kept in the row.
+    error_type: str | None = None
+    error: str | None = None
+    #: Somebody hears of its failure in another way than by its result.
+    told: bool = False
 
 
 @dataclass(slots=True)
@@ -227,6 +232,12 @@ class DeadLetter:
     envelope: str
     body: str | bytes
     priority: int = 0
+    #: What errors of its kind have in common; None in what an older version wrote.
+    fingerprint: str | None = None
+    #: Since when somebody has taken note of it, and what they said.
+    acked_at: float | None = None
+    acked_by: str | None = None
+    note: str | None = None
     attempts: list[AttemptRecord] = field(default_factory=list)
 
 
@@ -235,7 +246,7 @@ class DeadLetterFilter:
     """Which dead letters: every given condition must hold.
 
     ``task`` and ``queue`` are names or globs, ``error`` is a part of the error
-    type or text; ages are seconds.
+    type or text; ages are seconds; ``acknowledged`` is None for either.
     """
 
     ids: tuple[int, ...] = ()
@@ -244,3 +255,5 @@ class DeadLetterFilter:
     error: str | None = None
     older_than: float | None = None
     newer_than: float | None = None
+    fingerprint: str | None = None
+    acknowledged: bool | None = None

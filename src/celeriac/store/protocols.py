@@ -18,6 +18,7 @@ from celeriac.core.attempt import (
     Settled,
     Settlement,
 )
+from celeriac.core.desk import Action, By, ErrorGroup, UnreadFailure, Verb
 from celeriac.core.limits import Rule
 from celeriac.core.message import (
     LAST_CHANCE,
@@ -293,7 +294,7 @@ class Keys(Protocol):
 
 
 class DeadLetters(Protocol):
-    """Tasks that gave up."""
+    """Tasks that gave up, and the log of what people did with them."""
 
     def dead_letters(
         self, chosen: DeadLetterFilter, *, batch: int = 200, newest: int | None = None
@@ -303,7 +304,13 @@ class DeadLetters(Protocol):
     def count_dead_letters(self, chosen: DeadLetterFilter) -> int:
         """How many match."""
 
-    def redrive(self, letter: DeadLetter, message: TaskMessage) -> None:
+    def dead_letters_of(self, task_ids: Sequence[str]) -> dict[str, list[int]]:
+        """The ids of the dead letters of each task that has any, oldest first."""
+
+    def error_groups(self, chosen: DeadLetterFilter) -> list[ErrorGroup]:
+        """Those that match by their error's fingerprint, the largest group first."""
+
+    def redrive(self, letter: DeadLetter, message: TaskMessage, by: By) -> None:
         """Send it again, one generation higher.
 
         Raises:
@@ -311,11 +318,47 @@ class DeadLetters(Protocol):
             DeadLetterError: it is gone.
         """
 
-    def purge_dead_letters(self, ids: Sequence[int]) -> int:
+    def purge_dead_letters(self, ids: Sequence[int], by: By) -> int:
         """Delete them; returns how many."""
 
+    def acknowledge_dead_letters(self, ids: Sequence[int], by: By) -> int:
+        """Mark them as known, with the note; returns how many there are."""
 
-class Store(MessageQueue, Limits, Outbox, Fanout, Ledger, Chords, Keys, DeadLetters, Protocol):
+    def reopen_dead_letters(self, ids: Sequence[int], by: By) -> int:
+        """Take the mark away; returns how many had it."""
+
+    def import_dead_letters(self, letters: Sequence[DeadLetter], by: By) -> int:
+        """Add those that are not known, all or none, under ids of this store; returns how many.
+
+        Known is the letter of a task's generation, and whatever the task has come to after that.
+        """
+
+    def record_action(self, verb: Verb, by: By) -> None:
+        """Write into the log what was done with many at once."""
+
+    def actions(self, task_id: str | None = None, *, newest: int = 200) -> list[Action]:
+        """The newest lines of the log, or those of one task, oldest first."""
+
+
+class Failures(Protocol):
+    """Tasks that failed and of which nobody has heard: no error callback, and no result that was read."""
+
+    def unread_failures(
+        self, chosen: DeadLetterFilter, *, batch: int = 200, newest: int | None = None
+    ) -> Iterator[UnreadFailure]:
+        """Those that match by task, queue, error and age, or the ``newest`` so many of them, oldest first."""
+
+    def count_unread_failures(self, chosen: DeadLetterFilter) -> int:
+        """How many match."""
+
+    def failures_read(self, task_ids: Sequence[str]) -> None:
+        """Somebody has read how these ended."""
+
+    def acknowledge_failures(self, task_ids: Sequence[str], by: By) -> int:
+        """The same, said by a person, and so with a line in the log; returns how many were unread."""
+
+
+class Store(MessageQueue, Limits, Outbox, Fanout, Ledger, Chords, Keys, DeadLetters, Failures, Protocol):
     """Everything, in one place: broker, ledger, keys and dead letters."""
 
     @property

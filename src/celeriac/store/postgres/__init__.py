@@ -17,6 +17,7 @@ from celeriac.store.postgres.vacuum import Vacuum
 from celeriac.store.protocols import ANY_NEWS, News, Publisher
 from celeriac.store.relational.chords import ChordsPart
 from celeriac.store.relational.deadletters import DeadLettersPart
+from celeriac.store.relational.failures import FailuresPart
 from celeriac.store.relational.fanout import FanoutPart
 from celeriac.store.relational.keys import KeysPart
 from celeriac.store.relational.outbox import OutboxPart
@@ -25,7 +26,9 @@ from celeriac.store.relational.outbox import OutboxPart
 SCHEMA = "celeriac"
 
 
-class PostgresStore(PostgresQueue, OutboxPart, FanoutPart, PostgresLedger, ChordsPart, KeysPart, DeadLettersPart):
+class PostgresStore(
+    PostgresQueue, OutboxPart, FanoutPart, PostgresLedger, ChordsPart, KeysPart, DeadLettersPart, FailuresPart
+):
     """The store in one schema; see ``celeriac.store.protocols.Store``.
 
     Args:

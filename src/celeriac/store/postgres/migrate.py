@@ -12,7 +12,7 @@ from celeriac.store.postgres.session import Session
 from celeriac.store.sql import script
 
 #: One script a version, in order; the row ``version`` of ``fact`` says how many ran.
-MIGRATIONS = ("001_initial", "002_relayed", "003_dense", "004_limits")
+MIGRATIONS = ("001_initial", "002_relayed", "003_dense", "004_limits", "005_desk")
 #: ``MATERIALIZED`` is of 12; 13 is the oldest that is tried.
 OLDEST = 130_000
 

@@ -1,4 +1,4 @@
-"""Tasks that gave up: looked at, sent again, dropped."""
+"""Tasks that gave up: looked at, acknowledged, sent again, dropped; and the log of who did that."""
 
 from __future__ import annotations
 
@@ -6,13 +6,23 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from celeriac.core.attempt import DeadLetter, DeadLetterFilter
+from celeriac.core.attempt import AttemptRecord, DeadLetter, DeadLetterFilter
+from celeriac.core.desk import Action, By, ErrorGroup, Verb
+from celeriac.core.fingerprints import fingerprint
 from celeriac.core.message import TaskMessage
 from celeriac.errors import DeadLetterError, RedriveRefused, RedriveSuperseded
 from celeriac.store.relational import keys, queue
 from celeriac.store.relational.ledger import read_attempts
 from celeriac.store.relational.part import Part
 from celeriac.store.relational.session import Session
+
+#: Letters of an older version that are given their fingerprint in one transaction.
+PRINTED_AT_ONCE = 500
+
+
+def act(raw: Session, by: By, verb: Verb, now: float, letter_id: int | None, task_id: str | None) -> None:
+    """Write a line of the log."""
+    raw.run("dead_letters.act", (now, by.who, verb.value, letter_id, task_id, by.note))
 
 
 class DeadLettersPart(Part):
@@ -42,6 +52,8 @@ class DeadLettersPart(Part):
 
     def _conditions(self, chosen: DeadLetterFilter) -> tuple[object, ...]:
         now = self.now()
+        if chosen.fingerprint is not None:
+            self._print_all()
         return (
             json.dumps(chosen.ids) if chosen.ids else None,
             self._pattern(chosen.task),
@@ -49,22 +61,47 @@ class DeadLettersPart(Part):
             chosen.error,
             None if chosen.older_than is None else now - chosen.older_than,
             None if chosen.newer_than is None else now - chosen.newer_than,
+            chosen.fingerprint,
+            None if chosen.acknowledged is None else int(chosen.acknowledged),
         )
 
-    @staticmethod
-    def _pattern(glob: str | None) -> str | None:
-        """A shell pattern in the form that the dialect's statements take."""
-        return glob
+    def _print_all(self) -> None:
+        """Give what an older version wrote its fingerprint."""
+        while self._print_some():
+            pass
+
+    def _print_some(self) -> bool:
+        with self.database.reading() as raw:
+            rows = raw.run("dead_letters.unprinted", (PRINTED_AT_ONCE,)).fetchall()
+        if rows:
+            with self.database.writing() as raw:
+                for number, error_type, error in rows:
+                    raw.run("dead_letters.print", (fingerprint(error_type, error), number))
+        return bool(rows)
 
     def count_dead_letters(self, chosen: DeadLetterFilter) -> int:
         with self.database.reading() as raw:
             count: int = raw.run("dead_letters.count", self._conditions(chosen)).fetchone()[0]
             return count
 
-    def redrive(self, letter: DeadLetter, message: TaskMessage) -> None:
+    def dead_letters_of(self, task_ids: Sequence[str]) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        with self.database.reading() as raw:
+            for task_id, number in raw.run("dead_letters.of_tasks", (json.dumps(list(task_ids)),)):
+                found.setdefault(task_id, []).append(number)
+        return found
+
+    def error_groups(self, chosen: DeadLetterFilter) -> list[ErrorGroup]:
+        self._print_all()
+        with self.database.reading() as raw:
+            return [ErrorGroup(*row) for row in raw.run("dead_letters.groups", self._conditions(chosen))]
+
+    # -- acted on
+
+    def redrive(self, letter: DeadLetter, message: TaskMessage, by: By) -> None:
         now = self.now()
         with self.database.writing() as raw:
-            if raw.run("dead_letters.delete", (letter.id,)).rowcount != 1:
+            if not raw.run("dead_letters.delete", (letter.id,)).fetchall():
                 raise DeadLetterError(f"dead letter {letter.id} is gone; somebody redrove or purged it")
             if message.key is not None:
                 found = keys.holder(raw, message.key, now)
@@ -76,11 +113,97 @@ class DeadLettersPart(Part):
                 )
             higher = max(letter.generation + 1, self._next_generation(raw, letter.task_id))
             queue.publish(raw, replace(message, awaited=True, generation=higher), now)
+            # The letter has kept its chords from being pruned; now it has their time once more to end.
+            raw.run("dead_letters.keep_chords", (now, letter.task_id))
+            raw.run("failures.read", (letter.task_id,))
+            act(raw, by, Verb.REDRIVEN, now, letter.id, letter.task_id)
 
     def _next_generation(self, raw: Session, task_id: str) -> int:
         row: tuple[int] | None = raw.run("queue.next_generation", (task_id,)).fetchone()
         return row[0] if row else 0
 
-    def purge_dead_letters(self, ids: Sequence[int]) -> int:
+    def purge_dead_letters(self, ids: Sequence[int], by: By) -> int:
+        return self._each("dead_letters.delete", [(number,) for number in ids], by, Verb.PURGED)
+
+    def acknowledge_dead_letters(self, ids: Sequence[int], by: By) -> int:
+        now = self.now()
+        rows = [(now, by.who, by.note, number) for number in ids]
+        return self._each("dead_letters.acknowledge", rows, by, Verb.ACKNOWLEDGED)
+
+    def reopen_dead_letters(self, ids: Sequence[int], by: By) -> int:
+        return self._each("dead_letters.reopen", [(number,) for number in ids], by, Verb.REOPENED, read=False)
+
+    def _each(
+        self, statement: str, rows: Sequence[tuple[object, ...]], by: By, verb: Verb, *, read: bool = True
+    ) -> int:
+        """Do it to each letter, whose id comes last in its row; who deals with a letter has read of the failure."""
+        now, done = self.now(), 0
         with self.database.writing() as raw:
-            return sum(raw.run("dead_letters.delete", (letter_id,)).rowcount for letter_id in ids)
+            for row in rows:
+                for (task_id,) in raw.run(statement, row).fetchall():
+                    act(raw, by, verb, now, row[-1], task_id)  # type: ignore[arg-type]  # an id
+                    if read:
+                        raw.run("failures.read", (task_id,))
+                    done += 1
+        return done
+
+    def import_dead_letters(self, letters: Sequence[DeadLetter], by: By) -> int:
+        now = self.now()
+        with self.database.writing() as raw:
+            raw.lock("\x1fimport")  # of two who import the same, one finds that it is there
+            return sum(self._import(raw, letter, by, now) for letter in letters)
+
+    def _import(self, raw: Session, letter: DeadLetter, by: By, now: float) -> bool:
+        rows = raw.run("dead_letters.import", _imported(letter)).fetchall()
+        for (number,) in rows:
+            for attempt in letter.attempts:
+                raw.run("dead_letters.import_attempt", _attempt(attempt))
+            act(raw, by, Verb.IMPORTED, now, number, letter.task_id)
+        return bool(rows)
+
+    # -- the log
+
+    def record_action(self, verb: Verb, by: By) -> None:
+        with self.database.writing() as raw:
+            act(raw, by, verb, self.now(), None, None)
+
+    def actions(self, task_id: str | None = None, *, newest: int = 200) -> list[Action]:
+        with self.database.reading() as raw:
+            rows = raw.run("dead_letters.actions", (task_id, newest)).fetchall()
+        return [Action(at, who, Verb(verb), *rest) for at, who, verb, *rest in reversed(rows)]
+
+
+def _imported(letter: DeadLetter) -> tuple[object, ...]:
+    return (
+        letter.task_id,
+        letter.generation,
+        letter.name,
+        letter.queue,
+        letter.reason,
+        letter.error_type,
+        letter.error,
+        letter.traceback,
+        letter.worker,
+        letter.failed_at,
+        letter.envelope,
+        letter.body,
+        letter.priority,
+        fingerprint(letter.error_type, letter.error),
+        letter.acked_at,
+        letter.acked_by,
+        letter.note,
+    )
+
+
+def _attempt(attempt: AttemptRecord) -> tuple[object, ...]:
+    return (
+        attempt.task_id,
+        attempt.generation,
+        attempt.started_at,
+        attempt.finished_at,
+        attempt.worker,
+        attempt.outcome,
+        attempt.error_type,
+        attempt.error,
+        attempt.traceback,
+    )

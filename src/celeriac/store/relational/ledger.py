@@ -10,13 +10,15 @@ from celeriac.core.attempt import (
     HANDED_BACK,
     AttemptRecord,
     ChordPart,
+    Failure,
     Outcome,
     Record,
     Settled,
     Settlement,
 )
+from celeriac.core.fingerprints import fingerprint
 from celeriac.core.message import TaskMessage
-from celeriac.store.relational import keys, queue
+from celeriac.store.relational import failures, keys, queue
 from celeriac.store.relational.part import CLAIMED, Part
 from celeriac.store.relational.session import Session
 
@@ -26,7 +28,15 @@ PRUNED_AT_ONCE = 1000
 BROADCAST_KEPT = 60.0
 #: What is deleted when its own time is over, and what when it is old; parts before their chords.
 _EXPIRING = ("ledger.prune_tasks", "ledger.prune_groups", "ledger.prune_revoked", "ledger.prune_keys")
-_AGEING = ("ledger.prune_attempts", "ledger.prune_chord_parts", "ledger.prune_chords", "ledger.prune_bindings")
+_AGEING = (
+    "ledger.prune_attempts",
+    "ledger.prune_chord_parts",
+    "ledger.prune_chords",
+    "ledger.prune_bindings",
+    "dead_letters.prune_letter_chords",
+    "dead_letters.prune_actions",
+    "failures.prune",
+)
 
 LOST, HELD = Settled(held=False), Settled(held=True)
 _FAILED = frozenset({Outcome.FAILED, Outcome.DEAD_LETTERED, Outcome.REVOKED, Outcome.IGNORED})
@@ -34,9 +44,11 @@ _UNSETTLED = frozenset({Outcome.UNSETTLED, Outcome.LEASE_LOST})
 _HISTORY = frozenset({Outcome.FAILED, Outcome.DEAD_LETTERED, Outcome.RETRY})
 
 
-def write_record(raw: Session, record: Record) -> None:
+def write_record(
+    raw: Session, record: Record, now: float, failure: Failure | None = None, *, lettered: bool = False
+) -> None:
     """Insert or advance a task's row; a closed generation is never touched again."""
-    raw.run(
+    written = raw.run(
         "ledger.record",
         (
             record.task_id,
@@ -55,21 +67,23 @@ def write_record(raw: Session, record: Record) -> None:
             record.expires_at,
         ),
     )
+    if record.closed and written.rowcount == 1:
+        failures.note(raw, record, failure, now, lettered=lettered)
 
 
-def write_loose(raw: Session, record: Record) -> None:
+def write_loose(raw: Session, record: Record, now: float) -> None:
     """Write a record whose author does not know the generation.
 
     What has ended stays as it is, except that a failure may be put right.
     """
     replaces = record.closed and record.state != "REVOKED"
     current = raw.run("ledger.current_generation", (record.task_id, replaces)).fetchone()[0]
-    write_record(raw, replace(record, generation=max(record.generation, current or 0)))
+    write_record(raw, replace(record, generation=max(record.generation, current or 0)), now)
 
 
 def write_other(raw: Session, record: Record, now: float) -> None:
     """The end of a task that another one's end brings about: of a chord's body, of whom a chain had replaced."""
-    write_loose(raw, record)
+    write_loose(raw, record, now)
     if not record.closed:
         return
     if record.state == "SUCCESS":
@@ -85,7 +99,7 @@ def settle(raw: Session, item: Settlement, now: float) -> Settled:
     if item.outcome in _HISTORY and item.failure is not None:
         _write_attempt(raw, item, now)
     if item.record is not None:
-        write_record(raw, item.record)
+        write_record(raw, item.record, now, item.failure, lettered=item.outcome is Outcome.DEAD_LETTERED)
     if item.key is not None or item.generation:
         _settle_keys(raw, item, now)
     if not (item.others or item.follow_ups or item.chord or item.grown):
@@ -100,6 +114,9 @@ def _settle_consequences(raw: Session, item: Settlement, now: float) -> Settled:
         queue.grow(raw, group_id, 1, now)
     for message in item.follow_ups:
         queue.publish(raw, message, now)
+    if item.outcome is Outcome.DEAD_LETTERED:
+        for part in item.chord:
+            raw.run("dead_letters.hold_chord", (item.task_id, part.group_id, now))
     complete = tuple(part.group_id for part in item.chord if add_part(raw, part, now))
     return Settled(True, complete)
 
@@ -151,6 +168,7 @@ def _bury(raw: Session, item: Settlement, now: float) -> bool:
             failure.traceback,
             item.worker,
             now,
+            fingerprint(failure.error_type, failure.error),
             item.lease.message_id,
             item.lease.token,
         ),
@@ -211,7 +229,7 @@ class LedgerPart(Part):
 
     def store(self, record: Record) -> None:
         with self.database.writing() as raw:
-            write_loose(raw, record)
+            write_loose(raw, record, self.now())
 
     def records(self, task_ids: Sequence[str], *, live: bool = True) -> dict[str, Record]:
         wanted = json.dumps(list(task_ids))
@@ -243,6 +261,7 @@ class LedgerPart(Part):
             stays = raw.run("ledger.forget_result", (task_id, result_only)).rowcount == 1
             if not (stays or result_only):
                 raw.run("ledger.forget", (task_id,))
+            raw.run("failures.read", (task_id,))
 
     def attempts(self, task_id: str) -> list[AttemptRecord]:
         with self.database.reading() as raw:
@@ -278,7 +297,7 @@ class LedgerPart(Part):
             ("queue.prune_broadcast", now - BROADCAST_KEPT),
         ]
         if dead_letters_before is not None:
-            bounds.append(("dead_letters.prune", dead_letters_before))
+            bounds += [("dead_letters.prune", dead_letters_before), ("failures.prune_lettered", dead_letters_before)]
         return self._prune(bounds)
 
     def _prune(self, bounds: Sequence[tuple[str, float]]) -> int:

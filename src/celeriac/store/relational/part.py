@@ -21,3 +21,8 @@ class Part:
     def lease_now(self) -> float:
         """Lease clock, seconds."""
         return self.database.lease_now()
+
+    @staticmethod
+    def _pattern(glob: str | None) -> str | None:
+        """A shell pattern in the form that the dialect's statements take."""
+        return glob

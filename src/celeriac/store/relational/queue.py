@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from celeriac.core.fingerprints import fingerprint
 from celeriac.core.message import (
     LAST_CHANCE,
     Delivery,
@@ -254,8 +255,10 @@ class QueuePart(LimitsPart):
         now = self.now()
         row = (lease.message_id, lease.token)
         with self.database.writing() as raw:
-            raw.run("queue.dead_letter_from_message", (reason, error_type, error, None, None, now, *row))
+            why = (reason, error_type, error, None, None, now, fingerprint(error_type, error))
+            raw.run("queue.dead_letter_from_message", (*why, *row))
             raw.run("ledger.rejected", (now, now + REMEMBERED, *row))
+            raw.run("failures.rejected", (error_type, error, now, *row))
             for (task_id,) in raw.run("queue.task_of", row).fetchall():
                 keys.free(raw, task_id, now)
             raw.run("queue.finish", row)

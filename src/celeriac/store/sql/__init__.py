@@ -7,15 +7,17 @@ from functools import cache
 from importlib.resources import files
 
 #: The files that every dialect has.
-ROOMS = ("queue", "limits", "keys", "ledger", "dead_letters")
+ROOMS = ("queue", "limits", "keys", "ledger", "dead_letters", "failures")
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_INCLUDED = re.compile(r"\{(\w+)\}")
 
 
 @cache
 def queries(dialect: str, room: str) -> dict[str, str]:
-    """The statements of one file, by name."""
+    """The statements of one file, by name; ``{chosen}`` in one stands for another of that name."""
     parts = _NAME.split(script(dialect, room))
-    return {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+    texts = {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+    return {name: _INCLUDED.sub(lambda found: texts.get(found[1], found[0]), text) for name, text in texts.items()}
 
 
 @cache

@@ -9,6 +9,7 @@ from celeriac.store.guest import Guest
 from celeriac.store.protocols import ANY_NEWS, News, Publisher
 from celeriac.store.relational.chords import ChordsPart
 from celeriac.store.relational.deadletters import DeadLettersPart
+from celeriac.store.relational.failures import FailuresPart
 from celeriac.store.relational.fanout import FanoutPart
 from celeriac.store.relational.keys import KeysPart
 from celeriac.store.relational.ledger import LedgerPart
@@ -21,7 +22,7 @@ from celeriac.store.sqlite.migrate import migrate
 from celeriac.store.sqlite.queue import SQLiteQueue
 
 
-class SQLiteStore(SQLiteQueue, OutboxPart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart):
+class SQLiteStore(SQLiteQueue, OutboxPart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart, FailuresPart):
     """The store in one file; see ``celeriac.store.protocols.Store``.
 
     Args:

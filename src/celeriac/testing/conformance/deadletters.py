@@ -12,6 +12,7 @@ from celeriac.core.message import TaskMessage
 from celeriac.errors import DeadLetterError, RedriveRefused
 from celeriac.store.protocols import Store
 from celeriac.testing.conformance.harness import (
+    ME,
     QUEUE,
     Conformance,
     StoreHarness,
@@ -112,14 +113,14 @@ class DeadLetterConformance(Conformance):
         seen = []
         for letter in store.dead_letters(ALL, batch=2):
             seen.append(letter.task_id)
-            store.purge_dead_letters([letter.id])
+            store.purge_dead_letters([letter.id], ME)
         assert (seen, store.count_dead_letters(ALL)) == ([f"{n}" for n in range(7)], 0)
 
     # -- sent again
 
     def test_a_redrive_is_one_generation_higher(self, store: Store) -> None:
         letter = _bury(store, "a", "payments")
-        store.redrive(letter, _again(letter))
+        store.redrive(letter, _again(letter), ME)
         assert store.count_dead_letters(ALL) == 0
         again = claim_one(store, "payments")
         assert (again.generation, again.body, again.settled) == (1, letter.body, False)
@@ -128,7 +129,7 @@ class DeadLetterConformance(Conformance):
 
     def test_what_was_redriven_waits_again(self, store: Store) -> None:
         letter = _bury(store, "a")
-        store.redrive(letter, _again(letter))
+        store.redrive(letter, _again(letter), ME)
         assert state_of(store, "a") == "PENDING"
 
     @pytest.mark.parametrize("forgotten", ["forgotten", "known"])
@@ -138,7 +139,7 @@ class DeadLetterConformance(Conformance):
         letter = _bury(store, "a", publish_it=False)
         if forgotten == "forgotten":
             store.forget("a")
-        store.redrive(letter, _again(letter))
+        store.redrive(letter, _again(letter), ME)
         again = claim_one(store)
         assert (again.generation, again.settled) == (2, False)
 
@@ -147,7 +148,7 @@ class DeadLetterConformance(Conformance):
         for _ in range(2):
             publish(store, "a")
             run(store, outcome=Outcome.FAILED)
-        store.redrive(letter, _again(letter, generation=letter.generation + 1))
+        store.redrive(letter, _again(letter, generation=letter.generation + 1), ME)
         again = claim_one(store)
         assert (again.generation, again.settled) == (3, False)
 
@@ -155,21 +156,21 @@ class DeadLetterConformance(Conformance):
         letter = _bury(store, "a")
         publish(store, task("a", body="sent anew"))
         with pytest.raises(DeadLetterError, match="a"):
-            store.redrive(letter, _again(letter))
+            store.redrive(letter, _again(letter), ME)
         assert store.count_dead_letters(ALL) == 1
         assert [found.body for found in claim(store)] == ["sent anew"]
 
     def test_a_letter_is_redriven_once(self, store: Store) -> None:
         letter = _bury(store, "a")
-        store.redrive(letter, _again(letter))
+        store.redrive(letter, _again(letter), ME)
         run(store)
         with pytest.raises(DeadLetterError, match=str(letter.id)):
-            store.redrive(letter, _again(letter))
+            store.redrive(letter, _again(letter), ME)
         assert claim(store) == []
 
     def test_a_redrive_takes_the_key_again(self, store: Store) -> None:
         letter = _bury(store, "a", keyed=True)
-        store.redrive(letter, _again(letter, key=key()))
+        store.redrive(letter, _again(letter, key=key()), ME)
         assert publish(store, task("b", key=key()))[0].duplicate_of == "a"
 
     @pytest.mark.parametrize("done", [False, True])
@@ -181,12 +182,12 @@ class DeadLetterConformance(Conformance):
         if done:
             run(store, key=key())
         with pytest.raises(RedriveRefused) as caught:
-            store.redrive(letter, _again(letter, key=key()))
+            store.redrive(letter, _again(letter, key=key()), ME)
         assert (caught.value.task_id, caught.value.holder_id) == ("a", "b")
         assert _found(store, ALL) == ["a"]
         if done:
             harness.pass_time(61)
-            store.redrive(letter, _again(letter, key=key()))
+            store.redrive(letter, _again(letter, key=key()), ME)
             assert ids(claim(store)) == ["a"]
 
     # -- dropped
@@ -195,14 +196,14 @@ class DeadLetterConformance(Conformance):
         for name in ("a", "b", "c"):
             _bury(store, name)
         a, _, c = store.dead_letters(ALL)
-        assert store.purge_dead_letters([a.id, c.id, 999_999]) == 2
+        assert store.purge_dead_letters([a.id, c.id, 999_999], ME) == 2
         assert _found(store, ALL) == ["b"]
-        assert store.purge_dead_letters([]) == 0
+        assert store.purge_dead_letters([], ME) == 0
 
     def test_a_purge_leaves_the_key_to_whoever_has_it(self, store: Store) -> None:
         letter = _bury(store, "a", keyed=True)
         publish(store, task("b", key=key()))
-        store.purge_dead_letters([letter.id])
+        store.purge_dead_letters([letter.id], ME)
         assert publish(store, task("c", key=key()))[0].duplicate_of == "b"
 
     def test_history_is_kept_as_long_as_the_letter(self, harness: StoreHarness, store: Store) -> None:
@@ -212,7 +213,7 @@ class DeadLetterConformance(Conformance):
         harness.pass_time(10_000)
         _prune(store)
         assert (len(store.attempts("a")), store.attempts("b")) == (1, [])
-        store.purge_dead_letters([letter.id])
+        store.purge_dead_letters([letter.id], ME)
         harness.pass_time(300)  # what was spared need not be looked at in every round
         _prune(store)
         assert store.attempts("a") == []

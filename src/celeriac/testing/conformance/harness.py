@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from celeriac.core.attempt import ChordPart, Failure, Outcome, Record, Settled, Settlement
+from celeriac.core.desk import By
 from celeriac.core.message import Delivery, IdempotencyKey, Published, TaskMessage
 from celeriac.store.protocols import Store
 
@@ -18,6 +19,8 @@ from celeriac.store.protocols import Store
 LEASE = 30.0
 QUEUE = "celery"
 TASK = "shop.charge"
+#: Whoever redrives, purges, acknowledges.
+ME = By("tester@host")
 #: Celery's state of each outcome that ends a generation or its run.
 _STATES = {
     Outcome.COMPLETED: "SUCCESS",

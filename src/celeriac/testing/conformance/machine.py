@@ -16,7 +16,7 @@ from celeriac.core.attempt import DeadLetterFilter, Outcome
 from celeriac.core.message import Delivery, IdempotencyKey, TaskMessage
 from celeriac.errors import DeadLetterError
 from celeriac.store.protocols import Store
-from celeriac.testing.conformance.harness import StoreHarness, claim, key, settlement, task
+from celeriac.testing.conformance.harness import ME, StoreHarness, claim, key, settlement, task
 from celeriac.testing.conformance.model import CLAIMED, ENDS, Live, QueueModel
 
 QUEUES, TASKS = ("a", "b"), tuple(f"t{number}" for number in range(7))
@@ -247,7 +247,7 @@ class QueueMachine(RuleBasedStateMachine):
         again = task(letter.task_id, letter.queue, priority=letter.priority, key=mine)
         expected = self.model.redrive(self.model.letters[index])
         try:
-            self.store.redrive(letter, again)
+            self.store.redrive(letter, again, ME)
         except DeadLetterError:
             assert not expected
         else:

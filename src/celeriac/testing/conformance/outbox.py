@@ -12,6 +12,7 @@ from celeriac.core.message import Adoption, Delivery, TaskMessage
 from celeriac.store.protocols import Store
 from celeriac.testing.conformance.harness import (
     LEASE,
+    ME,
     Conformance,
     StoreHarness,
     claim,
@@ -294,7 +295,7 @@ class OutboxConformance(Conformance):
     def test_a_redriven_dead_letter_goes_to_the_broker(self, store: Store) -> None:
         assert settle(store, adopted(store, "a"), Outcome.DEAD_LETTERED).held
         [letter] = store.dead_letters(DeadLetterFilter())
-        store.redrive(letter, task("a"))
+        store.redrive(letter, task("a"), ME)
         assert ids(relay(store)) == ["a"]
         again = adopted(store, "a")
         assert again.generation == 1

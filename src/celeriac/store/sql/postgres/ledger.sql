@@ -205,11 +205,15 @@ SELECT (SELECT count(*) FROM gone), count(*), max(at) FROM old
 
 -- name: prune_chord_parts
 WITH old AS MATERIALIZED (
-    SELECT chord_part.ctid, chord.updated_at AS at FROM chord JOIN chord_part USING (group_id)
+    SELECT chord_part.ctid, group_id, chord.updated_at AS at FROM chord JOIN chord_part USING (group_id)
     WHERE chord.state <> 'open' AND chord.updated_at < $1 AND chord.updated_at >= $3
           AND (SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema(), 11)))
     ORDER BY chord.updated_at LIMIT $2 FOR UPDATE OF chord_part SKIP LOCKED),
-gone AS (DELETE FROM chord_part WHERE ctid = ANY (ARRAY(SELECT ctid FROM old)) RETURNING 1)
+gone AS (
+    DELETE FROM chord_part WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM old WHERE NOT EXISTS (
+            SELECT 1 FROM letter_chord JOIN dead_letter USING (task_id) WHERE letter_chord.group_id = old.group_id)))
+    RETURNING 1)
 SELECT (SELECT count(*) FROM gone), count(*), max(at) FROM old
 
 -- name: prune_chords

@@ -151,10 +151,10 @@ WHERE id = $2 AND deliveries = $3 AND status = 2
 
 -- Here and in what follows the row is locked before it is copied: reclaimed in between, it would be copied and kept.
 -- name: dead_letter_from_message
-WITH held AS MATERIALIZED (SELECT * FROM message WHERE id = $7 AND deliveries = $8 AND status = 2 FOR UPDATE)
+WITH held AS MATERIALIZED (SELECT * FROM message WHERE id = $8 AND deliveries = $9 AND status = 2 FOR UPDATE)
 INSERT INTO dead_letter (task_id, generation, name, queue, priority, reason, error_type, error, traceback, worker,
-                         failed_at, envelope, body)
-SELECT task_id, generation, name, queue, priority, $1, $2, $3, $4, $5, $6::float8, envelope, body
+                         failed_at, fingerprint, envelope, body)
+SELECT task_id, generation, name, queue, priority, $1, $2, $3, $4, $5, $6::float8, $7, envelope, body
 FROM held
 
 -- name: retry

@@ -1,39 +1,88 @@
+-- name: chosen
+(?1 IS NULL OR id IN (SELECT value FROM json_each(?1)))
+  AND (?2 IS NULL OR name GLOB ?2)
+  AND (?3 IS NULL OR queue GLOB ?3)
+  AND (?4 IS NULL OR instr(lower(error_type || ': ' || error), lower(?4)) > 0)
+  AND (?5 IS NULL OR failed_at <= ?5)
+  AND (?6 IS NULL OR failed_at >= ?6)
+  AND (?7 IS NULL OR fingerprint = ?7)
+  AND (?8 IS NULL OR (acked_at IS NOT NULL) = ?8)
+
 -- name: select
 SELECT id, task_id, generation, name, queue, reason, error_type, error, traceback, worker, failed_at, envelope, body,
-       priority
+       priority, fingerprint, acked_at, acked_by, note
 FROM dead_letter
-WHERE (?1 IS NULL OR id IN (SELECT value FROM json_each(?1)))
-  AND (?2 IS NULL OR name GLOB ?2)
-  AND (?3 IS NULL OR queue GLOB ?3)
-  AND (?4 IS NULL OR instr(lower(error_type || ': ' || error), lower(?4)) > 0)
-  AND (?5 IS NULL OR failed_at <= ?5)
-  AND (?6 IS NULL OR failed_at >= ?6)
-  AND id > ?7
-ORDER BY id LIMIT ?8
+WHERE {chosen} AND id > ?9
+ORDER BY id LIMIT ?10
 
 -- name: newest
-SELECT min(id) FROM (
-    SELECT id FROM dead_letter
-    WHERE (?1 IS NULL OR id IN (SELECT value FROM json_each(?1)))
-      AND (?2 IS NULL OR name GLOB ?2)
-      AND (?3 IS NULL OR queue GLOB ?3)
-      AND (?4 IS NULL OR instr(lower(error_type || ': ' || error), lower(?4)) > 0)
-      AND (?5 IS NULL OR failed_at <= ?5)
-      AND (?6 IS NULL OR failed_at >= ?6)
-    ORDER BY id DESC LIMIT ?7)
+SELECT min(id) FROM (SELECT id FROM dead_letter WHERE {chosen} ORDER BY id DESC LIMIT ?9)
 
 -- name: count
-SELECT count(*)
+SELECT count(*) FROM dead_letter WHERE {chosen}
+
+-- Beside max(), SQLite takes the other columns from the same row.
+-- name: groups
+SELECT fingerprint, count(*), count(DISTINCT name), min(name), min(failed_at), max(failed_at), max(id), error_type, error
 FROM dead_letter
-WHERE (?1 IS NULL OR id IN (SELECT value FROM json_each(?1)))
-  AND (?2 IS NULL OR name GLOB ?2)
-  AND (?3 IS NULL OR queue GLOB ?3)
-  AND (?4 IS NULL OR instr(lower(error_type || ': ' || error), lower(?4)) > 0)
-  AND (?5 IS NULL OR failed_at <= ?5)
-  AND (?6 IS NULL OR failed_at >= ?6)
+WHERE {chosen}
+GROUP BY fingerprint ORDER BY count(*) DESC, max(id) DESC
+
+-- name: unprinted
+SELECT id, error_type, error FROM dead_letter WHERE fingerprint IS NULL LIMIT ?
+
+-- name: print
+UPDATE dead_letter SET fingerprint = ? WHERE id = ?
+
+-- name: of_tasks
+SELECT task_id, id FROM dead_letter WHERE task_id IN (SELECT value FROM json_each(?)) ORDER BY id
 
 -- name: delete
-DELETE FROM dead_letter WHERE id = ?
+DELETE FROM dead_letter WHERE id = ? RETURNING task_id
+
+-- name: acknowledge
+UPDATE dead_letter SET acked_at = ?, acked_by = ?, note = ? WHERE id = ? RETURNING task_id
+
+-- name: reopen
+UPDATE dead_letter SET acked_at = NULL, acked_by = NULL, note = NULL WHERE id = ? AND acked_at IS NOT NULL
+RETURNING task_id
+
+-- name: import
+INSERT INTO dead_letter (task_id, generation, name, queue, reason, error_type, error, traceback, worker, failed_at, envelope,
+                         body, priority, fingerprint, acked_at, acked_by, note)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17
+WHERE NOT EXISTS (SELECT 1 FROM dead_letter WHERE task_id = ?1 AND generation >= ?2)
+  AND NOT EXISTS (SELECT 1 FROM task WHERE task_id = ?1 AND generation > ?2)
+  AND NOT EXISTS (SELECT 1 FROM message WHERE task_id = ?1)
+RETURNING id
+
+-- name: import_attempt
+INSERT INTO attempt (task_id, generation, started_at, finished_at, worker, outcome, error_type, error, traceback)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+WHERE NOT EXISTS (SELECT 1 FROM attempt WHERE task_id = ?1 AND generation = ?2 AND finished_at = ?4)
+
+-- name: hold_chord
+INSERT INTO letter_chord (task_id, group_id, held_at) VALUES (?, ?, ?)
+ON CONFLICT (task_id, group_id) DO UPDATE SET held_at = excluded.held_at
+
+-- name: keep_chords
+UPDATE chord SET updated_at = ?1 WHERE group_id IN (SELECT group_id FROM letter_chord WHERE task_id = ?2)
+
+-- name: act
+INSERT INTO action (at, who, verb, letter_id, task_id, note) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: actions
+SELECT at, who, verb, letter_id, task_id, note FROM action
+WHERE ?1 IS NULL OR task_id = ?1
+ORDER BY id DESC LIMIT ?2
 
 -- name: prune
 DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter WHERE failed_at < ? LIMIT ?)
+
+-- name: prune_actions
+DELETE FROM action WHERE id IN (SELECT id FROM action WHERE at < ? LIMIT ?)
+
+-- name: prune_letter_chords
+DELETE FROM letter_chord WHERE (task_id, group_id) IN (
+    SELECT task_id, group_id FROM letter_chord
+    WHERE held_at < ? AND task_id NOT IN (SELECT task_id FROM dead_letter) LIMIT ?)

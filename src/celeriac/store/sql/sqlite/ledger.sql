@@ -138,7 +138,8 @@ DELETE FROM idempotency_key WHERE key IN (SELECT key FROM idempotency_key WHERE 
 -- name: prune_chord_parts
 DELETE FROM chord_part WHERE (group_id, task_id) IN (
     SELECT chord_part.group_id, chord_part.task_id FROM chord JOIN chord_part USING (group_id)
-    WHERE chord.state <> 'open' AND chord.updated_at < ? LIMIT ?)
+    WHERE chord.state <> 'open' AND chord.updated_at < ?
+    AND chord.group_id NOT IN (SELECT group_id FROM letter_chord JOIN dead_letter USING (task_id)) LIMIT ?)
 
 -- name: prune_chords
 DELETE FROM chord WHERE group_id IN (

@@ -119,8 +119,8 @@ UPDATE message SET lease_until = 0 WHERE status IN (2, 5, 6)
 
 -- name: dead_letter_from_message
 INSERT INTO dead_letter (task_id, generation, name, queue, priority, reason, error_type, error, traceback, worker,
-                         failed_at, envelope, body)
-SELECT task_id, generation, name, queue, priority, ?, ?, ?, ?, ?, ?, envelope, body
+                         failed_at, fingerprint, envelope, body)
+SELECT task_id, generation, name, queue, priority, ?, ?, ?, ?, ?, ?, ?, envelope, body
 FROM message WHERE id = ? AND deliveries = ? AND status = 2
 
 -- name: retry

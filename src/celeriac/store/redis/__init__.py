@@ -14,6 +14,7 @@ from celeriac.store.redis.checks import check
 from celeriac.store.redis.chords import ChordsPart
 from celeriac.store.redis.database import CONNECT_TIMEOUT, Database
 from celeriac.store.redis.deadletters import DeadLettersPart
+from celeriac.store.redis.failures import FailuresPart
 from celeriac.store.redis.fanout import FanoutPart
 from celeriac.store.redis.keys import KeysPart
 from celeriac.store.redis.ledger import LedgerPart
@@ -27,7 +28,7 @@ from celeriac.store.redis.wakeups import Wakeups
 VERSION = 1
 
 
-class RedisStore(QueuePart, OutboxPart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart):
+class RedisStore(QueuePart, OutboxPart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart, FailuresPart):
     """The store under one prefix; see ``celeriac.store.protocols.Store``.
 
     Args:

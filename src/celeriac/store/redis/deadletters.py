@@ -1,66 +1,56 @@
-"""Tasks that gave up: looked at, sent again, dropped."""
+"""Tasks that gave up: looked at, acknowledged, sent again, dropped; and the log of who did that."""
 
 from __future__ import annotations
 
-import fnmatch
-import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from celeriac.core.attempt import DeadLetter, DeadLetterFilter
+from celeriac.core.attempt import AttemptRecord, DeadLetter, DeadLetterFilter
+from celeriac.core.desk import Action, By, ErrorGroup, Verb
+from celeriac.core.fingerprints import fingerprint
 from celeriac.core.message import TaskMessage
 from celeriac.errors import DeadLetterError, IdempotencyConflict, RedriveRefused, RedriveSuperseded
-from celeriac.store.redis.packing import message_arguments, plain, text, to_attempt, unpack, unpack_text
+from celeriac.store.redis.filters import Matches, Summary, matcher
+from celeriac.store.redis.packing import (
+    Argument,
+    by_arguments,
+    message_arguments,
+    number,
+    pack,
+    plain,
+    text,
+    to_attempt,
+    to_number,
+    unpack,
+    unpack_text,
+)
 from celeriac.store.redis.part import AT_ONCE, Part
 
 
-class _Summary(NamedTuple):
-    """Of a dead letter what filters look at."""
-
-    id: int
-    name: str
-    queue: str
-    error: str
-    failed_at: float
-
-
-Matches = Callable[[_Summary], bool]
-
-
-def _summary(row: Sequence[bytes]) -> _Summary:
-    number, name, queue, error_type, error, failed_at = row
-    said = f"{unpack_text(error_type)}: {unpack_text(error)}"
-    return _Summary(int(number), unpack_text(name) or "", text(queue), said.lower(), float(failed_at))
-
-
-def _glob(pattern: str | None) -> Callable[[str], object]:
-    if pattern is None:
-        return lambda _: True
-    # Python's translation knows [!…] alone.
-    return re.compile(fnmatch.translate(pattern.replace("[^", "[!"))).match
-
-
-def _matcher(chosen: DeadLetterFilter, now: float) -> Matches:
-    task, queue, error = _glob(chosen.task), _glob(chosen.queue), (chosen.error or "").lower()
-    youngest = float("inf") if chosen.older_than is None else now - chosen.older_than
-    oldest = float("-inf") if chosen.newer_than is None else now - chosen.newer_than
-
-    def matches(found: _Summary) -> bool:
-        named = not chosen.ids or found.id in chosen.ids
-        dated = oldest <= found.failed_at <= youngest
-        return bool(named and dated and error in found.error and task(found.name) and queue(found.queue))
-
-    return matches
+def _summary(row: Sequence[Any]) -> Summary:
+    letter_id, (task, name, queue, error_type, error, failed_at, print_, acked) = row
+    kind, said = unpack_text(error_type) or "", unpack_text(error) or ""
+    return Summary(
+        int(letter_id),
+        unpack_text(name) or "",
+        text(queue),
+        kind,
+        said,
+        float(failed_at),
+        text(task),
+        # An older version wrote none.
+        text(print_) if print_ else fingerprint(kind, said),
+        bool(acked),
+    )
 
 
 def _letter(row: Sequence[Any]) -> DeadLetter:
-    number, fields, attempts = row
-    (task, generation, name, queue, reason, error_type, error, traceback, worker, failed, envelope, body, priority) = (
-        fields
-    )
+    letter_id, fields, attempts = row
+    task, generation, name, queue, reason, error_type, error, traceback, worker, failed, envelope, body = fields[:12]
+    priority, print_, acked, acked_by, note = fields[12:]
     task_id = text(task)
     return DeadLetter(
-        int(number),
+        int(letter_id),
         task_id,
         int(generation),
         unpack_text(name),
@@ -74,8 +64,16 @@ def _letter(row: Sequence[Any]) -> DeadLetter:
         text(envelope),
         unpack(body),  # type: ignore[arg-type]  # a body is never missing
         int(priority),
+        text(print_) if print_ else None,
+        to_number(acked),
+        unpack_text(acked_by),
+        unpack_text(note),
         [to_attempt(task_id, attempt) for attempt in attempts],
     )
+
+
+def _slices(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE))
 
 
 class DeadLettersPart(Part):
@@ -84,31 +82,31 @@ class DeadLettersPart(Part):
     def dead_letters(
         self, chosen: DeadLetterFilter, *, batch: int = 200, newest: int | None = None
     ) -> Iterator[DeadLetter]:
-        matches = _matcher(chosen, self.now())
-        wanted = self._matching(matches) if newest is None else self._newest(matches, newest)
+        matches = matcher(chosen, self.now())
+        wanted = self._matching(matches) if newest is None else iter(self._newest(matches, newest))
         page: list[int] = []
-        for number in wanted:
-            page.append(number)
+        for found in wanted:
+            page.append(found.id)
             if len(page) >= batch:
                 yield from self._read(page)
                 page = []
         yield from self._read(page)
 
-    def _matching(self, matches: Matches) -> Iterator[int]:
-        """Their numbers, the oldest first."""
+    def _matching(self, matches: Matches) -> Iterator[Summary]:
+        """The oldest first."""
         after = 0
         while rows := self.database.call("letters.page", [after, AT_ONCE]):
             page = [_summary(row) for row in rows]
-            yield from (found.id for found in page if matches(found))
+            yield from filter(matches, page)
             after = page[-1].id
 
-    def _newest(self, matches: Matches, count: int) -> list[int]:
-        """The numbers of the newest so many, the oldest first."""
-        newest: list[int] = []
+    def _newest(self, matches: Matches, count: int) -> list[Summary]:
+        """The newest so many, the oldest first."""
+        newest: list[Summary] = []
         before: int | str = "+inf"
         while len(newest) < count and (rows := self.database.call("letters.before", [before, AT_ONCE])):
             page = [_summary(row) for row in rows]
-            newest += [found.id for found in page if matches(found)]
+            newest += filter(matches, page)
             before = page[-1].id
         return newest[:count][::-1]
 
@@ -118,10 +116,24 @@ class DeadLettersPart(Part):
         return [_letter(row) for row in self.database.call("letters.read", [len(numbers), *numbers])]
 
     def count_dead_letters(self, chosen: DeadLetterFilter) -> int:
-        return sum(1 for _ in self._matching(_matcher(chosen, self.now())))
+        return sum(1 for _ in self._matching(matcher(chosen, self.now())))
 
-    def redrive(self, letter: DeadLetter, message: TaskMessage) -> None:
-        identity = (letter.id, plain(letter.task_id), letter.generation)
+    def dead_letters_of(self, task_ids: Sequence[str]) -> dict[str, list[int]]:
+        wanted, found = frozenset(task_ids), dict[str, list[int]]()
+        for letter in self._matching(lambda summary: summary.task_id in wanted):
+            found.setdefault(letter.task_id, []).append(letter.id)
+        return found
+
+    def error_groups(self, chosen: DeadLetterFilter) -> list[ErrorGroup]:
+        groups: dict[str, list[Summary]] = {}
+        for letter in self._matching(matcher(chosen, self.now())):
+            groups.setdefault(letter.fingerprint, []).append(letter)
+        return sorted(map(_group, groups.values()), key=lambda group: (-group.count, -group.newest_id))
+
+    # -- acted on
+
+    def redrive(self, letter: DeadLetter, message: TaskMessage, by: By) -> None:
+        identity = (letter.id, plain(letter.task_id), letter.generation, *by_arguments(by))
         answer = self.database.call("letters.redrive", [*identity, *message_arguments(message)])
         name, key = letter.name or "?", message.key
         if answer == b"gone":
@@ -133,8 +145,73 @@ class DeadLettersPart(Part):
                 raise IdempotencyConflict(key.task, key.value, text(answer[2]))
             raise RedriveRefused(name, letter.task_id, key.value, text(answer[1]))
 
-    def purge_dead_letters(self, ids: Sequence[int]) -> int:
-        return sum(
-            self.database.call("letters.purge", [len(some), *some])
-            for some in (ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE))
-        )
+    def purge_dead_letters(self, ids: Sequence[int], by: By) -> int:
+        return sum(self.database.call("letters.purge", _named(some, by)) for some in _slices(ids))
+
+    def acknowledge_dead_letters(self, ids: Sequence[int], by: By) -> int:
+        return sum(self.database.call("letters.acknowledge", _named(some, by)) for some in _slices(ids))
+
+    def reopen_dead_letters(self, ids: Sequence[int], by: By) -> int:
+        return sum(self.database.call("letters.reopen", _named(some, by)) for some in _slices(ids))
+
+    def import_dead_letters(self, letters: Sequence[DeadLetter], by: By) -> int:
+        arguments = [*by_arguments(by), len(letters)]
+        for letter in letters:
+            arguments += _imported(letter)
+        done: int = self.database.call("letters.import", arguments)
+        return done
+
+    # -- the log
+
+    def record_action(self, verb: Verb, by: By) -> None:
+        self.database.call("letters.log", [*by_arguments(by), verb.value])
+
+    def actions(self, task_id: str | None = None, *, newest: int = 200) -> list[Action]:
+        return [_action(row) for row in reversed(self.database.call("letters.acts", [plain(task_id), newest]))]
+
+
+def _named(ids: Sequence[int], by: By) -> list[Argument]:
+    return [*by_arguments(by), len(ids), *ids]
+
+
+def _group(letters: Sequence[Summary]) -> ErrorGroup:
+    newest, names = letters[-1], {letter.name for letter in letters if letter.name}
+    moments = [letter.failed_at for letter in letters]
+    return ErrorGroup(
+        newest.fingerprint,
+        len(letters),
+        len(names),
+        min(names, default=None),
+        min(moments),
+        max(moments),
+        newest.id,
+        newest.error_type,
+        newest.error,
+    )
+
+
+def _action(row: Sequence[bytes]) -> Action:
+    at, who, verb, letter, task, note = row
+    return Action(
+        float(at),
+        unpack_text(who) or "",
+        Verb(text(verb)),
+        int(letter) if letter else None,
+        text(task) or None,
+        unpack_text(note),
+    )
+
+
+def _imported(letter: DeadLetter) -> Iterator[Argument]:
+    yield from (plain(letter.task_id), letter.generation, pack(letter.name), plain(letter.queue), plain(letter.reason))
+    yield from (pack(letter.error_type), pack(letter.error), pack(letter.traceback), pack(letter.worker))
+    yield from (number(letter.failed_at), plain(letter.envelope), pack(letter.body), letter.priority)
+    yield from (fingerprint(letter.error_type, letter.error), number(letter.acked_at), pack(letter.acked_by))
+    yield from (pack(letter.note), len(letter.attempts))
+    for attempt in letter.attempts:
+        yield from _attempt(attempt)
+
+
+def _attempt(attempt: AttemptRecord) -> Iterator[Argument]:
+    yield from (attempt.generation, number(attempt.started_at), number(attempt.finished_at), pack(attempt.worker))
+    yield from (attempt.outcome, pack(attempt.error_type), pack(attempt.error), pack(attempt.traceback))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from celeriac.core.attempt import HANDED_BACK, AttemptRecord, Outcome, Record, Settled, Settlement
+from celeriac.core.fingerprints import fingerprint
 from celeriac.store.redis.packing import (
     Argument,
     messages_arguments,
@@ -84,6 +85,7 @@ def _failure(item: Settlement) -> Iterator[Argument]:
     assert failure is not None  # the pipeline never buries without a reason
     yield from (item.outcome.value, number(item.started_at), plain(failure.reason))
     yield from (pack(failure.error_type), pack(failure.error), pack(failure.traceback))
+    yield fingerprint(failure.error_type, failure.error)
     yield "1" if item.outcome in _HISTORY else "0"
 
 

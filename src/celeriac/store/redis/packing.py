@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from redis.exceptions import DataError
 
 from celeriac.core.attempt import AttemptRecord, ChordPart, Record
+from celeriac.core.desk import By
 from celeriac.core.message import IdempotencyKey, Lease, TaskMessage
 
 Argument = bytes | str | int
@@ -124,6 +125,9 @@ def record_arguments(record: Record) -> tuple[Argument, ...]:
         pack(record.traceback),
         pack(record.meta),
         number(record.expires_at),
+        "1" if record.told else "0",
+        pack(record.error_type or "?"),
+        pack(record.error or ""),
     )
 
 
@@ -154,6 +158,11 @@ def texts_arguments(texts: Iterable[str]) -> list[Argument]:
     """How many, and each."""
     encoded = [plain(each) for each in texts]
     return [len(encoded), *encoded]
+
+
+def by_arguments(by: By) -> tuple[Argument, ...]:
+    """Who it is, and what they say."""
+    return pack(by.who), pack(by.note)
 
 
 # -- what comes back

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from celeriac.core.fingerprints import fingerprint
 from celeriac.core.limits import Rule
 from celeriac.core.message import LAST_CHANCE, Delivery, LaneSize, Lease, Published, QueueSize, TaskMessage
 from celeriac.errors import IdempotencyConflict
@@ -174,7 +175,7 @@ class QueuePart(Part):
         return to_leases(self.database.call("leases.extend", wanted, patience=self.database.timeout))
 
     def reject(self, lease: Lease, reason: str, error_type: str, error: str) -> None:
-        why = (plain(reason), pack(error_type), pack(error))
+        why = (plain(reason), pack(error_type), pack(error), fingerprint(error_type, error))
         self.database.call("leases.reject", [*lease, REMEMBERED, *why])
 
     def start(self, lease: Lease) -> bool:

@@ -9,8 +9,34 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 #: The files of operations, and of what they share.
-ROOMS = ("schema", "queue", "leases", "outbox", "settling", "ledger", "pruning", "keys", "chords", "letters", "fanout")
-LIBRARIES = ("clock", "base", "lanes", "rows", "due", "keys", "records", "history", "joins", "sending")
+ROOMS = (
+    "schema",
+    "queue",
+    "leases",
+    "outbox",
+    "settling",
+    "ledger",
+    "pruning",
+    "keys",
+    "chords",
+    "letters",
+    "failures",
+    "fanout",
+)
+LIBRARIES = (
+    "clock",
+    "base",
+    "lanes",
+    "rows",
+    "due",
+    "keys",
+    "records",
+    "history",
+    "joins",
+    "sending",
+    "failures",
+    "acts",
+)
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _NEEDS = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
 

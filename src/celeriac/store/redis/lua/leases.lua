@@ -106,13 +106,13 @@ return 1
 -- name: reject
 -- needs: history records
 local id, token, expires = take(), take_number(), take_number()
-local why = { reason = take(), error_type = take(), error = take(), traceback = '', worker = '' }
+local why = { reason = take(), error_type = take(), error = take(), print = take(), traceback = '', worker = '' }
 local s, now = held(id, token), clock()
 if not s then return 0 end
 go_on()
 local row = row_of(id)
 bury(id, why, now)
-if s.task ~= '' then write_end(row, 'FAILURE', 'rejected', now, now + expires) end
+if s.task ~= '' then write_end(row, 'FAILURE', 'rejected', now, now + expires, why) end
 delete_message(id, s, s.queue, s.task)
 if s.task ~= '' then free_keys(s.task, now) end
 say('commits')

@@ -39,6 +39,7 @@ if stays then
 else
     forget_record(task)
 end
+read_failure(task)
 return 1
 
 -- name: attempts

@@ -1,5 +1,5 @@
 -- name: prune
--- needs: records history
+-- needs: records history acts
 -- At most so many of a kind; returns how many of all.
 local now, attempts_before, letters_before, broadcasts_before, most =
     take_number(), take_number(), take_number(), take_number(), take_number()
@@ -62,6 +62,40 @@ local function prune_bindings()
     return pruned
 end
 
+-- Whether a dead letter could still complete it.
+local function is_held_open(group)
+    for _, task in ipairs(call('SMEMBERS', base .. 'cl:' .. group)) do
+        if call('HEXISTS', base .. 'lettered', task) == 1 then return true end
+    end
+    return false
+end
+
+local function prune_chords()
+    local pruned = 0
+    for _, group in ipairs(over('chords:over', attempts_before)) do
+        if is_held_open(group) then
+            -- The end of the dead letter looks at it again.
+            call('ZADD', base .. 'chords:over', 'inf', group)
+        else
+            pruned = pruned + call('UNLINK', base .. 'c:' .. group, base .. 'p:' .. group, base .. 'cl:' .. group)
+            call('ZREM', base .. 'chords:over', group)
+        end
+    end
+    return pruned
+end
+
+local function prune_acts()
+    local old = over('acts:at', attempts_before)
+    for _, number in ipairs(old) do
+        local task = cmsgpack.unpack(call('HGET', base .. 'acts', number))[5]
+        if task ~= '' then call('ZREM', base .. 'acts:of:' .. task, number) end
+        call('HDEL', base .. 'acts', number)
+        call('ZREM', base .. 'acts:all', number)
+        call('ZREM', base .. 'acts:at', number)
+    end
+    return #old
+end
+
 local total = 0
 -- A rate whose next start was due is as good as new.
 call('ZREMRANGEBYSCORE', base .. 'rates', '-inf', now - 60)
@@ -81,11 +115,9 @@ for _, key in ipairs(over('expiry:keys', now)) do
     drop_key(key, key_row(key))
     total = total + 1
 end
-for _, group in ipairs(over('chords:over', attempts_before)) do
-    total = total + call('UNLINK', base .. 'c:' .. group, base .. 'p:' .. group)
-    call('ZREM', base .. 'chords:over', group)
-end
+total = total + prune_chords()
+for _, task in ipairs(over('failures:loose', attempts_before)) do total = total + read_failure(task) end
 if letters_before then
     for _, number in ipairs(over('letters:failed', letters_before)) do total = total + delete_letter(number) end
 end
-return total + prune_attempts() + prune_broadcasts() + prune_bindings()
+return total + prune_attempts() + prune_broadcasts() + prune_bindings() + prune_acts()

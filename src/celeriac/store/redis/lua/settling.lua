@@ -18,7 +18,7 @@ local function take_settlement()
     if parts:find('f', 1, true) then
         item.failure = {
             outcome = take(), started = take(), reason = take(), error_type = take(), error = take(), traceback = take(),
-            worker = item.worker, noted = take() == '1',
+            print = take(), worker = item.worker, noted = take() == '1',
         }
     end
     if parts:find('r', 1, true) then
@@ -81,7 +81,7 @@ local function settle(item, now)
             item.generation, f.started, text(now), item.worker, f.outcome, f.error_type, f.error, f.traceback,
         })
     end
-    if item.record then write_record(item.record_of, item.record) end
+    if item.record then write_record(item.record_of, item.record, f) end
     -- By the task id: a task that replaced the one under the key has none itself.
     if item.keys == 'keep' then
         keep_keys(item.task, now)
@@ -93,6 +93,7 @@ local function settle(item, now)
     for _, m in ipairs(item.messages or {}) do send(m, now) end
     local complete = {}
     for _, part in ipairs(item.parts) do
+        if item.way == 'bury' then hold_chord(item.task, part.group) end
         if add_part(part, now) then complete[#complete + 1] = part.group end
     end
     return complete
@@ -100,7 +101,8 @@ end
 
 -- Ends that have no consequences, as nearly all have, together: each kind of change is one command for all of them.
 local function is_plain(item)
-    return item.way == 'finish' and item.keys == '' and not (item.failure or item.messages)
+    local failed = item.failure or (item.record and item.record[STATE] == 'FAILURE')
+    return item.way == 'finish' and item.keys == '' and not (failed or item.messages)
 end
 
 local function still_held(plain, answers)

@@ -1,6 +1,8 @@
--- needs: rows
+-- needs: rows failures
 -- Attempts that did not simply succeed: a list a:<task id>, the oldest first, and the set `history` of tasks by the end
--- of their oldest. Dead letters: a hash l:<number> each. A task's history is kept as long as it has one of these.
+-- of their oldest. Dead letters: a hash l:<number> each, and in ln:<task id> its number by the generation, which an older
+-- version did not write. A task's history is kept as long as it has one of these, and so are the chords lc:<task id> that it
+-- could complete: for each the set cl:<group> of such tasks.
 local function note_attempt(task, attempt)
     call('RPUSH', base .. 'a:' .. task, cmsgpack.pack(attempt))
     call('ZADD', base .. 'history', 'NX', attempt[3], task)
@@ -13,16 +15,37 @@ local function note_crash(s, error, now)
     })
 end
 
-local function bury(id, why, now)
-    local row = row_of(id)
+local function put_letter(row, why, failed)
     local number = call('INCR', base .. 'letters:last')
     call('HSET', base .. 'l:' .. number, 'task', row.task, 'generation', row.generation, 'name', row.name,
         'queue', row.queue, 'priority', row.priority, 'reason', why.reason, 'error_type', why.error_type,
-        'error', why.error, 'traceback', why.traceback, 'worker', why.worker, 'failed', text(now),
-        'envelope', row.envelope, 'body', row.body)
+        'error', why.error, 'traceback', why.traceback, 'worker', why.worker, 'failed', failed,
+        'envelope', row.envelope, 'body', row.body, 'print', why.print)
     call('ZADD', base .. 'letters', number, number)
-    call('ZADD', base .. 'letters:failed', now, number)
+    call('ZADD', base .. 'letters:failed', failed, number)
     call('HINCRBY', base .. 'lettered', row.task, 1)
+    call('HSET', base .. 'ln:' .. row.task, row.generation, number)
+    return number
+end
+
+local function bury(id, why, now)
+    put_letter(row_of(id), why, text(now))
+end
+
+local function hold_chord(task, group)
+    call('SADD', base .. 'lc:' .. task, group)
+    call('SADD', base .. 'cl:' .. group, task)
+end
+
+-- `chords:over` says again since when they are over.
+local function let_go_of_chords(task)
+    local name = base .. 'lc:' .. task
+    for _, group in ipairs(call('SMEMBERS', name)) do
+        call('SREM', base .. 'cl:' .. group, task)
+        local updated = call('HGET', base .. 'c:' .. group, 'updated')
+        if updated then call('ZADD', base .. 'chords:over', 'XX', updated, group) end
+    end
+    call('DEL', name)
 end
 
 -- `history` says again when a task's oldest attempt ended.
@@ -36,14 +59,17 @@ local function look_when_old(task)
 end
 
 local function delete_letter(number)
-    local task = call('HGET', base .. 'l:' .. number, 'task')
+    local task, generation = unpack(call('HMGET', base .. 'l:' .. number, 'task', 'generation'))
     if not task then return 0 end
+    call('HDEL', base .. 'ln:' .. task, generation)
+    read_failure(task)
     call('DEL', base .. 'l:' .. number)
     call('ZREM', base .. 'letters', number)
     call('ZREM', base .. 'letters:failed', number)
     if call('HINCRBY', base .. 'lettered', task, -1) <= 0 then
         call('HDEL', base .. 'lettered', task)
         look_when_old(task)
+        let_go_of_chords(task)
     end
     return 1
 end

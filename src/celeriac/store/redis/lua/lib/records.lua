@@ -1,11 +1,15 @@
--- needs: rows keys
+-- needs: rows keys failures
 -- What the ledger keeps of a task is a packed list of texts under t:<task id>, in this order.
 local GENERATION, CLOSED, STATE, NAME, QUEUE, WORKER, RETRIES, STARTED, FINISHED, RESULT, TRACEBACK, META, EXPIRES =
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
 
+-- Beside each record that came, and not kept with it: whether somebody hears of its failure, and the error.
+local ends = {}
+
 local function take_record()
     local record = {}
     for field = GENERATION, EXPIRES do record[field] = take() end
+    ends[record] = { told = take() == '1', error_type = take(), error = take() }
     return record
 end
 
@@ -43,9 +47,22 @@ local function advances(record, old)
     return true
 end
 
-local function write_record(task, record)
+-- A failure is unread from now on, and what became of an earlier one is over.
+local function note_end(task, record, why)
+    local how = ends[record]
+    if record[STATE] ~= 'FAILURE' or how.told then return read_failure(task) end
+    why = why or how
+    note_failure(task, {
+        generation = record[GENERATION], name = record[NAME], queue = record[QUEUE], worker = record[WORKER],
+        error_type = why.error_type, error = why.error, lettered = why.outcome == 'dead-lettered',
+    })
+end
+
+local function write_record(task, record, why)
     local old = record_of(task)
-    if not old or advances(record, old) then put_record(task, record, old) end
+    if old and not advances(record, old) then return end
+    put_record(task, record, old)
+    if is_closed(record) and (old or record[STATE] == 'FAILURE') then note_end(task, record, why) end
 end
 
 -- The records of settlements, of different tasks: those of which nothing was known, in one command.
@@ -102,7 +119,7 @@ local function write_other(task, record, now)
 end
 
 -- The end of a message that no settlement reports.
-local function write_end(row, state, why, now, expires)
+local function write_end(row, state, why, now, expires, failure)
     local old = record_of(row.task)
     if old and is_closed(old) and tonumber(row.generation) <= tonumber(old[GENERATION]) then return end
     local record = old or { row.generation, '1', state, row.name, 't' .. row.queue, '', '0', '', '', '', '', '', '' }
@@ -110,4 +127,9 @@ local function write_end(row, state, why, now, expires)
     record[FINISHED], record[EXPIRES] = text(now), text(expires)
     record[RESULT], record[TRACEBACK], record[META] = '', '', 't{"why": "' .. why .. '"}'
     put_record(row.task, record)
+    if not failure then return read_failure(row.task) end
+    note_failure(row.task, {
+        generation = row.generation, name = row.name, queue = 't' .. row.queue, worker = '',
+        error_type = failure.error_type, error = failure.error, lettered = true,
+    })
 end

@@ -12,6 +12,8 @@ pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in pkgut
 
 from celeriac.testing.conformance.chords import ChordConformance  # noqa: E402  # asserts are rewritten first
 from celeriac.testing.conformance.deadletters import DeadLetterConformance  # noqa: E402
+from celeriac.testing.conformance.desk import DeskConformance  # noqa: E402
+from celeriac.testing.conformance.failures import FailureConformance  # noqa: E402
 from celeriac.testing.conformance.fanout import FanoutConformance  # noqa: E402
 from celeriac.testing.conformance.generations import GenerationConformance  # noqa: E402
 from celeriac.testing.conformance.harness import StoreHarness, run_check  # noqa: E402
@@ -34,6 +36,8 @@ class StoreConformance(
     SettleConformance,
     KeyConformance,
     DeadLetterConformance,
+    DeskConformance,
+    FailureConformance,
     ChordConformance,
     LedgerConformance,
     FanoutConformance,

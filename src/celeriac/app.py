@@ -13,6 +13,8 @@ import celery
 from celery.app import backends
 from kombu.utils.imports import symbol_by_name
 
+from celeriac.desk.deadletters import DeadLetters
+from celeriac.desk.failures import Failures
 from celeriac.desk.limits import Limits
 from celeriac.errors import OptionError, SettingsError
 from celeriac.execution.opening import open_room
@@ -237,6 +239,16 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         if is_sqlite(url):
             warn_of_another(self.main or "", url, sqlite_url(url).path)
         return open_store(url, timeout=self.own_settings.publish_timeout)
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The tasks that gave up: looked at, redriven, acknowledged."""
+        return DeadLetters(self)
+
+    @property
+    def failures(self) -> Failures:
+        """The failures of which nobody has heard."""
+        return Failures(self)
 
     def _get_backend(self) -> Any:
         named = self.backend_cls or self.conf.result_backend

@@ -14,10 +14,8 @@ import pytest
 from celery import chain, chord, group, states
 from celery.exceptions import TaskRevokedError
 
-from celeriac.core.attempt import DeadLetterFilter
 from celeriac.core.message import LEDGER_HEADER
 from celeriac.errors import IdempotencyConflict, TransactionError
-from celeriac.publish import redrive
 from tests.integration.sites import BesideSite, counts, lines, open_gate, wait_line
 from tests.support import wait_for
 from tests.support.plugin import PROGRAMS
@@ -92,8 +90,7 @@ def test_what_fails_is_a_dead_letter_and_can_be_redriven(site: BesideSite) -> No
         result.get(timeout=PATIENCE)
     letter = site.letter(result.id)
     assert (letter.queue, letter.reason) == (site.name, "permanent")
-    [step] = redrive.redrive(site.store, DeadLetterFilter(ids=(letter.id,)))
-    assert step.done == 1
+    assert site.app.dead_letters.redrive(letter.id).done == 1
     again = wait_for(lambda: [new for new in site.letters() if new.task_id == result.id], PATIENCE)
     assert [(new.generation, new.id > letter.id) for new in again] == [(1, True)]
 

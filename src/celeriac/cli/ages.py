@@ -34,6 +34,15 @@ def ago(seconds: float) -> str:
     return f"{max(int(seconds), 0)}s ago"
 
 
+def lasting(seconds: float) -> str:
+    """A length of time, in its two largest units: ``1h 40m``."""
+    left, parts = max(round(seconds), 1), []
+    for unit in ("w", "d", "h", "m", "s"):
+        count, left = divmod(left, int(_SECONDS[unit]))
+        parts += [f"{count}{unit}"] if count else []
+    return " ".join(parts[:2])
+
+
 def iso(moment: float | None) -> str | None:
     """A moment in seconds since the epoch as ISO 8601 text, UTC."""
     if moment is None:

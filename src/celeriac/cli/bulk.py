@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +14,8 @@ import click
 
 from celeriac.cli.screen import echo, plural, to_json
 from celeriac.cli.text import one_line
+from celeriac.desk.steps import Done, Refusal, Steps
 from celeriac.errors import CeleriacError
-from celeriac.publish.redrive import Refusal, Step
 
 #: Refusals written out; JSON has them all.
 SHOWN = 20
@@ -27,12 +27,17 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Action:
-    """The words for what is done: ``redrive``, ``redriven``, ``Redriving``; whether it is only tried out."""
+    """The words for what is done: ``redrive``, ``redriven``, ``Redriving``; whether it is only tried out.
+
+    ``gone`` says of those that were not there any more, or already were.
+    """
 
     verb: str
     participle: str
     label: str
     dry_run: bool = False
+    gone: str = "already gone"
+    thing: str = "dead letter"
 
 
 @dataclass
@@ -41,24 +46,18 @@ class Tally:
 
     action: Action
     matched: int
-    done: int = 0
-    gone: int = 0
-    refusals: list[Refusal] = field(default_factory=list)
+    so_far: Done = field(default_factory=Done)
     stopped: bool = False
     failure: CeleriacError | None = None
 
-    def add(self, step: Step) -> int:
-        """Count a step; returns how many dead letters it was about."""
-        self.done += step.done
-        self.gone += step.gone
-        if step.refused is not None:
-            self.refusals.append(step.refused)
-        return step.done + step.gone + (step.refused is not None)
+    @property
+    def refusals(self) -> list[Refusal]:
+        return self.so_far.refused
 
     @property
     def left(self) -> int:
         """How many were not reached."""
-        return max(self.matched - self.done - self.gone - len(self.refusals), 0)
+        return max(self.matched - self.so_far.done - self.so_far.gone - len(self.refusals), 0)
 
     @property
     def exit_code(self) -> int:
@@ -69,9 +68,9 @@ class Tally:
     def text(self) -> str:
         """For people: ``12 redriven, 1 refused``."""
         would = "would be " if self.action.dry_run else ""
-        parts = [f"{self.done:,} {would}{self.action.participle}"]
+        parts = [f"{self.so_far.done:,} {would}{self.action.participle}"]
         parts += [f"{len(self.refusals):,} {would}refused"] if self.refusals else []
-        parts += [f"{self.gone:,} already gone"] if self.gone else []
+        parts += [f"{self.so_far.gone:,} {self.action.gone}"] if self.so_far.gone else []
         parts += [f"{self.left:,} not reached"] if self.stopped or self.failure else []
         return ", ".join(parts) + ("; nothing was done" if would else "")
 
@@ -80,9 +79,9 @@ class Tally:
         return {
             "dry_run": self.action.dry_run,
             "matched": self.matched,
-            self.action.participle: self.done,
+            self.action.participle: self.so_far.done,
             "refused": [_refusal_data(refusal) for refusal in self.refusals],
-            "gone": self.gone,
+            "gone": self.so_far.gone,
             "left": self.left,
             "interrupted": self.stopped,
             "error": str(self.failure) if self.failure else None,
@@ -115,12 +114,12 @@ def ask(question: str) -> None:
         raise click.ClickException("Not confirmed, so nothing was done; --yes does it without a question")
 
 
-def carry_out(steps: Generator[Step, None, None], tally: Tally) -> None:
+def carry_out(steps: Steps, tally: Tally) -> None:
     """Take the steps until they end, Ctrl-C is pressed or the store fails; the tally says which."""
     with closing(steps), stoppable() as stopped, _progress(tally.matched, tally.action.label) as advance:
         try:
             for step in steps:
-                advance(tally.add(step))
+                advance(tally.so_far.add(step))
                 if stopped():
                     tally.stopped = tally.left > 0
                     break

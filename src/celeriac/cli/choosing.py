@@ -3,69 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
 
 from celeriac.cli.ages import age
-from celeriac.core.attempt import DeadLetterFilter
-from celeriac.publish.redrive import find
-from celeriac.store.protocols import Store
+from celeriac.desk.choosing import ArgumentFilter, Choice
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_FILTERS = (
-    click.option("--task", metavar="GLOB", help="Only tasks of this name; * and ? stand for anything."),
-    click.option("--queue", metavar="GLOB", help="Only from this queue; * and ? stand for anything."),
-    click.option("--error", metavar="TEXT", help="Only errors whose type or text contains this, in any case."),
-    click.option(
-        "--older-than", callback=age, metavar="AGE", help="Only what failed longer ago: 90s, 15m, 2h, 3d, 1w."
-    ),
-    click.option("--newer-than", callback=age, metavar="AGE", help="Only what failed since: 90s, 15m, 2h, 3d, 1w."),
+_TASK = click.option("--task", metavar="GLOB", help="Only tasks of this name; * and ? stand for anything.")
+_QUEUE = click.option("--queue", metavar="GLOB", help="Only from this queue; * and ? stand for anything.")
+_ERROR = click.option("--error", metavar="TEXT", help="Only errors whose type or text contains this, in any case.")
+_OLDER = click.option(
+    "--older-than", callback=age, metavar="AGE", help="Only what failed longer ago: 90s, 15m, 2h, 3d, 1w."
 )
+_NEWER = click.option("--newer-than", callback=age, metavar="AGE", help="Only what failed since: 90s, 15m, 2h, 3d, 1w.")
+_ARGUMENT = click.option(
+    "--argument", metavar="NAME=VALUE", help="Only where this argument has this value; or any text in the arguments."
+)
+_GROUP = click.option("--group", "fingerprint", metavar="FINGERPRINT", help="Only this group of `dead groups`.")
+_KINDS: dict[str, bool | None] = {"no": False, "only": True, "too": None}
+_ACKNOWLEDGED = click.option(
+    "--acknowledged",
+    type=click.Choice(list(_KINDS)),
+    default="no",
+    show_default=True,
+    help="Those that somebody has acknowledged: none of them, only them, them too. Ids mean either.",
+)
+as_ = click.option("--as", "who", metavar="NAME", help="Who does it, in the log; user@host unless given.")
+note = click.option("--note", metavar="TEXT", help="What there is to say of it; shown by `dead show` and `dead log`.")
 
 
 def filters(command: Command) -> Command:
     """The options by which dead letters are chosen."""
-    for option in reversed(_FILTERS):
+    for option in reversed((_TASK, _QUEUE, _ERROR, _ARGUMENT, _GROUP, _OLDER, _NEWER, _ACKNOWLEDGED)):
         command = option(command)
     return command
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What the user asked for, checked but not yet looked up."""
+def failure_filters(command: Command) -> Command:
+    """The options by which unread failures are chosen."""
+    for option in reversed((_TASK, _QUEUE, _ERROR, _OLDER, _NEWER)):
+        command = option(command)
+    return command
 
-    references: tuple[str, ...] = ()
-    task: str | None = None
-    queue: str | None = None
-    error: str | None = None
-    older_than: float | None = None
-    newer_than: float | None = None
 
-    def __post_init__(self) -> None:
-        for name in ("task", "queue", "error"):
-            # An unset shell variable must not come to mean everything.
-            if getattr(self, name) == "":
-                raise click.UsageError(f"--{name} is empty; give a text to look for, or leave the option out")
-        older, newer = self.older_than, self.newer_than
-        if older is not None and newer is not None and older >= newer:
-            raise click.UsageError(
-                "Nothing can match: --older-than must be shorter than --newer-than, as in --older-than 2h --newer-than 3d"
-            )
+def choice(
+    *, references: tuple[str, ...] = (), argument: str | None = None, acknowledged: str = "no", **given: Any
+) -> Choice:
+    """What was asked for.
 
-    @property
-    def everything(self) -> bool:
-        """Nothing was said that would leave any dead letter out."""
-        return self == Choice()
+    Raises:
+        click.UsageError: it cannot be meant.
+    """
+    check({"argument": argument, **given})
+    wanted = None if argument is None else ArgumentFilter.parse(argument)
+    return Choice(references, argument=wanted, acknowledged=_KINDS[acknowledged], **given)
 
-    def look_up(self, store: Store) -> DeadLetterFilter:
-        """The filter, references resolved to ids.
 
-        Raises:
-            UnknownDeadLetter: a reference means nothing.
-        """
-        found = find(store, self.references) if self.references else {}
-        ids = tuple(sorted({number for numbers in found.values() for number in numbers}))
-        return DeadLetterFilter(ids, self.task, self.queue, self.error, self.older_than, self.newer_than)
+def check(given: dict[str, Any]) -> None:
+    """Refuse conditions that mean everything by accident, or nothing.
+
+    Raises:
+        click.UsageError: naming the option.
+    """
+    for name in ("task", "queue", "error", "argument", "fingerprint"):
+        # An unset shell variable must not come to mean everything.
+        if given.get(name) == "":
+            option = "group" if name == "fingerprint" else name
+            raise click.UsageError(f"--{option} is empty; give a text to look for, or leave the option out")
+    older, newer = given.get("older_than"), given.get("newer_than")
+    if older is not None and newer is not None and older >= newer:
+        raise click.UsageError(
+            "Nothing can match: --older-than must be shorter than --newer-than, as in --older-than 2h --newer-than 3d"
+        )

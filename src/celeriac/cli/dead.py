@@ -2,60 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from itertools import islice
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import click
 
-from celeriac.cli.bulk import SHOWN, Action, Tally, ask, carry_out, report
-from celeriac.cli.choosing import Choice, filters
-from celeriac.cli.group import Group
+from celeriac.cli import acting, moving
+from celeriac.cli.choosing import choice, filters
+from celeriac.cli.desk import action_data, group_data, groups_table, log_table
+from celeriac.cli.group import Group, said_of, store_of
 from celeriac.cli.letters import document, listing, page
 from celeriac.cli.screen import echo, plural, to_json, width
 from celeriac.cli.text import one_line
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter
-from celeriac.publish import redrive as actions
-from celeriac.settings import shown_url
-from celeriac.store.protocols import Store
+from celeriac.desk.choosing import find
 
-Steps = Generator[actions.Step, None, None]
-
-#: Dead letters a table shows unless told otherwise.
+#: Dead letters, and lines of the log, that a table shows unless told otherwise.
 LIMIT = 50
+#: The number of the log's lines that `dead show` has.
+_LOGGED = 200
 
-references = click.argument("references", metavar="[ID|TASK_ID]...", nargs=-1)
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
 
 
-@click.group(cls=Group, short_help="Look at, redrive and purge dead letters.")
+@click.group(cls=Group, short_help="Look at, redrive, acknowledge, move and purge dead letters.")
 def dead() -> None:
     """Dead letters: the tasks that gave up, with arguments, attempts and tracebacks."""
 
 
-def store_of(context: click.Context) -> Store:
-    """The app's store.
-
-    Raises:
-        click.UsageError: the app has none.
-    """
-    app = context.obj.app
-    if not hasattr(app, "has_ledger"):
-        raise click.UsageError(
-            f"{app.main or '?'} is a plain Celery app, which keeps no dead letters; name yours as in "
-            "`celery -A shop dead list`, and make it one of celeriac's: from celeriac import Celery"
-        )
-    if not app.has_ledger:
-        raise click.UsageError(
-            f"The broker of {app.main or '?'} is {shown_url(app.conf.broker_url or '?')}, which keeps no dead "
-            'letters; celeriac keeps them in a ledger beside it, ledger="postgresql://…", or with a broker such as '
-            '"sqlite:///shop.db"'
-        )
-    store: Store = app.store
-    return store
-
-
-# -- looking
+for _command in (*acting.COMMANDS, *moving.COMMANDS):
+    dead.add_command(_command)
 
 
 @dead.command("list")
@@ -64,18 +41,21 @@ def store_of(context: click.Context) -> Store:
 @as_json
 @click.pass_context
 def list_(context: click.Context, /, limit: int | None, as_json: bool, **chosen: Any) -> None:
-    """List dead letters: the newest, the last of them at the end."""
+    """List dead letters: the newest, the last of them at the end.
+
+    Those that somebody has acknowledged are left out unless asked for.
+    """
     store = store_of(context)
-    choice = Choice(**chosen).look_up(store)
-    total = store.count_dead_letters(choice)
+    wanted = choice(**chosen).look_up(context.obj.app, store)
+    total = store.count_dead_letters(wanted)
     if as_json:
-        shown = _print_json(store.dead_letters(choice, newest=limit))
-        echo(_said(store, choice, total, shown), err=True)
+        shown = _print_json(store.dead_letters(wanted, newest=limit))
+        echo(said_of(store, wanted, total, shown), err=True)
         return
-    letters = list(store.dead_letters(choice, newest=limit or LIMIT))
+    letters = list(store.dead_letters(wanted, newest=limit or LIMIT))
     if letters:
         echo("\n".join(listing(letters, store.now(), width())) + "\n")
-    echo(_said(store, choice, total, len(letters)))
+    echo(said_of(store, wanted, total, len(letters)))
 
 
 def _print_json(letters: Iterator[DeadLetter]) -> int:
@@ -88,13 +68,30 @@ def _print_json(letters: Iterator[DeadLetter]) -> int:
     return count
 
 
-def _said(store: Store, choice: DeadLetterFilter, total: int, shown: int) -> str:
-    where = one_line(store.location)
-    if not total and choice != DeadLetterFilter():
-        return f"None of {plural(store.count_dead_letters(DeadLetterFilter()))} in {where} matches."
-    if total > shown:
-        return f"{shown:,} of {plural(total)} in {where}, the newest; a filter or --limit shows others."
-    return f"{plural(total) if total else 'No dead letters'} in {where}."
+@dead.command()
+@filters
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many, the largest.")
+@as_json
+@click.pass_context
+def groups(context: click.Context, /, limit: int | None, as_json: bool, **chosen: Any) -> None:
+    """Show dead letters by the kind of their error, the largest group first.
+
+    Of one kind are errors of one type whose texts differ in numbers, ids, times and quoted values alone. A group's
+    fingerprint is what --group takes.
+    """
+    store = store_of(context)
+    wanted = choice(**chosen).look_up(context.obj.app, store)
+    found = store.error_groups(wanted)
+    shown = found[:limit]
+    if as_json:
+        echo(to_json([group_data(group) for group in shown]))
+        return
+    if not found:
+        echo(said_of(store, wanted, 0, 0))
+        return
+    echo("\n".join(groups_table(shown, store.now(), width())) + "\n")
+    total = sum(group.count for group in found)
+    echo(f"{plural(total)} in {plural(len(found), 'group')} in {one_line(store.location)}.")
 
 
 @dead.command()
@@ -107,111 +104,44 @@ def show(context: click.Context, /, reference: str, as_json: bool) -> None:
     Arguments that were pickled are never unpickled: their sender's repr is shown.
     """
     store = store_of(context)
-    ids = actions.find(store, [reference])[reference]
+    ids = find(store, [reference])[reference]
     if len(ids) > 1:
         numbers = ", ".join(map(str, ids))
         raise click.UsageError(
             f"Task id {reference} has {plural(len(ids))}: {numbers}; say which, as in `dead show {ids[-1]}`"
         )
     for letter in store.dead_letters(DeadLetterFilter(ids=tuple(ids))):
-        echo(to_json(document(letter, whole=True)) if as_json else page(letter, store.now()))
-
-
-# -- acting
-
-
-def acting(command: Callable[..., None]) -> Callable[..., None]:
-    """The arguments and options of what is done to many."""
-    for option in (
-        as_json,
-        click.option("--yes", "-y", is_flag=True, help="Do not ask."),
-        click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
-        click.option("--all", "everything", is_flag=True, help="All there are; needed where no filter is given."),
-        filters,
-        references,
-    ):
-        command = option(command)
-    return command
-
-
-def chosen_by(store: Store, action: Action, everything: bool, chosen: dict[str, Any]) -> DeadLetterFilter:
-    """The filter of an action, which never means everything by accident."""
-    choice = Choice(**chosen)
-    if choice.everything and not everything:
-        raise click.UsageError(
-            f"Say which: ids or task ids, a filter such as --task 'shop.*' or --older-than 3d, or --all to {action.verb} every one"
-        )
-    return choice.look_up(store)
+        actions = store.actions(letter.task_id, newest=_LOGGED)
+        if as_json:
+            data = document(letter, whole=True)
+            echo(to_json({**data, "actions": [action_data(action) for action in actions]}))
+        else:
+            echo(page(letter, store.now(), actions))
 
 
 @dead.command()
-@acting
-@click.option("--ignore-expiry", is_flag=True, help="Also those past their `expires`, which is dropped.")
+@click.argument("reference", metavar="[ID|TASK_ID]", required=False)
+@click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="The newest so many lines.")
+@as_json
 @click.pass_context
-def redrive(
-    context: click.Context,
-    /,
-    everything: bool,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-    ignore_expiry: bool,
-    **chosen: Any,
-) -> None:
-    """Send dead letters again.
+def log(context: click.Context, /, reference: str | None, limit: int, as_json: bool) -> None:
+    """Show what was done with dead letters and failures: by whom, when and why.
 
-    Each goes to its queue one generation higher, its retries before it. One whose idempotency key another task holds, whose `expires` is over, or
-    whose task id was sent again since, is refused and stays; the exit status
-    is 1 then. A dry run cannot tell whether keys are free.
+    A task's lines are shown by its id also when its dead letters are gone. Lines are kept as long as attempts are,
+    celeriac_history_expires.
     """
     store = store_of(context)
-    action = Action("redrive", "redriven", "Checking" if dry_run else "Redriving", dry_run)
-
-    def steps(frozen: DeadLetterFilter) -> Steps:
-        return actions.redrive(store, frozen, ignore_expiry=ignore_expiry, dry_run=dry_run)
-
-    _act(store, action, steps, chosen_by(store, action, everything, chosen), yes=yes, as_json=as_json)
-
-
-@dead.command()
-@acting
-@click.pass_context
-def purge(context: click.Context, /, everything: bool, dry_run: bool, yes: bool, as_json: bool, **chosen: Any) -> None:
-    """Drop dead letters for good."""
-    store = store_of(context)
-    action = Action("purge", "purged", "Checking" if dry_run else "Purging", dry_run)
-
-    def steps(frozen: DeadLetterFilter) -> Steps:
-        return actions.purge(store, frozen, dry_run=dry_run)
-
-    _act(store, action, steps, chosen_by(store, action, everything, chosen), yes=yes, as_json=as_json)
+    actions = store.actions(None if reference is None else _task_of(store, reference), newest=limit)
+    if as_json:
+        echo(to_json([action_data(action) for action in actions]))
+    elif actions:
+        echo("\n".join(log_table(actions, store.now(), width())))
+    else:
+        echo(f"Nothing was done {'with it' if reference else 'yet'}, or not for as long as the log is kept.")
 
 
-def _act(
-    store: Store,
-    action: Action,
-    steps: Callable[[DeadLetterFilter], Steps],
-    choice: DeadLetterFilter,
-    *,
-    yes: bool,
-    as_json: bool,
-) -> None:
-    counted_at = store.now()
-    tally = Tally(action, store.count_dead_letters(choice))
-    if not tally.matched and not as_json:
-        echo(_said(store, choice, 0, 0))
-        return
-    if action.dry_run and not as_json:
-        _preview(store, choice, tally.matched)
-    elif tally.matched > 1 and not (yes or action.dry_run):
-        ask(f"{action.verb.capitalize()} {plural(tally.matched)} in {one_line(store.location)}?")
-    # Only what was counted: the question may have stood there for an hour.
-    carry_out(steps(actions.as_of(choice, store.now() - counted_at)), tally)
-    report(tally, as_json=as_json)
-
-
-def _preview(store: Store, choice: DeadLetterFilter, matched: int) -> None:
-    letters = list(islice(store.dead_letters(choice, batch=SHOWN), SHOWN))
-    lines = listing(letters, store.now(), width())
-    lines += [f"and {matched - len(letters):,} more"] if matched > len(letters) else []
-    echo("\n".join(lines) + "\n")
+def _task_of(store: Any, reference: str) -> str:
+    """A task id, of which nothing may be known but the log, or the task of a dead letter."""
+    number = DeadLetterFilter(ids=(int(reference),)) if reference.isdecimal() else None
+    letters = [] if number is None else list(store.dead_letters(replace(number), newest=1))
+    return letters[0].task_id if letters else reference

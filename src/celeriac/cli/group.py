@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
 
+from celeriac.cli.screen import plural
 from celeriac.cli.text import one_line
+from celeriac.core.attempt import DeadLetterFilter
 from celeriac.errors import CeleriacError
+from celeriac.settings import shown_url
+from celeriac.store.protocols import Store
 from celeriac.store.tables import Outside, ddl
 
 
@@ -34,6 +39,51 @@ def app_of(context: click.Context) -> Any:
             "from celeriac import Celery"
         )
     return app
+
+
+def store_of(context: click.Context) -> Store:
+    """The app's store, which keeps its dead letters and failures.
+
+    Raises:
+        click.UsageError: the app has none.
+    """
+    app = context.obj.app
+    if not hasattr(app, "has_ledger"):
+        raise click.UsageError(
+            f"{app.main or '?'} is a plain Celery app, which keeps no dead letters; name yours as in "
+            "`celery -A shop dead list`, and make it one of celeriac's: from celeriac import Celery"
+        )
+    if not app.has_ledger:
+        raise click.UsageError(
+            f"The broker of {app.main or '?'} is {shown_url(app.conf.broker_url or '?')}, which keeps no dead "
+            'letters; celeriac keeps them in a ledger beside it, ledger="postgresql://…", or with a broker such as '
+            '"sqlite:///shop.db"'
+        )
+    store: Store = app.store
+    return store
+
+
+def said_of(store: Store, wanted: DeadLetterFilter, total: int, shown: int) -> str:
+    """How many dead letters there are, and where; what was left out."""
+    where = one_line(store.location)
+    if not total:
+        return _none(store, wanted, where)
+    if total > shown:
+        return f"{shown:,} of {plural(total)} in {where}, the newest; a filter or --limit shows others."
+    return f"{plural(total)} in {where}."
+
+
+def _none(store: Store, wanted: DeadLetterFilter, where: str) -> str:
+    everything = store.count_dead_letters(DeadLetterFilter())
+    if not everything:
+        return f"No dead letters in {where}."
+    known = store.count_dead_letters(replace(wanted, acknowledged=True)) if wanted.acknowledged is False else 0
+    hint = (
+        f" {plural(known)} that {'is' if known == 1 else 'are'} acknowledged would: --acknowledged too."
+        if known
+        else ""
+    )
+    return f"None of {plural(everything)} in {where} matches.{hint}"
 
 
 def outsides(app: Any, urls: tuple[str, ...]) -> list[Outside]:

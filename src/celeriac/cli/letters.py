@@ -11,7 +11,9 @@ import click
 from celeriac.cli.ages import ago, iso, utc
 from celeriac.cli.text import GAP, Column, harmless, natural_widths, one_line, shorten, table
 from celeriac.core.attempt import AttemptRecord, DeadLetter
-from celeriac.publish.redrive import Contents, contents
+from celeriac.core.desk import Action
+from celeriac.core.fingerprints import fingerprint
+from celeriac.desk.contents import Contents, contents
 
 #: The burial of a task whose process kept dying is written as an attempt, but nothing ran.
 _BURIAL = "celeriac.errors.PoisonTask"
@@ -77,7 +79,7 @@ def _error(error_type: str | None, error: str | None) -> str:
 # -- one page
 
 
-def page(letter: DeadLetter, now: float) -> str:
+def page(letter: DeadLetter, now: float, actions: Sequence[Action] = ()) -> str:
     """Everything that is known of one dead letter, for people."""
     said = contents(letter)
     facts = [*_facts(letter, said, now), *_arguments(said), *_canvas(letter, said)]
@@ -89,6 +91,8 @@ def page(letter: DeadLetter, now: float) -> str:
         lines += _attempt(attempt, now)
     if letter.traceback and all(attempt.traceback != letter.traceback for attempt in letter.attempts):
         lines += ["", click.style("Traceback", bold=True), _traceback(letter.traceback)]
+    if actions:
+        lines += ["", click.style("Log", bold=True), *(_logged(action, letter, now) for action in actions)]
     return "\n".join(lines)
 
 
@@ -105,6 +109,10 @@ def _facts(letter: DeadLetter, said: Contents, now: float) -> Iterator[tuple[str
     yield "failed", _moment(letter.failed_at, now)
     yield "reason", one_line(letter.reason)
     yield "error", _red(one_line(f"{letter.error_type}: {letter.error}"))
+    yield "group", letter.fingerprint or fingerprint(letter.error_type, letter.error)
+    if letter.acked_at is not None:
+        why = f": {one_line(letter.note)}" if letter.note else ""
+        yield "acknowledged", f"{_moment(letter.acked_at, now)} by {one_line(letter.acked_by or '?')}{why}"
     yield "queue", f"{one_line(letter.queue)}, priority {letter.priority}"
     if letter.worker:
         yield "worker", one_line(letter.worker)
@@ -170,6 +178,12 @@ def _attempt(attempt: AttemptRecord, now: float) -> Iterator[str]:
         yield _traceback(attempt.traceback)
 
 
+def _logged(action: Action, letter: DeadLetter, now: float) -> str:
+    which = f" as {action.letter_id}" if action.letter_id not in (None, letter.id) else ""
+    said = f": {one_line(action.note)}" if action.note else ""
+    return f"  {_moment(action.at, now)}  {action.verb.value}{which} by {one_line(action.who)}{said}"
+
+
 def _traceback(text: str) -> str:
     lines = (_dim(line) if line.strip() else "" for line in harmless(text).strip("\n").split("\n"))
     return indent("\n".join(lines), "      ")
@@ -199,8 +213,12 @@ def document(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
         "reason": letter.reason,
         "error_type": letter.error_type,
         "error": letter.error,
+        "group": letter.fingerprint or fingerprint(letter.error_type, letter.error),
         "traceback": letter.traceback,
         "worker": letter.worker,
+        "acknowledged_at": iso(letter.acked_at),
+        "acknowledged_by": letter.acked_by,
+        "note": letter.note,
         "failed_at": iso(letter.failed_at),
         "key": said.key,
         "args": said.args,

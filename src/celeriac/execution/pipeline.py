@@ -16,6 +16,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from celeriac.core import current
 from celeriac.core.attempt import Attempt, Failure, Outcome, Record
 from celeriac.core.message import DELIVERY_HEADER, KEY_HEADER, DeliveryFacts, IdempotencyKey
+from celeriac.core.telling import tells_somebody
 from celeriac.core.text import writable
 from celeriac.errors import StoreError
 from celeriac.execution.admission import admit, fail
@@ -207,6 +208,7 @@ def complete_record(room: Room, attempt: Attempt, request: dict[str, Any]) -> No
     record.queue = attempt.delivery.queue
     record.worker = attempt.worker
     record.retries = request.get("retries") or 0
+    record.told = record.told or tells_somebody(request)
     record.started_at = attempt.started_at
     record.finished_at = now
     record.expires_at = room.expires_at(now)

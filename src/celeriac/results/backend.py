@@ -19,9 +19,10 @@ from kombu.utils.json import dumps as kombu_dumps
 
 from celeriac.core.attempt import Attempt, ChordPart, Record
 from celeriac.core.current import current
+from celeriac.core.telling import tells_somebody
 from celeriac.core.text import writable
 from celeriac.core.transactions import fate_of, forget, open_for
-from celeriac.errors import PublishRolledBack, TransactionError
+from celeriac.errors import PublishRolledBack, StoreError, TransactionError
 from celeriac.results import chords
 from celeriac.settings import absolute_url, shown_url
 from celeriac.store.protocols import News, Store
@@ -128,6 +129,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
             traceback=traceback and writable(traceback),
             meta=self._meta(request),
             expires_at=now + self.expires if self.expires else None,
+            **_failure(request, result, state),
         )
 
     def _meta(self, request: Any) -> str | None:
@@ -157,11 +159,22 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         record = self.store.records([task_id]).get(task_id)
+        self._tell_read([record] if record else [])
         return (
             self._never_sent(task_id) or self._to_meta(task_id, None)
             if record is None
             else self._to_meta(task_id, record)
         )
+
+    def _tell_read(self, records: Iterable[Record]) -> None:
+        """Whoever asks how a task ended has heard of its failure."""
+        failed = [record.task_id for record in records if record.state == states.FAILURE and record.closed]
+        # In his own transaction he may hold what this would wait for.
+        if failed and open_for(self.store) is None:
+            try:
+                self.store.failures_read(failed)
+            except StoreError as error:  # a file that this process may not write can be read all the same
+                logger.debug("that the failures of %s were read cannot be written: %s", failed, error)
 
     def _never_sent(self, task_id: str) -> dict[str, Any] | None:
         """The end of a task that was published in a transaction of this process which was rolled back."""
@@ -261,6 +274,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
 
     def _ended(self, task_ids: set[str]) -> list[tuple[str, dict[str, Any]]]:
         records = self.store.records(sorted(task_ids))
+        self._tell_read(records.values())
         ended = [
             (one, self._to_meta(one, record)) for one, record in records.items() if record.state in states.READY_STATES
         ]
@@ -384,6 +398,19 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         if header is None or isinstance(header, partial):
             return False
         return bool(self._errback_arity_greater(signature, 1))
+
+
+def _failure(request: Any, result: Any, state: str) -> dict[str, Any]:
+    """What the list of unread failures has of a failure; ``result`` is Celery's form of the exception."""
+    if state != states.FAILURE:
+        return {}
+    if isinstance(result, dict) and "exc_type" in result:
+        module, message = result.get("exc_module"), result.get("exc_message")
+        kind = f"{module}.{result['exc_type']}" if module else str(result["exc_type"])
+        said = ", ".join(map(str, message)) if isinstance(message, (list, tuple)) else str(message)
+    else:
+        kind, said = f"{type(result).__module__}.{type(result).__qualname__}", str(result)
+    return {"error_type": kind, "error": writable(said), "told": tells_somebody(request)}
 
 
 def _with_errbacks(request: Any, errbacks: list[Any]) -> Any:

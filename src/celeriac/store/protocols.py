@@ -274,6 +274,9 @@ class Chords(Protocol):
     def add_chord_part(self, part: ChordPart) -> bool:
         """Count a member that no settlement reports; true when that completes the chord."""
 
+    def knows_chord(self, group_id: str) -> bool:
+        """Whether its body can still be sent, when all members have succeeded."""
+
     def chord_parts(self, group_id: str) -> tuple[str | None, list[ChordPart]]:
         """The body, and the members' results in order; no members once the chord is closed."""
 

@@ -17,11 +17,13 @@ from click.testing import CliRunner, Result
 from celeriac import Celery
 from celeriac.cli.dead import dead
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Failure, Outcome, Record, Settlement
+from celeriac.core.desk import By
 from celeriac.core.message import KEY_HEADER, Delivery, TaskMessage
 from celeriac.store.sqlite import SQLiteStore
 from celeriac.transport.envelope import pack, task_columns
 
 LEASE = 30.0
+ME = By("tester@host")
 
 
 class TimedStore(SQLiteStore):
@@ -40,6 +42,10 @@ class Shop:
     store: TimedStore
     owner: str = "worker@host"
     published: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.app = Celery("shop", broker=f"sqlite:///{self.store.location}", set_as_current=False)
+        self.app.__dict__["store"] = self.store
 
     def publish(
         self,
@@ -144,10 +150,8 @@ Invoke = Callable[..., Result]
 @pytest.fixture
 def cli(shop: Shop) -> Invoke:
     """Run ``celery dead …``; ``input`` answers its question, ``app`` is another app."""
-    ours = Celery("shop", broker=f"sqlite:///{shop.store.location}", set_as_current=False)
-    ours.__dict__["store"] = shop.store
 
-    def invoke(*arguments: str | int, app: Any = ours, answer: str | None = None, **options: Any) -> Result:
+    def invoke(*arguments: str | int, app: Any = shop.app, answer: str | None = None, **options: Any) -> Result:
         context = CLIContext(app=app, no_color=options.pop("no_color", False), workdir=None)
         return CliRunner().invoke(dead, [str(part) for part in arguments], input=answer, obj=context, **options)
 

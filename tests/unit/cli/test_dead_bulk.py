@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter
+from celeriac.core.desk import By
 from celeriac.core.message import TaskMessage
+from celeriac.desk import choosing, dropping, redrive, steps
 from celeriac.errors import StoreUnavailable
-from celeriac.publish import redrive as actions
 
-from .conftest import Invoke, Shop
+from .conftest import ME, Invoke, Shop
 
 
 def summary(result: Any) -> dict[str, Any]:
@@ -116,8 +117,8 @@ class Meddler:
     def __init__(self, shop: Shop, after: int, what: Callable[[], Any]) -> None:
         self.redrive, self.after, self.what, self.calls = shop.store.redrive, after, what, 0
 
-    def __call__(self, letter: DeadLetter, message: TaskMessage) -> None:
-        self.redrive(letter, message)
+    def __call__(self, letter: DeadLetter, message: TaskMessage, by: By) -> None:
+        self.redrive(letter, message, by)
         self.calls += 1
         if self.calls == self.after:
             self.what()
@@ -133,9 +134,9 @@ def test_what_fails_again_meanwhile_is_not_sent_again(shop: Shop, cli: Invoke, m
 
 
 def test_nor_by_those_who_use_the_functions(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions, "PAGE", 1)
+    monkeypatch.setattr(steps, "PAGE", 1)
     shop.fail()
-    for count, step in enumerate(actions.redrive(shop.store, DeadLetterFilter()), 1):
+    for count, step in enumerate(redrive.redrive(shop.app, DeadLetterFilter(), ME), 1):
         assert (step.done, count) == (1, 1), "it would go on for ever"
         shop.bury(shop.claim())
     assert len(shop.letters()) == 1
@@ -160,7 +161,7 @@ def test_what_failed_after_the_question_was_put_is_left_alone(
 
 def test_one_that_somebody_else_took_is_counted_apart(shop: Shop, cli: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [shop.fail().id for _ in range(3)]
-    monkeypatch.setattr(shop.store, "redrive", Meddler(shop, 1, lambda: shop.store.purge_dead_letters([ids[1]])))
+    monkeypatch.setattr(shop.store, "redrive", Meddler(shop, 1, lambda: shop.store.purge_dead_letters([ids[1]], ME)))
     result = cli("redrive", "--all", "--yes")
     assert (result.exit_code, result.stdout) == (0, "2 redriven, 1 already gone\n")
 
@@ -218,14 +219,14 @@ def test_no_reader_holds_a_snapshot_meanwhile(shop: Shop) -> None:
     for _ in range(5):
         shop.fail()
     with closing(sqlite3.connect(shop.store.location)) as other:
-        for step in actions.redrive(shop.store, DeadLetterFilter()):
+        for step in redrive.redrive(shop.app, DeadLetterFilter(), ME):
             assert step.done == 1
             busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             assert busy == 0, "a checkpoint that has to wait for a reader lets the log grow"
 
 
 def test_many_pages_are_all_sent(shop: Shop, cli: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions, "PAGE", 3)
+    monkeypatch.setattr(steps, "PAGE", 3)
     for _ in range(10):
         shop.fail()
     assert cli("redrive", "--all", "--yes").stdout == "10 redriven\n"
@@ -236,7 +237,7 @@ def test_many_pages_are_all_sent(shop: Shop, cli: Invoke, monkeypatch: pytest.Mo
 
 
 def test_purged_is_purged(shop: Shop, cli: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions, "PAGE", 3)
+    monkeypatch.setattr(steps, "PAGE", 3)
     kept = shop.fail("reports.nightly")
     for _ in range(7):
         shop.fail("shop.charge", ago=60)
@@ -252,18 +253,18 @@ def test_purging_counts_what_was_there(shop: Shop, monkeypatch: pytest.MonkeyPat
     first, second = shop.fail(), shop.fail()
     purge = shop.store.purge_dead_letters
 
-    def late(ids: list[int]) -> int:
-        purge([first.id])
-        return purge(ids)
+    def late(ids: list[int], by: By) -> int:
+        purge([first.id], by)
+        return purge(ids, by)
 
     monkeypatch.setattr(shop.store, "purge_dead_letters", late)
-    (step,) = actions.purge(shop.store, DeadLetterFilter())
+    (step,) = dropping.purge(shop.store, DeadLetterFilter(), ME)
     assert (step.done, step.gone) == (1, 1)
     assert second.id not in shop.ids()
 
 
 def test_a_filter_as_of_a_moment_keeps_what_it_meant_then() -> None:
     chosen = DeadLetterFilter(task="a", older_than=10.0, newer_than=100.0)
-    assert actions.as_of(chosen, 5.0) == DeadLetterFilter(task="a", older_than=15.0, newer_than=105.0)
-    assert actions.as_of(DeadLetterFilter(), 5.0) == DeadLetterFilter(older_than=5.0)
-    assert actions.as_of(DeadLetterFilter(), -5.0) == DeadLetterFilter(older_than=0.0), "a clock was set back"
+    assert choosing.as_of(chosen, 5.0) == DeadLetterFilter(task="a", older_than=15.0, newer_than=105.0)
+    assert choosing.as_of(DeadLetterFilter(), 5.0) == DeadLetterFilter(older_than=5.0)
+    assert choosing.as_of(DeadLetterFilter(), -5.0) == DeadLetterFilter(older_than=0.0), "a clock was set back"

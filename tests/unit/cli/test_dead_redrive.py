@@ -11,7 +11,7 @@ import pytest
 
 from celeriac.core.attempt import Failure, Outcome
 from celeriac.core.message import DELIVERY_HEADER
-from celeriac.publish import redrive as actions
+from celeriac.desk import redrive as actions
 
 from .conftest import LEASE, Invoke, Shop
 

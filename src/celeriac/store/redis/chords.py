@@ -32,6 +32,9 @@ class ChordsPart(Part):
     def add_chord_part(self, part: ChordPart) -> bool:
         return bool(self.database.call("chords.part", part_arguments(part)))
 
+    def knows_chord(self, group_id: str) -> bool:
+        return bool(self.database.call("chords.known", [plain(group_id)]))
+
     def chord_parts(self, group_id: str) -> tuple[str | None, list[ChordPart]]:
         found = self.database.call("chords.parts", [plain(group_id)])
         if not found:

@@ -27,6 +27,11 @@ class ChordsPart(Part):
         with self.database.writing() as raw:
             return ledger.add_part(raw, part, self.now())
 
+    def knows_chord(self, group_id: str) -> bool:
+        with self.database.reading() as raw:
+            chord = raw.run("ledger.chord_get", (group_id,)).fetchone()
+            return chord is not None and chord[0] is not None
+
     def chord_parts(self, group_id: str) -> tuple[str | None, list[ChordPart]]:
         with self.database.reading() as raw:
             chord = raw.run("ledger.chord_get", (group_id,)).fetchone()

@@ -129,7 +129,7 @@ class DeskConformance(Conformance):
         assert store.dead_letters_of(["a", "b", "c"]) == {"a": [first.id, second.id], "b": [other.id]}
         assert store.dead_letters_of([]) == {}
 
-    # -- imported
+    # -- brought back
 
     def test_an_import_brings_back_all_that_was_exported(self, harness: StoreHarness, store: Store) -> None:
         publish(store, task("a", body=b"\x00body", envelope='["envelope"]', priority=6))

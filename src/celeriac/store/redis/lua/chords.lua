@@ -17,6 +17,10 @@ go_on()
 say('commits')
 return add_part(take_part(), clock()) and 1 or 0
 
+-- name: known
+-- needs: base
+return call('HEXISTS', base .. 'c:' .. take(), 'size')
+
 -- name: parts
 -- needs: base
 local group = take()

@@ -22,7 +22,7 @@ TABLE = [
     ("ord_3fKx9Q is missing", "<id> is missing"),
     ("<Order object at 0x7f3a10>", "<Order object at <hex>>"),
     ("blob deadbeef01 not found", "blob <hex> not found"),
-    ("/tmp/tmpab12cd/x.txt", "/tmp/<id>/x.txt"),
+    ("/srv/tmpab12cd/x.txt", "/srv/<id>/x.txt"),
     ("task_7 on port5432 of host12", "task_<n> on port<n> of host<n>"),
     ("utf8: cafe deadline facade", "utf<n>: cafe deadline facade"),
     # quoted values

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 
+import psycopg
 from psycopg import sql
 
-from celeriac.errors import StoreError, StoreTooNew
+from celeriac.errors import StoreError, StoreTooNew, StoreUnavailable
 from celeriac.store.postgres.database import Database
 from celeriac.store.postgres.session import Session
 from celeriac.store.sql import script
@@ -15,6 +17,8 @@ from celeriac.store.sql import script
 MIGRATIONS = ("001_initial", "002_relayed", "003_dense", "004_limits", "005_desk")
 #: ``MATERIALIZED`` is of 12; 13 is the oldest that is tried.
 OLDEST = 130_000
+#: Seconds that a change waits for a table, and others behind it; seconds until it tries again, and after which it gives up.
+LOCK_PATIENCE, PAUSE, PATIENCE = 1.0, 0.5, 60.0
 
 
 def migrate(database: Database) -> None:
@@ -30,7 +34,29 @@ def migrate(database: Database) -> None:
             raise StoreError(database.location, f"PostgreSQL {version // 10_000} answers; 13 or newer is needed")
         if _version(session, database) == len(MIGRATIONS):
             return
+    until = time.monotonic() + PATIENCE
+    while not _migrated(database, last=time.monotonic() > until):
+        time.sleep(PAUSE)
+
+
+def _migrated(database: Database, *, last: bool) -> bool:
+    """Change the tables in one transaction; false where somebody works with one of them, and it is not the last try.
+
+    A change waits for every transaction that has looked at the table, and whoever comes after that waits for the change: so
+    it gives way, and tries again.
+    """
+    try:
+        _run_missing(database)
+    except StoreUnavailable as error:
+        if last or not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+            raise
+        return False
+    return True
+
+
+def _run_missing(database: Database) -> None:
     with database.writing() as session:
+        session.raw.execute(f"SET LOCAL lock_timeout = {round(LOCK_PATIENCE * 1000)}")
         session.raw.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (lock_name(database.schema),))
         # Another process may have been faster.
         for name in MIGRATIONS[_version(session, database) :]:

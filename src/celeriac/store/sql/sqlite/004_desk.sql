@@ -24,7 +24,6 @@ CREATE TABLE action (
     note        TEXT
 ) STRICT;
 CREATE INDEX action_task ON action (task_id) WHERE task_id IS NOT NULL;
-CREATE INDEX action_at ON action (at);
 
 -- Failures of which nobody has heard. A row goes when somebody has, or when its task is sent again.
 CREATE TABLE failure (

@@ -80,7 +80,8 @@ ORDER BY id DESC LIMIT ?2
 DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter WHERE failed_at < ? LIMIT ?)
 
 -- name: prune_actions
-DELETE FROM action WHERE id IN (SELECT id FROM action WHERE at < ? LIMIT ?)
+-- They are in the order of time, so only the oldest are looked at.
+DELETE FROM action WHERE id IN (SELECT id FROM (SELECT id, at FROM action ORDER BY id LIMIT ?2) WHERE at < ?1)
 
 -- name: prune_letter_chords
 DELETE FROM letter_chord WHERE (task_id, group_id) IN (

@@ -12,6 +12,7 @@ import click
 from celeriac import errors
 from celeriac.cli.dead import dead
 from celeriac.cli.effects import effects
+from celeriac.cli.failures import failures
 from celeriac.cli.outbox import outbox
 from celeriac.publish.amqp import BrokerUnavailable
 from celeriac.publish.arguments import UnsendableArgument
@@ -94,7 +95,7 @@ def _default(row: Row) -> str:
 def cli_page() -> str:
     """What the commands say of themselves."""
     parts = ["# Commands", "", MADE, "", "Reached through Celery's own command: `celery -A shop dead …`.", ""]
-    for group in (dead, effects, outbox):
+    for group in (dead, failures, effects, outbox):
         parts += _commands(group)
     return "\n".join(parts)
 

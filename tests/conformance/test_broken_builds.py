@@ -18,7 +18,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from celeriac.core.attempt import Outcome, Settled
 from celeriac.core.lanes import Buckets
 from celeriac.errors import CeleriacError
-from celeriac.store.relational import keys, ledger, limits
+from celeriac.store.relational import deadletters, failures, keys, ledger, limits
 from celeriac.store.sql import statements
 from celeriac.testing.conformance import StoreConformance, run_check
 from celeriac.testing.conformance.machine import queue_machine
@@ -78,6 +78,7 @@ def in_spite_of_the_lease(raw: Any, item: Any, now: float) -> bool:
 
 _settle_consequences = ledger._settle_consequences
 _leave_queue = ledger._leave_queue
+_note = failures.note
 
 
 @dataclass(frozen=True)
@@ -243,6 +244,68 @@ BUILDS = {
             ("test_a_suspect_whose_run_was_not_marked_is_one_still", {}),
             ("test_a_suspect_is_one_however_often_it_is_relayed", {}),
         ),
+        histories=False,
+    ),
+    "what is acknowledged is not told apart": Build(
+        sql("dead_letters", "select", "(?8 IS NULL OR (acked_at IS NOT NULL) = ?8)", "(?8 IS NULL OR 1)"),
+        (("test_an_acknowledged_one_says_by_whom_and_why", {}), ("test_the_newest_of_those_that_are_open", {})),
+        histories=False,  # they have no desk
+    ),
+    "every error is a group": Build(
+        replaced(ledger, "fingerprint", lambda kind, error: f"{kind}{error}"),
+        (("test_errors_of_one_kind_are_a_group", {}),),
+        histories=False,
+    ),
+    "what is imported is not known": Build(
+        sql("dead_letters", "import", "task_id = ?1 AND generation >= ?2", "task_id = ?1 AND generation > ?2"),
+        (("test_an_import_is_idempotent", {}), ("test_one_export_may_name_a_letter_twice", {})),
+        histories=False,
+    ),
+    "what was redriven is imported": Build(
+        sql("dead_letters", "import", "generation > ?2)", "generation > ?2 + 99)"),
+        (("test_what_was_sent_again_since_is_not_imported", {"fate": "succeeded"}),),
+        histories=False,
+    ),
+    "what waits again is imported": Build(
+        sql("dead_letters", "import", "NOT EXISTS (SELECT 1 FROM message WHERE task_id = ?1)", "1"),
+        (("test_what_was_sent_again_since_is_not_imported", {"fate": "waits"}),),
+        histories=False,
+    ),
+    "nobody writes down what is done": Build(
+        replaced(deadletters, "act", lambda *_: None),
+        (("test_everything_that_is_done_is_in_the_log", {}), ("test_the_log_of_one_task_and_the_newest_lines", {})),
+        histories=False,
+    ),
+    "a chord goes before its members are redriven": Build(
+        sql("ledger", "prune_chord_parts", "SELECT group_id FROM letter_chord JOIN dead_letter USING (task_id)", "''"),
+        (("test_a_chord_waits_as_long_as_a_member_can_be_redriven", {"reported": "of the member"}),),
+        histories=False,
+    ),
+    "a chord goes while its member is redriven": Build(
+        sql("dead_letters", "keep_chords", "SET updated_at = ?1", "SET updated_at = min(updated_at, ?1)"),
+        (("test_a_chord_waits_as_long_as_a_member_can_be_redriven", {"reported": "of what follows it"}),),
+        histories=False,
+    ),
+    "failures stay unread": Build(
+        sql("failures", "read", "task_id = ?", "task_id = ? AND 0"),
+        (
+            ("test_who_reads_the_result_has_heard", {}),
+            ("test_who_deals_with_its_dead_letter_has_heard", {"deed": "redriven"}),
+            ("test_one_that_was_sent_again_and_succeeds_is_none_any_more", {}),
+            ("test_a_failure_that_is_put_right_is_none", {}),
+        ),
+        histories=False,
+    ),
+    "a failure that is told is unread": Build(
+        replaced(
+            failures, "note", lambda raw, record, *rest, **how: _note(raw, replace(record, told=False), *rest, **how)
+        ),
+        (("test_one_that_is_told_otherwise_is_none", {}),),
+        histories=False,
+    ),
+    "unread failures go with their history": Build(
+        sql("failures", "prune", "AND lettered = 0", ""),
+        (("test_one_is_kept_as_long_as_history_or_its_letter", {}),),
         histories=False,
     ),
     "a chord is closed twice": Build(

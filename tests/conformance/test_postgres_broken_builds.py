@@ -84,6 +84,30 @@ BUILDS = {
         "",
         (("test_to_say_so_late_prolongs_nobodys_lease", {}),),
     ),
+    "what is acknowledged is not told apart": Build(
+        "dead_letters.select",
+        "(acked_at IS NOT NULL)::int = $8",
+        "$8 IS NOT NULL",
+        (("test_an_acknowledged_one_says_by_whom_and_why", {}),),
+    ),
+    "what is imported is not known": Build(
+        "dead_letters.import",
+        "task_id = $1 AND generation >= $2",
+        "task_id = $1 AND generation > $2",
+        (("test_an_import_is_idempotent", {}),),
+    ),
+    "a chord goes before its members are redriven": Build(
+        "ledger.prune_chord_parts",
+        "WHERE letter_chord.group_id = old.group_id",
+        "WHERE letter_chord.group_id IS NULL",
+        (("test_a_chord_waits_as_long_as_a_member_can_be_redriven", {"reported": "of the member"}),),
+    ),
+    "failures stay unread": Build(
+        "failures.read", "task_id = $1", "task_id = $1 AND false", (("test_who_reads_the_result_has_heard", {}),)
+    ),
+    "unread failures go with their history": Build(
+        "failures.prune", "AND NOT lettered", "", (("test_one_is_kept_as_long_as_history_or_its_letter", {}),)
+    ),
     "a chord is closed twice": Build("ledger.chord_close", "AND state = 'open'", "", (("test_it_is_closed_once", {}),)),
     "a chord counts a member twice": Build(
         "ledger.chord_complete", "<= (SELECT count(*)", "<= (SELECT 2 * count(*)", (("test_a_member_counts_once", {}),)

@@ -174,6 +174,67 @@ BUILDS = {
         "if false then",
         check("test_history_is_kept_as_long_as_the_letter"),
     ),
+    "a chord goes before its members are redriven": Build(
+        "pruning",
+        "if is_held_open(group) then",
+        "if false then",
+        check("test_a_chord_waits_as_long_as_a_member_can_be_redriven", reported="of the member"),
+    ),
+    "a chord goes while its member is redriven": Build(
+        "letters",
+        "then touch_chord(group, now) end",
+        "then touch_chord(group, 0) end",
+        check("test_a_chord_waits_as_long_as_a_member_can_be_redriven", reported="of what follows it"),
+    ),
+    "a chord whose members are purged stays": Build(
+        "lib/history",
+        "if updated then call('ZADD', base .. 'chords:over', 'XX', updated, group) end",
+        "",
+        check("test_a_chord_whose_members_are_purged_goes"),
+    ),
+    "what is imported is not known": Build(
+        "letters",
+        "if tonumber(known) >= generation then return true end",
+        "",
+        (*check("test_an_import_is_idempotent"), *check("test_one_export_may_name_a_letter_twice")),
+    ),
+    "what was redriven is imported": Build(
+        "letters",
+        "if record and tonumber(record[GENERATION]) > generation then return true end",
+        "",
+        check("test_what_was_sent_again_since_is_not_imported", fate="succeeded"),
+    ),
+    "nobody writes down what is done": Build(
+        "lib/acts",
+        "call('ZADD', base .. 'acts:all', number, number)",
+        "",
+        check("test_everything_that_is_done_is_in_the_log"),
+    ),
+    "the log is kept for ever": Build(
+        "pruning", "+ prune_acts()", "", check("test_the_log_is_kept_as_long_as_history")
+    ),
+    "failures stay unread": Build(
+        "lib/failures",
+        "if call('DEL', base .. 'f:' .. task) == 0 then return 0 end",
+        "if true then return 0 end",
+        (
+            *check("test_who_reads_the_result_has_heard"),
+            *check("test_who_deals_with_its_dead_letter_has_heard", deed="purged"),
+            *check("test_one_that_was_sent_again_and_succeeds_is_none_any_more"),
+        ),
+    ),
+    "a failure that is told is unread": Build(
+        "lib/records",
+        "or how.told then return read_failure(task) end",
+        "then return read_failure(task) end",
+        check("test_one_that_is_told_otherwise_is_none"),
+    ),
+    "unread failures go with their history": Build(
+        "lib/failures",
+        "if f.lettered then",
+        "if false then",
+        check("test_one_is_kept_as_long_as_history_or_its_letter"),
+    ),
     "what is over is adopted again": Build(
         "outbox",
         "if record and is_closed(record) then return 'settled' end",

@@ -102,7 +102,7 @@ def test_the_body_of_a_chord_runs_when_its_last_missing_member_has_been_redriven
     for letter, mended in zip(sorted(site.letters(), key=lambda one: "two" in one.body), (7, 2), strict=True):
         assert site.state(body.id) == states.FAILURE
         assert site.app.dead_letters.redrive(letter.id, values={"x": mended}).done == 1
-        wait_for(lambda found=letter: site.state(found.task_id) == states.SUCCESS, PATIENCE)
+        result_of(site, letter.task_id)
     assert result_of(site, body.id) == [2, 8 if member == "task" else 18, 4]
 
 

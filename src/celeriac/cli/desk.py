@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from celeriac.cli.ages import ago, iso, utc
-from celeriac.cli.text import Column, one_line, table
+from celeriac.cli.text import Column, one_line, spread
 from celeriac.core.desk import Action, ErrorGroup
 from celeriac.core.fingerprints import normalised
 
@@ -27,21 +27,24 @@ _GROUPS = (
     Column("FIRST"),
     Column("LAST"),
     Column("TASK", least=14, keep_end=True),
-    Column("ERROR", least=20, style=_red),
 )
+_ERROR = Column("ERROR", least=30, style=_red)
 _LOG = (
     Column("WHEN"),
     Column("WHO", least=8),
     Column("DID", style=_bold),
     Column("LETTER", right=True),
-    Column("TASK ID", least=12),
-    Column("NOTE", least=12),
+    Column("TASK ID"),
 )
+_NOTE = Column("NOTE", least=30)
+#: Cells before an error or a note that has a line of its own.
+_INDENTED = 4
 
 
 def groups_table(groups: Sequence[ErrorGroup], now: float, width: int | None) -> list[str]:
     """One line a group, ``width`` cells wide where that can be."""
-    return table(_GROUPS, [_group(group, now) for group in groups], width)
+    errors = [one_line(f"{group.error_type.rpartition('.')[2]}: {normalised(group.error)}") for group in groups]
+    return spread(_GROUPS, _ERROR, [_group(group, now) for group in groups], errors, width, indented=_INDENTED)
 
 
 def _group(group: ErrorGroup, now: float) -> list[str]:
@@ -52,7 +55,6 @@ def _group(group: ErrorGroup, now: float) -> list[str]:
         ago(now - group.first_at),
         ago(now - group.last_at),
         one_line(group.task or "?") + more,
-        one_line(f"{group.error_type.rpartition('.')[2]}: {normalised(group.error)}"),
     ]
 
 
@@ -74,7 +76,8 @@ def group_data(group: ErrorGroup) -> dict[str, Any]:
 
 def log_table(actions: Sequence[Action], now: float, width: int | None) -> list[str]:
     """One line an action."""
-    return table(_LOG, [_action(action, now) for action in actions], width)
+    notes = [one_line(action.note or "") for action in actions]
+    return spread(_LOG, _NOTE, [_action(action, now) for action in actions], notes, width, indented=_INDENTED)
 
 
 def _action(action: Action, now: float) -> list[str]:
@@ -84,7 +87,6 @@ def _action(action: Action, now: float) -> list[str]:
         action.verb.value,
         "" if action.letter_id is None else str(action.letter_id),
         one_line(action.task_id or ""),
-        one_line(action.note or ""),
     ]
 
 

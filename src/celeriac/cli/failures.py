@@ -12,7 +12,7 @@ from celeriac.cli.bulk import Action, Tally, ask, carry_out, report
 from celeriac.cli.choosing import as_, check, failure_filters, note
 from celeriac.cli.group import Group, store_of
 from celeriac.cli.screen import echo, plural, to_json, width
-from celeriac.cli.text import Column, one_line, table
+from celeriac.cli.text import Column, one_line, spread
 from celeriac.core.attempt import DeadLetterFilter
 from celeriac.core.desk import By, UnreadFailure
 from celeriac.desk.choosing import as_of
@@ -28,8 +28,8 @@ _COLUMNS = (
     Column("TASK", least=14, keep_end=True),
     Column("QUEUE", least=8),
     Column("TASK ID", style=lambda text: click.style(text, bold=True)),
-    Column("ERROR", least=20, style=lambda text: click.style(text, fg="red")),
 )
+_ERROR = Column("ERROR", least=30, style=lambda text: click.style(text, fg="red"))
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
 
 
@@ -68,11 +68,11 @@ def _listing(shown: Sequence[UnreadFailure], now: float, width: int | None) -> l
             one_line(failure.name or "?"),
             one_line(failure.queue or "?"),
             one_line(failure.task_id),
-            one_line(f"{failure.error_type.rpartition('.')[2]}: {failure.error}"),
         ]
         for failure in shown
     ]
-    return table(_COLUMNS, rows, width)
+    errors = [one_line(f"{failure.error_type.rpartition('.')[2]}: {failure.error}") for failure in shown]
+    return spread(_COLUMNS, _ERROR, rows, errors, width, indented=4)
 
 
 def _data(failure: UnreadFailure) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from celeriac.cli.ages import ago, iso, utc
-from celeriac.cli.text import GAP, Column, harmless, natural_widths, one_line, shorten, table
+from celeriac.cli.text import GAP, Column, harmless, one_line, spread
 from celeriac.core.attempt import AttemptRecord, DeadLetter
 from celeriac.core.desk import Action
 from celeriac.core.fingerprints import fingerprint
@@ -35,9 +35,8 @@ _FACTS = (
     Column("REASON", style=lambda text: click.style(text, fg="yellow")),
     Column("ATTEMPTS", right=True),
 )
-#: An error cut shorter than this says nothing; then it gets a line of its own.
-_LEAST_ERROR = 30
-_ERROR = Column("ERROR", least=_LEAST_ERROR, style=_red)
+#: An error cut shorter says nothing.
+_ERROR = Column("ERROR", least=30, style=_red)
 #: Headers that the facts above them have told.
 _TOLD = frozenset({"task", "id", "expires", "argsrepr", "kwargsrepr", "group", "group_index", "root_id", "parent_id"})
 
@@ -51,13 +50,8 @@ def listing(letters: Sequence[DeadLetter], now: float, width: int | None) -> lis
     """A table of the letters, ``width`` cells wide where that can be."""
     facts = [_row(letter, now) for letter in letters]
     errors = [_error(letter.error_type, letter.error) for letter in letters]
-    widths = natural_widths(_FACTS, facts)
-    if width is None or sum(widths) + GAP * len(widths) + _LEAST_ERROR <= width:
-        return table((*_FACTS, _ERROR), [[*row, error] for row, error in zip(facts, errors, strict=True)], width)
-    heading, *lines = table(_FACTS, facts, width)
-    margin = " " * (widths[0] + GAP)
-    below = [margin + _red(shorten(error, max(width - len(margin), 1))) for error in errors]
-    return [heading, *(f"{line}\n{error}" for line, error in zip(lines, below, strict=True))]
+    numbers = max((len(row[0]) for row in facts), default=0)
+    return spread(_FACTS, _ERROR, facts, errors, width, indented=max(numbers, len("ID")) + GAP)
 
 
 def _row(letter: DeadLetter, now: float) -> list[str]:

@@ -85,6 +85,33 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int |
     return [_line(plain, widths, [c.heading for c in columns]), *(_line(columns, widths, row) for row in rows)]
 
 
+def spread(
+    columns: Sequence[Column],
+    last: Column,
+    rows: Sequence[Sequence[str]],
+    texts: Sequence[str],
+    width: int | None,
+    *,
+    indented: int,
+) -> list[str]:
+    """A table that ends in a long text a row; what would be cut below that column's ``least`` gets a line of its own.
+
+    Such a line is ``indented`` so many cells. A text that is empty gets none.
+    """
+    natural = natural_widths(columns, rows)
+    if width is None or sum(natural) + GAP * len(natural) + (last.least or 0) <= width:
+        return table((*columns, last), [[*row, text] for row, text in zip(rows, texts, strict=True)], width)
+    heading, *lines = table(columns, rows, width)
+    return [heading, *(_with_text(line, last, text, width, indented) for line, text in zip(lines, texts, strict=True))]
+
+
+def _with_text(line: str, last: Column, text: str, width: int, indented: int) -> str:
+    if not text:
+        return line
+    shown = shorten(text, max(width - indented, 1))
+    return f"{line}\n{' ' * indented}{last.style(shown) if last.style else shown}"
+
+
 def natural_widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:
     """The cells each column takes at full length."""
     return [max([cells(column.heading), *(cells(row[at]) for row in rows)]) for at, column in enumerate(columns)]

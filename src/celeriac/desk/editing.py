@@ -161,4 +161,4 @@ def _by_place(names: Sequence[str], args: Sequence[Any]) -> dict[str, Any]:
 
 
 def _short(values: Mapping[str, Any], name: str) -> str:
-    return saferepr(values[name], _LOGGED) if name in values else "none"
+    return saferepr(values[name], _LOGGED) if name in values else "unset"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celeriac.cli.ages import age, ago, iso, utc
+from celeriac.cli.ages import age, ago, iso, lasting, utc
 
 CONTEXT: Any = None
 
@@ -62,3 +62,19 @@ def test_moments_are_utc() -> None:
     assert iso(0.5) == "1970-01-01T00:00:00.500+00:00"
     assert iso(None) is None
     assert utc(0.5) == "1970-01-01 00:00:00 UTC"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "1s"),
+        (59, "59s"),
+        (60, "1m"),
+        (90, "1m 30s"),
+        (6000, "1h 40m"),
+        (86_400 + 1, "1d 1s"),
+        (2_000_000, "3w 2d"),
+    ],
+)
+def test_how_long_it_lasts(seconds: float, text: str) -> None:
+    assert lasting(seconds) == text

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celeriac.cli.text import Column, cells, harmless, one_line, shorten, table
+from celeriac.cli.text import Column, cells, harmless, one_line, shorten, spread, table
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,20 @@ def test_colours_do_not_disturb_the_alignment() -> None:
     lines = table(coloured, [["1", "a"], ["123", "b"]], None)
     assert lines[1] != click.unstyle(lines[1])
     assert [click.unstyle(line) for line in lines] == ["ID   TASK", "1    a", "123  b"]
+
+
+FACTS, LAST = (Column("ID", right=True), Column("TASK", least=4)), Column("ERROR", least=10)
+
+
+@pytest.mark.parametrize("width", [None, 31])
+def test_a_long_text_is_a_column_where_there_is_room(width: int | None) -> None:
+    lines = spread(FACTS, LAST, [["7", "shop.charge"]], ["no amount at all"], width, indented=4)
+    assert lines[0].split() == ["ID", "TASK", "ERROR"]
+    assert lines[1] == (" 7  shop.charge  no amount at all" if width is None else " 7  shop.charge  no amount at a…")
+
+
+def test_where_there_is_none_it_has_a_line_of_its_own() -> None:
+    rows = [["7", "shop.charge"], ["8", "shop.ship"]]
+    lines = spread(FACTS, LAST, rows, ["no amount at all", ""], 18, indented=4)
+    assert lines == ["ID  TASK", " 7  shop.charge\n    no amount at …", " 8  shop.ship"]
+    assert all(cells(part) <= 18 for line in lines for part in line.split("\n"))

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from celeriac.core.attempt import DeadLetterFilter, Outcome, Record
+from celeriac.core.desk import Verb
 from celeriac.store.relational import ledger
 from celeriac.store.sqlite import SQLiteStore
-from celeriac.testing.conformance.harness import claim, part, publish, record, settlement
+from celeriac.testing.conformance.harness import ME, claim, part, publish, record, settlement
 
 MANY, AT_ONCE = 50, 10
 
@@ -28,6 +29,7 @@ def _fill(store: SQLiteStore) -> None:
     for name in names:
         store.save_group(name, "[]", 1.0)
         store.broadcast("pidbox", "", "[]", name)
+        store.record_action(Verb.EXPORTED, ME)
         store.bind("reply", name, "", f"{name}.reply.celery.pidbox")
         store.set_chord_size(name, 1)
         store.add_chord_part(part(name, name))
@@ -47,7 +49,7 @@ def test_every_transaction_of_the_pruner_is_small(tmp_path: Path, monkeypatch: p
     later = store.now() + 3_600
     total = store.prune(later, attempts_before=later, dead_letters_before=later)
     raw.set_trace_callback(None)
-    kinds = 9  # tasks, attempts, letters, revoked, groups, broadcasts, bindings, chords and their parts
+    kinds = 11  # tasks, attempts, letters, unread, acts, revoked, groups, broadcasts, bindings, chords and their parts
     assert total == kinds * MANY == raw.total_changes - before
     steps = [after - earlier for earlier, after in zip([before, *changes], changes, strict=False)]
     assert max(steps) <= kinds * AT_ONCE

@@ -12,6 +12,7 @@ import pytest
 
 import celeriac.store.sql
 from celeriac.store.sql import queries, script
+from celeriac.store.sqlite.migrate import MIGRATIONS
 
 FILES = sorted(
     path.stem for path in Path(celeriac.store.sql.__file__).parent.glob("sqlite/*.sql") if not path.stem[0].isdigit()
@@ -37,13 +38,22 @@ INDEXED = {
     ("ledger", "prune_groups"): ["group_result_expiry"],
     ("ledger", "prune_chords"): ["chord_over"],
     ("ledger", "chords_waiting"): ["chord_complete"],
+    ("failures", "read"): ["PRIMARY KEY"],
+    ("failures", "unread"): ["PRIMARY KEY"],
+    ("failures", "select"): ["failure_failed"],
+    ("failures", "prune"): ["failure_failed"],
+    ("dead_letters", "of_tasks"): ["dead_letter_task"],
+    ("dead_letters", "keep_chords"): ["PRIMARY KEY"],
+    ("dead_letters", "actions_of"): ["action_task"],
+    ("dead_letters", "prune_letter_chords"): ["letter_chord_held"],
 }
 
 
 @pytest.fixture
 def raw() -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(script("sqlite", "001_initial"))
+        for migration in MIGRATIONS:
+            connection.executescript(script("sqlite", migration))
         yield connection
 
 

@@ -89,7 +89,7 @@ class DeadLettersPart(Part):
         with self.database.reading() as raw:
             for task_id, number in raw.run("dead_letters.of_tasks", (json.dumps(list(task_ids)),)):
                 found.setdefault(task_id, []).append(number)
-        return found
+        return {task_id: sorted(numbers) for task_id, numbers in found.items()}
 
     def error_groups(self, chosen: DeadLetterFilter) -> list[ErrorGroup]:
         self._print_all()
@@ -169,7 +169,10 @@ class DeadLettersPart(Part):
 
     def actions(self, task_id: str | None = None, *, newest: int = 200) -> list[Action]:
         with self.database.reading() as raw:
-            rows = raw.run("dead_letters.actions", (task_id, newest)).fetchall()
+            if task_id is None:
+                rows = raw.run("dead_letters.actions", (newest,)).fetchall()
+            else:
+                rows = raw.run("dead_letters.actions_of", (task_id, newest)).fetchall()
         return [Action(at, who, Verb(verb), *rest) for at, who, verb, *rest in reversed(rows)]
 
 

@@ -17,7 +17,12 @@ def queries(dialect: str, room: str) -> dict[str, str]:
     """The statements of one file, by name; ``{chosen}`` in one stands for another of that name."""
     parts = _NAME.split(script(dialect, room))
     texts = {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
-    return {name: _INCLUDED.sub(lambda found: texts.get(found[1], found[0]), text) for name, text in texts.items()}
+    parts_of_others = {name for text in texts.values() for name in _INCLUDED.findall(text)} & texts.keys()
+    return {
+        name: _INCLUDED.sub(lambda found: texts.get(found[1], found[0]), text)
+        for name, text in texts.items()
+        if name not in parts_of_others
+    }
 
 
 @cache

@@ -35,7 +35,7 @@ SELECT id, error_type, error FROM dead_letter WHERE fingerprint IS NULL LIMIT $1
 UPDATE dead_letter SET fingerprint = $1 WHERE id = $2
 
 -- name: of_tasks
-SELECT task_id, id FROM dead_letter WHERE task_id IN (SELECT jsonb_array_elements_text($1::jsonb)) ORDER BY id
+SELECT task_id, id FROM dead_letter WHERE task_id IN (SELECT jsonb_array_elements_text($1::jsonb))
 
 -- name: delete
 DELETE FROM dead_letter WHERE id = $1 RETURNING task_id
@@ -74,7 +74,11 @@ INSERT INTO action (at, who, verb, letter_id, task_id, note) VALUES ($1, $2, $3,
 
 -- name: actions
 SELECT at, who, verb, letter_id, task_id, note FROM action
-WHERE $1::text IS NULL OR task_id = $1
+ORDER BY id DESC LIMIT $1
+
+-- name: actions_of
+SELECT at, who, verb, letter_id, task_id, note FROM action
+WHERE task_id = $1
 ORDER BY id DESC LIMIT $2
 
 -- name: prune

@@ -35,7 +35,7 @@ SELECT id, error_type, error FROM dead_letter WHERE fingerprint IS NULL LIMIT ?
 UPDATE dead_letter SET fingerprint = ? WHERE id = ?
 
 -- name: of_tasks
-SELECT task_id, id FROM dead_letter WHERE task_id IN (SELECT value FROM json_each(?)) ORDER BY id
+SELECT task_id, id FROM dead_letter WHERE task_id IN (SELECT value FROM json_each(?))
 
 -- name: delete
 DELETE FROM dead_letter WHERE id = ? RETURNING task_id
@@ -73,8 +73,12 @@ INSERT INTO action (at, who, verb, letter_id, task_id, note) VALUES (?, ?, ?, ?,
 
 -- name: actions
 SELECT at, who, verb, letter_id, task_id, note FROM action
-WHERE ?1 IS NULL OR task_id = ?1
-ORDER BY id DESC LIMIT ?2
+ORDER BY id DESC LIMIT ?
+
+-- name: actions_of
+SELECT at, who, verb, letter_id, task_id, note FROM action
+WHERE task_id = ?
+ORDER BY id DESC LIMIT ?
 
 -- name: prune
 DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter WHERE failed_at < ? LIMIT ?)

@@ -97,7 +97,7 @@ FACTS, LAST = (Column("ID", right=True), Column("TASK", least=4)), Column("ERROR
 def test_a_long_text_is_a_column_where_there_is_room(width: int | None) -> None:
     lines = spread(FACTS, LAST, [["7", "shop.charge"]], ["no amount at all"], width, indented=4)
     assert lines[0].split() == ["ID", "TASK", "ERROR"]
-    assert lines[1] == (" 7  shop.charge  no amount at all" if width is None else " 7  shop.charge  no amount at a…")
+    assert lines[1] == (" 7  shop.charge  no amount at all" if width is None else " 7  shop.charge  no amount at …")
 
 
 def test_where_there_is_none_it_has_a_line_of_its_own() -> None:

@@ -255,6 +255,15 @@ class DeskConformance(Conformance):
         assert settled.complete_chords == ("g",)
         assert [(one.task_id, one.result) for one in store.chord_parts("g")[1]] == [(member, "5"), ("b", "1")]
 
+    def test_a_chord_is_known_while_its_body_can_be_sent(self, store: Store) -> None:
+        assert not store.knows_chord("g")
+        store.add_chord_part(part("g", "a", succeeded=False))
+        assert not store.knows_chord("g"), "a member alone does not say how many there are"
+        store.set_chord_size("g", 1)
+        assert store.knows_chord("g")
+        store.close_chord("g", succeeded=False, messages=[], records=[])
+        assert store.knows_chord("g"), "it opens again when the member succeeds"
+
     def test_a_chord_whose_members_are_purged_goes(self, harness: StoreHarness, store: Store) -> None:
         store.set_chord_size("g", 1)
         letter = bury(store, "a", chord=[part("g", "a", succeeded=False)])

@@ -112,8 +112,9 @@ local function take_letter()
     return l
 end
 
--- An older version did not say which letters a task has.
+-- An older version does not say which letters a task has, nor that one is gone.
 local function find_numbers(task)
+    call('DEL', base .. 'ln:' .. task)
     for _, number in ipairs(call('ZRANGE', base .. 'letters', 0, -1)) do
         local f = call('HMGET', base .. 'l:' .. number, 'task', 'generation')
         if f[1] == task then call('HSET', base .. 'ln:' .. task, f[2], number) end
@@ -125,7 +126,7 @@ local function is_known(task, generation)
     local record = record_of(task)
     if record and tonumber(record[GENERATION]) > generation then return true end
     local name, count = base .. 'ln:' .. task, tonumber(call('HGET', base .. 'lettered', task) or 0)
-    if call('HLEN', name) < count then find_numbers(task) end
+    if call('HLEN', name) ~= count then find_numbers(task) end
     for _, known in ipairs(call('HKEYS', name)) do
         if tonumber(known) >= generation then return true end
     end

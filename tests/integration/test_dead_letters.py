@@ -46,7 +46,8 @@ def dead(database: Path) -> Dead:
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "celery", "-A", APP, "dead", *arguments]
-        env = os.environ | {"PYTHONPATH": str(ROOT), DATABASE: str(database)}
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        env = os.environ | {"PYTHONPATH": path, DATABASE: str(database)}
         return subprocess.run(
             command, cwd=database.parent, env=env, capture_output=True, text=True, timeout=60, check=False
         )

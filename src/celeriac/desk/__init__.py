@@ -1,1 +1,1 @@
-"""The desk: what people do with tasks that failed; the command line, the Python API and a dashboard stand on it."""
+"""The desk: what people look at and do; the command line, the Python API and a dashboard stand on it."""

@@ -12,12 +12,13 @@ from kombu.compression import compress
 from kombu.serialization import dumps, registry
 
 from celeriac.core.attempt import DeadLetter
-from celeriac.core.message import KEY_HEADER, TaskMessage
+from celeriac.core.message import KEY_HEADER, LIMITS_HEADER, TaskMessage
 from celeriac.desk.contents import contents, decoded
 from celeriac.desk.signatures import positional
 from celeriac.errors import ArgumentError, DeadLetterError
 from celeriac.publish.arguments import check_arguments
 from celeriac.publish.keys import with_key
+from celeriac.publish.limits import with_limits
 from celeriac.transport.envelope import pack, task_columns
 
 #: Characters of a value that the log keeps.
@@ -111,24 +112,24 @@ class Edit:
         shown = app.amqp
         headers["argsrepr"] = saferepr(args, shown.argsrepr_maxsize)
         headers["kwargsrepr"] = saferepr(kwargs, shown.kwargsrepr_maxsize)
-        self._rekey(app, letter, headers, args, kwargs)
+        self._rebind(app, letter, headers, args, kwargs)
         envelope = pack(headers, properties, content_type, encoding)
         return replace(message, body=body, envelope=envelope, **task_columns(headers))
 
-    def _rekey(
+    def _rebind(
         self, app: Any, letter: DeadLetter, headers: dict[str, Any], args: list[Any], kwargs: dict[str, Any]
     ) -> None:
-        """The key is of the arguments, where the task makes it of them."""
-        old = headers.get(KEY_HEADER)
-        if not old:
-            return
-        task = app.tasks[letter.name]
+        """The key and the limits are of the arguments, where the task makes them of these."""
+        task, old = app.tasks[letter.name], headers.get(KEY_HEADER)
         try:
-            made = with_key(task, args, kwargs, {}, old["ttl"]).get("headers", {}).get(KEY_HEADER)
+            made = with_key(task, args, kwargs, {}, old["ttl"]) if old else {}
+            bound = with_limits(task, args, kwargs, {}) if headers.get(LIMITS_HEADER) else {}
         except ArgumentError as error:
             raise self._refused(letter, f"{error}") from error
-        if made is not None:
-            headers[KEY_HEADER] = {**old, "key": made["key"], "digest": made["digest"]}
+        key = made.get("headers", {}).get(KEY_HEADER)
+        if old and key is not None:
+            headers[KEY_HEADER] = {**old, "key": key["key"], "digest": key["digest"]}
+        headers.update(bound.get("headers", {}))
 
     @staticmethod
     def _refused(letter: DeadLetter, problem: str) -> EditRefused:

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from kombu.compression import compress
 
+from celeriac import Concurrency
 from celeriac.core.attempt import Failure
+from celeriac.core.message import LIMITS_HEADER
 from celeriac.desk import steps
+from celeriac.publish.limits import with_limits
 
 from .conftest import Invoke, Shop
 
@@ -128,6 +131,18 @@ def test_the_key_is_of_the_new_arguments(shop: Shop, cli: Invoke) -> None:
     key = sent(shop)[2]["celeriac_key"]
     assert (key["key"], key["ttl"]) == ("charge:8", 3600.0)
     assert key["digest"] != "digest"
+
+
+def test_the_limits_are_of_the_new_arguments(shop: Shop, cli: Invoke) -> None:
+    limits = [Concurrency(2, key="customer:{customer_id}")]
+
+    @shop.app.task(name="shop.refund", limits=limits, shared=False)
+    def refund(customer_id: int) -> None: ...
+
+    bound = with_limits(refund, (7,), {}, {})["headers"]
+    letter = shop.fail("shop.refund", (7,), **bound)
+    assert cli("redrive", letter.id, "--set", "customer_id=8").exit_code == 0
+    assert sent(shop)[2][LIMITS_HEADER] == with_limits(refund, (8,), {}, {})["headers"][LIMITS_HEADER]
 
 
 def test_a_compressed_body_stays_one(shop: Shop, cli: Invoke) -> None:

@@ -145,7 +145,9 @@ def _as_asked(app: Any, letter: DeadLetter, message: TaskMessage, by: By, how: H
     if how.to is not None and how.to != message.queue:
         told.append(f"to queue {how.to}")
         message = _to_queue(message, how.to)
-    return message, replace(by, note="; ".join([*told, *([by.note] if by.note else [])]) or None)
+    if not told:
+        return message, by
+    return message, replace(by, note="; ".join([*told, *([by.note] if by.note else [])]))
 
 
 def _to_queue(message: TaskMessage, queue: str) -> TaskMessage:

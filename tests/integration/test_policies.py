@@ -121,7 +121,7 @@ def test_what_it_is_given(site: Site) -> None:
     result = site.is_exhausted_at_once.apply_async(kwargs={"journal": journal})
     failed(result, ValueError)
     (letter,) = wait_for(lambda: [one for one in site.letters() if one.name == "told"], PATIENCE)
-    site.store.purge_dead_letters([letter.id])  # this one looks for the journal among the positional arguments
+    site.app.dead_letters.purge(letter.id)  # this one looks for the journal among the positional arguments
     assert '"error_type": "builtins.ValueError"' in str(letter.body)
     for part in (
         '"task": "is_exhausted_at_once"',

@@ -151,7 +151,7 @@ BUILDS = {
         ),
     ),
     "priorities are upside down": Build(
-        "lib/rows", "(9 - priority)", "priority", check("test_order_holds_over_claims_as_well")
+        "lib/lanes", "(9 - priority)", "priority", check("test_order_holds_over_claims_as_well")
     ),
     "leases never run out": Build(
         "leases",

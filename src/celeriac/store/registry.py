@@ -62,20 +62,7 @@ def open_postgres(url: str, timeout: float = BUSY_TIMEOUT) -> Store:
     except ImportError as error:
         raise _no_client("PostgreSQL", "postgres", error) from error
     wanted = postgres_url(url)
-    _check_libpq(wanted.conninfo)
     return _opened(url, lambda: PostgresStore(wanted.conninfo, schema=wanted.schema, timeout=timeout * SHARE))
-
-
-def _check_libpq(conninfo: str) -> None:
-    from psycopg import ProgrammingError  # noqa: PLC0415  # an extra
-    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
-
-    try:
-        conninfo_to_dict(conninfo)
-    except ProgrammingError as error:
-        raise SettingsError(
-            "broker_url", f"libpq cannot read it ({str(error).strip()}). Beside schema=, what follows the ? is libpq's"
-        ) from error
 
 
 def open_redis(url: str, timeout: float = BUSY_TIMEOUT) -> RedisStore:

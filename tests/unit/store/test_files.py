@@ -17,6 +17,7 @@ import pytest
 
 from celeriac.errors import StoreCorrupt, StoreError, StoreReadOnly, StoreTooNew, StoreUnavailable
 from celeriac.store.sqlite import SQLiteStore, database
+from celeriac.store.sqlite.migrate import MIGRATIONS
 from celeriac.testing.conformance.harness import claim, ids, publish, state_of, task
 
 NOBODY = 65_534
@@ -104,9 +105,9 @@ def test_a_newer_schema_is_not_written_to(path: Path) -> None:
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("PRAGMA user_version = 99")
     before = path.read_bytes()
-    error = _refused(StoreTooNew, path, saying="schema version is 99, and this celeriac knows up to 2")
+    error = _refused(StoreTooNew, path, saying=f"schema version is 99, and this celeriac knows up to {len(MIGRATIONS)}")
     assert isinstance(error, StoreTooNew)
-    assert (error.found, error.supported) == (99, 2)
+    assert (error.found, error.supported) == (99, len(MIGRATIONS))
     assert path.read_bytes() == before
 
 

@@ -51,7 +51,7 @@ class Database:
         self.conninfo = conninfo
         self.schema = schema
         self.timeout = timeout
-        self.location = _checked(conninfo)
+        self.location = shown(conninfo)
         self.channels = channels(schema)
         self._idle: list[Session] = []
         self._lock = threading.Lock()
@@ -266,25 +266,19 @@ def closed_on_error(raw: psycopg.Connection[Any]) -> Iterator[None]:
         raise
 
 
-def _checked(conninfo: str) -> str:
-    try:
-        return shown(conninfo)
-    except psycopg.ProgrammingError as error:
-        # Where it cannot be taken apart, it is quoted in the error with the password in it.
-        said = str(error).strip().partition(': "postgres')[0]
-        raise SettingsError("broker_url", f"libpq cannot read the URL of PostgreSQL: {said}") from None
-
-
 def shown(conninfo: str) -> str:
     """The address for people, without its password.
 
     Raises:
-        SettingsError: libpq does not know one of its options.
+        SettingsError: libpq cannot read it, or does not know one of its options.
     """
     try:
         known = conninfo_to_dict(conninfo)
-    except psycopg.ProgrammingError as error:  # of an option, by its name
-        raise SettingsError("broker_url", f"it is no address of a PostgreSQL server: {str(error).strip()}") from None
+    except psycopg.ProgrammingError as error:
+        # Where it cannot be taken apart, it is quoted in the error with the password in it.
+        said = str(error).strip().partition(': "postgres')[0]
+        problem = f"libpq cannot read it ({said}). Beside schema=, what follows the ? is libpq's"
+        raise SettingsError("broker_url", problem) from None
     user = f"{known['user']}@" if known.get("user") else ""
     port = f":{known['port']}" if known.get("port") else ""
     return f"postgresql://{user}{known.get('host') or ''}{port}/{known.get('dbname') or ''}"

@@ -19,7 +19,8 @@ from celeriac.core.attempt import (
 from celeriac.core.fingerprints import fingerprint
 from celeriac.core.message import TaskMessage
 from celeriac.store.relational import failures, keys, queue
-from celeriac.store.relational.part import CLAIMED, Part
+from celeriac.store.relational.limits import LimitsPart
+from celeriac.store.relational.part import CLAIMED
 from celeriac.store.relational.session import Session
 
 #: Rows of one kind deleted in one transaction, so that no publish waits long for it.
@@ -219,7 +220,7 @@ def record_from(row: Sequence[object]) -> Record:
     return record
 
 
-class LedgerPart(Part):
+class LedgerPart(LimitsPart):
     """The ledger's side of the store."""
 
     def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
@@ -298,7 +299,7 @@ class LedgerPart(Part):
         ]
         if dead_letters_before is not None:
             bounds += [("dead_letters.prune", dead_letters_before), ("failures.prune_lettered", dead_letters_before)]
-        return self._prune(bounds)
+        return self._prune(bounds) + self._prune_rates()
 
     def _prune(self, bounds: Sequence[tuple[str, float]]) -> int:
         total = 0

@@ -20,6 +20,8 @@ from celeriac.store.relational.session import Session
 
 #: Looks at the lanes in one claim: each leaves the lanes it has seen blocked, emptied, or served.
 _ROUNDS = 8
+#: Rows deleted in one transaction, so that no claim waits long for it.
+PRUNED_AT_ONCE = 1000
 #: Lanes looked at beyond those that are wanted: some will be blocked.
 _MORE_LANES = 16
 
@@ -50,6 +52,16 @@ class LimitsPart(Part):
         with self.database.reading() as raw:
             rows = raw.run("limits.lanes", (most,)).fetchall()
         return [LaneSize(*row) for row in rows]
+
+    def _prune_rates(self) -> int:
+        """Forget rates whose next start was due: they are as good as new."""
+        total = 0
+        while True:
+            with self.database.writing() as raw:
+                pruned = raw.run("limits.prune_rates", (self.lease_now(), PRUNED_AT_ONCE)).rowcount
+            total += pruned
+            if pruned < PRUNED_AT_ONCE:
+                return total
 
     def taken(self) -> dict[str, int]:
         """The slots that are taken, by bucket."""
@@ -200,12 +212,13 @@ def _leave(raw: Session, lanes: Sequence[Lane], wanted: int) -> None:
 
 
 def take_suspect(raw: Session, claim: Claim, queue: str, below: int) -> list[Any] | None:
-    """The row of a limited suspect that may start now, claimed: alone, and so outside its lane."""
+    """The row of the first suspect that may start now, claimed: alone, and so outside its lane."""
     raw.run("limits.lock")
     for message_id, text in raw.run("limits.suspects", (queue, below)).fetchall():
-        if _admits(raw, claim, text):
+        if text is None or _admits(raw, claim, text):
             rows = raw.run("queue.claim_suspect", (*claim.held, message_id)).fetchall()
-            take_slots(raw, rows, claim.rules)
+            if text is not None:
+                take_slots(raw, rows, claim.rules)
             return rows
     return None
 

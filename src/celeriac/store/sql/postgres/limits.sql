@@ -115,7 +115,7 @@ WHERE (queue, priority, limits) IN (SELECT queue, priority, limits FROM lane WHE
 
 -- name: suspects
 SELECT id, limits FROM message
-WHERE status = 4 AND queue = $1 AND crashes < $2 AND limits IS NOT NULL ORDER BY id LIMIT 50 FOR UPDATE SKIP LOCKED
+WHERE status = 4 AND queue = $1 AND crashes < $2 ORDER BY id LIMIT 50 FOR UPDATE SKIP LOCKED
 
 -- name: hold
 UPDATE message

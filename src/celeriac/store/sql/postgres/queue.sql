@@ -76,7 +76,7 @@ SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= $1),
 
 -- name: suspect
 SELECT id, limits FROM message
-WHERE status = 4 AND queue = $1 AND crashes < $2 ORDER BY limits IS NOT NULL, id LIMIT 1 FOR UPDATE SKIP LOCKED
+WHERE status = 4 AND queue = $1 AND crashes < $2 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
 
 -- name: last_chances
 SELECT EXISTS (SELECT 1 FROM message

@@ -92,7 +92,7 @@ WHERE (queue, priority, limits) IN (SELECT queue, priority, limits FROM lane WHE
 
 -- name: suspects
 SELECT id, limits FROM message
-WHERE status = 4 AND queue = ? AND crashes < ? AND limits IS NOT NULL ORDER BY id LIMIT 50
+WHERE status = 4 AND queue = ? AND crashes < ? ORDER BY id LIMIT 50
 
 -- What came without limits, and should have some, is sent to its lane by who was given it.
 -- name: hold

@@ -43,7 +43,7 @@ SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= ?1)
     OR EXISTS (SELECT 1 FROM rate WHERE free_at <= ?3)
 
 -- name: suspect
-SELECT id, limits FROM message WHERE status = 4 AND queue = ? AND crashes < ? ORDER BY limits IS NOT NULL, id LIMIT 1
+SELECT id, limits FROM message WHERE status = 4 AND queue = ? AND crashes < ? ORDER BY id LIMIT 1
 
 -- name: last_chances
 SELECT EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue IN (SELECT value FROM json_each(?)) AND crashes >= ?)

@@ -35,15 +35,15 @@ def limits(context: click.Context, name: str | None, most: int, as_json: bool) -
         return
     rows = [_row(state) for state in found[:most]]
     heads = [
-        Column("limit", least=12),
-        Column("key", least=8, keep_end=True),
-        Column("allows"),
-        Column("running", right=True),
-        Column("waiting", right=True),
+        Column("LIMIT", least=12),
+        Column("KEY", least=8, keep_end=True),
+        Column("ALLOWS"),
+        Column("RUNNING", right=True),
+        Column("WAITING", right=True),
     ]
     echo("\n".join(table(heads, rows, width())))
-    if len(found) > most:
-        echo(f"… and {plural(len(found) - most, 'more value')}: --most {len(found)}, or --json for all")
+    more = f"; --most {len(found)} shows all" if len(found) > most else ""
+    echo(f"\n{plural(len(found), 'limit')} in use in {one_line(app.store.location)}{more}.")
 
 
 def _nothing(app: Any, name: str | None) -> str:
@@ -77,7 +77,7 @@ def _rate(every: float) -> str:
 
 
 def _row(state: LimitState) -> list[str]:
-    numbers = (f"{state.running:,}", f"{state.waiting:,}")
+    numbers = ("-" if state.running is None else f"{state.running:,}", f"{state.waiting:,}")
     return [one_line(state.name), one_line(state.value) or "-", allows(state.rule), *numbers]
 
 

@@ -17,14 +17,14 @@ MOST_LANES = 10_000
 class LimitState(NamedTuple):
     """One limit for one value of its key: what runs under it, and what waits with it.
 
-    `rule` has the numbers: `slots` at once; a start `every` so many seconds, `burst` at once. `waiting` counts messages
+    `running` is counted where that is limited, and None otherwise. `rule` has the numbers: `slots` at once; a start `every` so many seconds, `burst` at once. `waiting` counts messages
     that may wait for another of their limits; `full` says that something was last seen to wait for this one.
     """
 
     name: str
     value: str
     rule: Rule | None
-    running: int
+    running: int | None
     waiting: int
     full: bool
 
@@ -56,11 +56,12 @@ def states(store: Store, rules: Mapping[str, Rule]) -> list[LimitState]:
             waiting[bound.bucket] += lane.waiting
             known[bound.bucket] = with_rule(bound, rules).rule
     found = [_state(bucket, taken[bucket], waiting[bucket], known, rules, bucket in full) for bucket in taken | waiting]
-    return sorted(found, key=lambda state: (-state.waiting, -state.running, state.name, state.value))
+    return sorted(found, key=lambda state: (-state.waiting, -(state.running or 0), state.name, state.value))
 
 
 def _state(
     bucket: str, running: int, waiting: int, known: Mapping[str, Rule], rules: Mapping[str, Rule], full: bool
 ) -> LimitState:
     name, _, value = bucket.partition("\x1f")
-    return LimitState(name, value, known.get(bucket) or rules.get(name), running, waiting, full)
+    rule = known.get(bucket) or rules.get(name)
+    return LimitState(name, value, rule, running if rule is None or rule.slots is not None else None, waiting, full)

@@ -18,6 +18,7 @@ import celeriac
 from celeriac.core.attempt import Attempt
 from celeriac.core.current import attempting
 from celeriac.core.message import DeliveryFacts, Lease
+from tests.support.ids import without_addresses
 
 #: What a publish is given that these options are about.
 SHOWN = ("retries", "queue", "priority", "expires", "headers")
@@ -140,7 +141,7 @@ def _fails(self: Any) -> None:
         ({"dont_autoretry_for": (ConnectionRefusedError,)}, 3),
         ({"autoretry_for": (ConnectionRefusedError,)}, 0),
     ],
-    ids=repr,
+    ids=without_addresses,
 )
 def test_autoretry_for(stock: Any, ours: Any, options: dict[str, Any], most: int) -> None:
     given = {"autoretry_for": (ConnectionError,), "retry_jitter": False} | options
@@ -168,7 +169,7 @@ def _asks(how: dict[str, Any]) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"max_retries": 1}, {"max_retries": None}, {"default_retry_delay": 5}], ids=repr
+    "options", [{}, {"max_retries": 1}, {"max_retries": None}, {"default_retry_delay": 5}], ids=without_addresses
 )
 @pytest.mark.parametrize(
     "how",
@@ -184,7 +185,7 @@ def _asks(how: dict[str, Any]) -> Callable[..., Any]:
         {"expires": 60},
         {"args": (1,), "kwargs": {"a": 2}},
     ],
-    ids=repr,
+    ids=without_addresses,
 )
 def test_self_retry(stock: Any, ours: Any, options: dict[str, Any], how: dict[str, Any]) -> None:
     _compared(stock, ours, _asks(how), options)

@@ -14,6 +14,7 @@ from kombu import Queue
 from celeriac import Celery, Retries
 from celeriac.core.retry_options import policy_of
 from celeriac.errors import OptionError, SettingsError
+from tests.support.ids import without_addresses
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def declare(app: Celery, **options: Any) -> Any:
         ({"retries": Retries(), "dont_autoretry_for": (OSError,)}, "dont_autoretry_for", "Retries(on=…)"),
         ({"retries": Retries(), "durable": False}, "retries", "durable=False leaves the task to Celery"),
     ],
-    ids=lambda value: str(value) if isinstance(value, dict) else "",
+    ids=lambda value: without_addresses(value) if isinstance(value, dict) else "",
 )
 def test_options_that_contradict_each_other(app: Celery, options: dict[str, Any], option: str, said: str) -> None:
     with pytest.raises(OptionError, match=re.escape(said)) as caught:
@@ -68,7 +69,7 @@ def test_options_that_contradict_each_other(app: Celery, options: dict[str, Any]
         {"retries": Retries(queue="anything")},
         {"retries": [(OSError, 3), (Exception, False)]},
     ],
-    ids=str,
+    ids=without_addresses,
 )
 def test_options_that_go_together(app: Celery, options: dict[str, Any]) -> None:
     assert declare(app, **options).retries == options["retries"]
@@ -114,7 +115,7 @@ def test_a_queue_that_is_not_declared_where_queues_are(app: Celery, retries: obj
         {"task_queues": [Queue("celery")], "task_create_missing_queues": True},
         {},
     ],
-    ids=str,
+    ids=without_addresses,
 )
 def test_a_queue_that_is_declared_or_made(app: Celery, conf: dict[str, Any]) -> None:
     app.conf.update(conf)

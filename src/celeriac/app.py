@@ -26,6 +26,7 @@ from celeriac.publish.batch import Batch
 from celeriac.publish.canvas import send_groups_together
 from celeriac.publish.local import LocalOutbox
 from celeriac.publish.pipeline import Publishing
+from celeriac.publish.routes import check_routes
 from celeriac.results import chords
 from celeriac.settings import (
     OwnSettings,
@@ -142,6 +143,19 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             SettingsError: naming the nearest one that is known.
         """
         self._following.check(self.conf)
+
+    def check_routes(self) -> None:
+        """Refuse what leads to a queue that ``task_queues`` does not declare: routes, tasks' options, Beat's entries.
+
+        Where no queues are declared, or ``task_create_missing_queues`` is set, any name will do. Workers and Beat ask
+        this when they start.
+
+        Raises:
+            UndeclaredQueue: naming what leads there, and the nearest queue; under ``defaults="celery"`` it is a warning.
+            QueueOptionError: the key of a queue's limit names an argument that one of its tasks does not have.
+        """
+        self.finalize()
+        check_routes(self)
 
     def user_sets(self, setting: str) -> bool:
         """Whether somebody other than celeriac and Celery gave this setting."""

@@ -30,6 +30,19 @@ class SettingsError(CeleriacError, ValueError):
         return f"setting {self.setting}: {self.problem}"
 
 
+class QueueOptionError(SettingsError):
+    """An option of a `celeriac.Queue` that cannot work. Raised where the queue is declared, or at a worker's start."""
+
+    def __init__(self, queue: str, option: str, problem: str) -> None:
+        super().__init__("task_queues", problem)
+        self.args = (queue, option, problem)
+        self.queue = queue
+        self.option = option
+
+    def __str__(self) -> str:
+        return f"queue {self.queue}, option {self.option}: {self.problem}"
+
+
 class OptionError(CeleriacError, TypeError):
     """An option of a task that cannot work. Raised when the app is first used: there its tasks are bound to it.
 

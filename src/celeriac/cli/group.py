@@ -16,14 +16,22 @@ from celeriac.store.protocols import Store
 from celeriac.store.tables import Outside, ddl
 
 
-class Group(click.Group):
+class _Telling:
     """Shows celeriac's own errors as a command's, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            return super().invoke(ctx)  # type: ignore[misc]  # click's class has it
         except CeleriacError as error:
             raise click.ClickException(one_line(str(error))) from error
+
+
+class Group(_Telling, click.Group):
+    """A group of commands."""
+
+
+class Command(_Telling, click.Command):
+    """One that stands alone."""
 
 
 def app_of(context: click.Context) -> Any:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Signature
 from typing import Any, NamedTuple
 
 from celeriac.core.templates import ArgumentTemplate, KeyFunction, Origin, bind
-from celeriac.errors import OptionError
 
 OPTION = "limits"
 #: Seconds of a rate that may be used at once: a worker does not look a thousand times a second.
@@ -139,7 +138,7 @@ class Bound(NamedTuple):
         return f"{self.name}\x1f{self.value}"
 
 
-def pack(bounds: Sequence[Bound]) -> str:
+def pack(bounds: Iterable[Bound]) -> str:
     """The same text for the same limits: a lane is found by it."""
     ordered = [[bound.name, bound.value, *bound.rule] for bound in sorted(bounds)]
     return json.dumps(ordered, separators=(",", ":"), ensure_ascii=False)
@@ -158,21 +157,9 @@ class Limits:
     """
 
     def __init__(self, task: str, declared: object, signature: Signature) -> None:
-        given = (declared,) if isinstance(declared, Limit) else declared
-        if not isinstance(given, (list, tuple)) or not all(isinstance(one, Limit) for one in given):
-            raise OptionError(
-                task, OPTION, f"{declared!r} is no list of Concurrency(...), Rate(...) and FairShare(...)"
-            )
-        if len(given) > _MOST_LIMITS:
-            raise OptionError(task, OPTION, f"{len(given)} limits are too many; {_MOST_LIMITS} can be combined")
         self._task, self._signature = task, signature
-        self._limits = [_Compiled(task, limit, signature) for limit in given]
-        names = [limit.name for limit in self._limits]
-        for name in names:
-            if names.count(name) > 1:
-                raise OptionError(
-                    task, OPTION, f"two limits have the name {name!r}; give one of them a name of its own"
-                )
+        origin = Origin(task, OPTION)
+        self._limits = compiled(origin, as_limits(origin, declared), signature)
 
     @property
     def rules(self) -> dict[str, Rule]:
@@ -187,26 +174,63 @@ class Limits:
         return pack([limit.bind(arguments) for limit in self._limits])
 
 
-class _Compiled:
-    def __init__(self, task: str, limit: Limit, signature: Signature) -> None:
+def as_limits(origin: Origin, declared: object) -> list[Limit]:
+    """What is declared, one or a list. Raises the origin's error."""
+    given = (declared,) if isinstance(declared, Limit) else declared
+    if not isinstance(given, (list, tuple)) or not all(isinstance(one, Limit) for one in given):
+        raise origin.wrong(f"{declared!r} is no list of Concurrency(...), Rate(...) and FairShare(...)")
+    if len(given) > _MOST_LIMITS:
+        raise origin.wrong(f"{len(given)} limits are too many; {_MOST_LIMITS} can be combined")
+    return list(given)
+
+
+def compiled(origin: Origin, limits: Sequence[Limit], signature: Signature) -> list[Compiled]:
+    """The limits with their keys made for calls of this signature. Raises the origin's error."""
+    found = [Compiled(origin, limit, signature) for limit in limits]
+    names = [limit.name for limit in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise origin.wrong(f"two limits have the name {name!r}; give one of them a name of its own")
+    return found
+
+
+class Named:
+    """A limit under its name."""
+
+    def __init__(self, origin: Origin, limit: Limit) -> None:
         self.rule = limit.rule
+        owner = origin.task if origin.queue is None else f"queue {origin.queue}"
         kind = type(limit).__name__
         shown = limit.key if isinstance(limit.key, str) else getattr(limit.key, "__qualname__", "")
-        self.name = limit.name or " ".join(part for part in (task, kind.lower(), shown) if part)
-        origin = Origin(task, OPTION, f"the key of its {kind}")
+        self.name = limit.name or " ".join(part for part in (owner, kind.lower(), shown) if part)
+
+
+class Compiled(Named):
+    """A limit that says of a call what it counts for."""
+
+    def __init__(self, origin: Origin, limit: Limit, signature: Signature) -> None:
+        super().__init__(origin, limit)
+        origin = origin._replace(what=f"the key of its {type(limit).__name__}")
         self._template = None if limit.key is None else ArgumentTemplate(origin, limit.key, signature)
 
     def bind(self, arguments: Mapping[str, Any]) -> Bound:
         return Bound(self.name, "" if self._template is None else self._template.of(arguments), self.rule)
 
 
-def combined(rules: Mapping[str, Rule], declared: Mapping[str, Rule], task: str) -> dict[str, Rule]:
-    """All tasks' limits by name. Raises `OptionError` where a name stands for two things."""
+def joined(limits: str | None, bounds: Iterable[Bound]) -> str | None:
+    """A message's limits, and these of its queue; one that both have is one."""
+    known = {(bound.name, bound.value): bound for bound in bounds}
+    known |= {(bound.name, bound.value): bound for bound in (unpack(limits) if limits else ())}
+    return pack(known.values()) if known else None
+
+
+def combined(rules: Mapping[str, Rule], declared: Mapping[str, Rule], origin: Origin) -> dict[str, Rule]:
+    """All limits by name. Raises the origin's error where a name stands for two things."""
     for name, rule in declared.items():
         known = rules.get(name)
         if known is not None and known != rule:
-            problem = f"the name {name!r} stands for other numbers ({known}, here {rule}); tasks that share a limit give the same"
-            raise OptionError(task, OPTION, problem)
+            problem = f"the name {name!r} stands for other numbers ({known}, here {rule}); those that share a limit give the same"
+            raise origin.wrong(problem)
     return {**rules, **declared}
 
 

@@ -110,7 +110,7 @@ class Turns:
 
     def _account(self, wanted: _Round, got: Sequence[T]) -> set[str]:
         """Move on the times of those that were served; returns the queues that were found empty."""
-        served = {queue: 0 for queue in wanted.queues}
+        served = dict.fromkeys(wanted.queues, 0)
         for item in got:
             served[item.queue] += 1
         with_some = [queue for queue in wanted.queues if served[queue]]

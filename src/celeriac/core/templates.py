@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from celeriac.core.digests import short_hash
-from celeriac.errors import ArgumentError, OptionError
+from celeriac.errors import ArgumentError, OptionError, QueueOptionError
 
 #: What is made is an index entry in every store; what is longer keeps this much to be read, and a hash of the whole.
 MOST_CHARACTERS = 512
@@ -25,15 +25,20 @@ KeyFunction = Callable[..., object]
 
 
 class Origin(NamedTuple):
-    """Whose template it is: errors name it."""
+    """Whose template it is, a task's or a queue's: errors name it."""
 
     task: str
     option: str
     #: What is made, in a sentence.
-    what: str
+    what: str = ""
+    #: Where it is a queue's; its calls are those of a task.
+    queue: str | None = None
 
-    def wrong(self, problem: str) -> OptionError:
+    def wrong(self, problem: str) -> OptionError | QueueOptionError:
         """The error of a declaration that cannot work."""
+        if self.queue is not None:
+            about = f"for task {self.task}, which goes there: {problem}" if self.task else problem
+            return QueueOptionError(self.queue, self.option, about)
         return OptionError(self.task, self.option, problem)
 
     def unusable(self, argument: str, problem: str) -> ArgumentError:

@@ -10,6 +10,7 @@ from celery.exceptions import WorkerLostError
 
 from celeriac.core import current
 from celeriac.core.attempt import Attempt, Failure, Outcome
+from celeriac.core.limits import joined
 from celeriac.core.text import app_option, writable
 from celeriac.errors import ArgumentError, IdempotencyConflict, PoisonTask
 from celeriac.execution.room import Room
@@ -37,13 +38,18 @@ def admit(room: Room, attempt: Attempt) -> Outcome | None:
 
 
 def _sent_to_its_lane(room: Room, attempt: Attempt) -> bool:
-    """What came without limits, by its name or from another broker, waits with those that its task declares."""
-    declared, delivery = getattr(attempt.task, "declared_limits", None), attempt.delivery
-    if declared is None or delivery.limited or delivery.revoked:
+    """What came without limits, by its name or from another broker, waits with those of its task and its queue."""
+    task, delivery = attempt.task, attempt.delivery
+    declared = getattr(task, "declared_limits", None)
+    queues = task.app.amqp.queues.limited.get(delivery.queue)
+    if (declared is None and queues is None) or delivery.limited or delivery.revoked:
         return False
     request = attempt.request()
+    args, kwargs = request.args or (), request.kwargs or {}
     try:
-        limits = declared.bind(request.args or (), request.kwargs or {})
+        limits = None if declared is None else declared.bind(args, kwargs)
+        if queues is not None:
+            limits = joined(limits, queues.bind(task.name, task.call_signature, args, kwargs))
     except ArgumentError:  # the call itself will say so
         return False
     return limits is not None and room.store.hold(delivery.lease, limits)

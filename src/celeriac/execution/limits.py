@@ -68,8 +68,8 @@ def take_over(worker: Any) -> None:
     worker.time_limit = worker.soft_time_limit = None
 
 
-def of_request(task: Any, message: Any) -> Limits:
-    """The limits of one delivery of ``task``; ``message`` is its ``timelimit`` header."""
+def of_request(task: Any, message: Any, queue: Limits = (None, None)) -> Limits:
+    """The limits of one delivery of ``task``; ``message`` is its ``timelimit`` header, ``queue`` what its queue says."""
     hard, soft = message or (None, None)
     own = (task.time_limit, task.soft_time_limit)
-    return effective((hard, soft), own, getattr(task.app, "worker_time_limits", (None, None)))
+    return effective((hard, soft), own, queue, getattr(task.app, "worker_time_limits", (None, None)))

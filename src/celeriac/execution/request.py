@@ -24,6 +24,7 @@ from celeriac.execution.limits import Limits, of_request
 from celeriac.execution.pipeline import begin, complete_record
 from celeriac.execution.room import room_of
 from celeriac.execution.unrunnable import well_formed
+from celeriac.transport.consumer import QUEUE
 from celeriac.transport.leases import Held, keeper_of
 
 logger = logging.getLogger(__name__)
@@ -42,8 +43,8 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
 
     def __init__(self, message: Any, **kwargs: Any) -> None:
         super().__init__(message, **kwargs)
-        self.time_limits = of_request(self.task, self.time_limits)
         header = self._request_dict.get(DELIVERY_HEADER)
+        self.time_limits = of_request(self.task, self.time_limits, self._limits_of_its_queue(header))
         if header is not None and not well_formed(message.payload):
             raise InvalidTaskError("the body is not (args, kwargs, options)")
         managed = header is not None and getattr(self.task, "durable", False)
@@ -58,6 +59,14 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         """Celery has decoded the body here already; the pool's process need not do it again."""
         self._body, self._decoded = payload, True
         self._content_type = self._content_encoding = None
+
+    def _limits_of_its_queue(self, header: list[Any] | None) -> Limits:
+        queues = self.app.amqp.queues
+        if not queues.own:
+            return (None, None)
+        queue = DeliveryFacts.from_header(header).queue if header else self.delivery_info.get(QUEUE)
+        limits: Limits = queues.time_limits(queue)
+        return limits
 
     def _find_held(self) -> Held | None:
         if self._facts is None:

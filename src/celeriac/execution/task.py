@@ -62,6 +62,8 @@ class TaskMixin(RetryMixin):
 
     #: Names of the call's positional parameters, for error messages.
     parameter_names: tuple[str, ...] = ()
+    #: What a call may be given; None before the task is bound to its app.
+    call_signature: inspect.Signature | None = None
     #: The compiled key, where the task declares one.
     key_template: KeyTemplate | None = None
     #: The compiled limits, where the task declares some.
@@ -73,12 +75,13 @@ class TaskMixin(RetryMixin):
         bound = super().bind(app)  # type: ignore[misc]  # Celery's class has it
         name = str(cls.name)  # type: ignore[attr-defined]
         check_declaration(cls, app)
-        cls.parameter_names = tuple(_signature(cls).parameters)
+        cls.call_signature = _signature(cls)
+        cls.parameter_names = tuple(cls.call_signature.parameters)
         cls.idempotency_ttl = time_to_live(name, cls.idempotency_ttl)
         if cls.idempotency_key is not None:
-            cls.key_template = KeyTemplate(name, cls._plain_key(), _signature(cls))
+            cls.key_template = KeyTemplate(name, cls._plain_key(), cls.call_signature)
         if cls.limits is not None:
-            cls.declared_limits = Limits(name, cls.limits, _signature(cls))
+            cls.declared_limits = Limits(name, cls.limits, cls.call_signature)
         return bound
 
     @classmethod

@@ -13,10 +13,12 @@ from celery.app import amqp
 from kombu.exceptions import OperationalError
 
 from celeriac.core.message import DELIVERY_HEADER, LEDGER_HEADER, Published, TaskMessage
+from celeriac.core.queue_limits import QueueLimits
 from celeriac.errors import StoreUnavailable
-from celeriac.publish import rabbitmq
+from celeriac.publish import limits, rabbitmq
 from celeriac.publish.outgoing import send
-from celeriac.publish.queues import Queues
+from celeriac.publish.queues import Queues, of_our_kind
+from celeriac.publish.routes import Router
 from celeriac.publish.serialising import serialised
 from celeriac.store.protocols import Store
 from celeriac.transport.connection import Connection
@@ -71,6 +73,14 @@ class Outgoing:
         self.published = send(self.store, [message])[0]
         afterwards()
 
+    def limit(self, queues: QueueLimits, task: Any, body: Any, headers: dict[str, Any]) -> None:
+        """Have a message's headers carry the limits of its queue.
+
+        Raises:
+            ArgumentError: no key can be made of an argument.
+        """
+        limits.add_queues(queues, task, body, headers)
+
     def send_elsewhere(self, sender: Callable[[], Any]) -> Any:
         """What an exchange has to route goes through kombu."""
         return sender()
@@ -105,9 +115,11 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
     queues_cls = Queues
 
     def Queues(self, queues: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N802  # Celery's name
-        """As Celery's; on RabbitMQ the queue of what is routed nowhere is of celeriac's kind."""
+        """As Celery's; on RabbitMQ those whose kind is left to the app are of celeriac's."""
         conf, ours = self.app.conf, self.app.declares_queues
-        if ours and not queues and conf.task_default_queue:
+        if ours and queues:
+            queues = of_our_kind(queues, self.default_exchange)
+        elif ours and conf.task_default_queue:
             key = conf.task_default_routing_key if self.app.user_sets("task_default_routing_key") else None
             queues = [task_queue(conf.task_default_queue, self.default_exchange, key)]
         made = super().Queues(queues, *args, **kwargs)
@@ -117,7 +129,12 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
     @property
     def Consumer(self) -> Any:  # noqa: N802  # Celery's name for the class
         """The class of what consumes tasks."""
-        return NamingConsumer if self.app.ledger_beside else kombu.Consumer
+        return NamingConsumer if self.app.ledger_beside or self.queues.own else kombu.Consumer
+
+    def Router(self, queues: Any = None, create_missing: Any = None) -> Router:  # noqa: N802  # Celery's name for it
+        """As Celery's, naming what was meant instead of a queue that nobody declares."""
+        create = self.app.either("task_create_missing_queues", create_missing)
+        return Router(self.routes, queues or self.queues, create, app=self.app)
 
     def _create_task_sender(self) -> Any:
         celery_sender = super()._create_task_sender()
@@ -137,6 +154,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
             if extra:
                 headers.update(extra)
             producer.label(headers)
+            self._limit(producer, target.queue, name, body, headers)
             event_fields = {"exchange": target.exchange, "routing_key": target.routing_key}
             if before.receivers:
                 before.send(
@@ -148,7 +166,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
                     retry_policy=None,
                     **event_fields,
                 )
-            properties["priority"] = clamp_priority(options.get("priority"))
+            properties["priority"] = clamp_priority(self._priority(target.queue, options))
             properties["delivery_info"] = event_fields
             serializer = options.get("serializer") or default_serializer
             compression = options.get("compression") or default_compression
@@ -166,14 +184,33 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         return send_task_message
 
     def _through_kombu(self, sender: Any, name: str, message: Any, options: dict[str, Any]) -> Any:
+        options = self._as_an_exchange_gives(options)
         with self.app.producer_or_acquire() as real:
             return sender(real, name, message, **options)
 
     def _send_on(self, producer: Any, send: Any, name: str, message: Any, options: dict[str, Any]) -> Any:
         """By a real producer, to a broker that may be RabbitMQ."""
+        queue = options.get("queue")
+        if options.get("priority") is None and queue is not None:
+            options["priority"] = self._priority(getattr(queue, "name", queue), options)
+        options = self._as_an_exchange_gives(options)
         if rabbitmq.confirms(producer):
             return rabbitmq.publish(self.app, send, producer, name, message, options)
         return send(producer, name, message, **options)
+
+    def _limit(self, producer: Outgoing, queue: str, name: str, body: Any, headers: dict[str, Any]) -> None:
+        known = self.queues.limited.get(queue)
+        if known is not None:
+            producer.limit(known, self.app._tasks.get(name), body, headers)  # noqa: SLF001  # `tasks` would finalize the app
+
+    def _as_an_exchange_gives(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options of what comes to a queue whose limits nobody can add before: not with half of them."""
+        return limits.without_limits(options) if self.queues.limited else options
+
+    def _priority(self, queue: str, options: dict[str, Any]) -> Any:
+        """What the call, its task or the app says, else its queue."""
+        given, own = options.get("priority"), self.queues.own.get(queue)
+        return own.priority if given is None and own is not None else given
 
     def _target(self, producer: Outgoing, options: dict[str, Any]) -> Target | None:
         """The one queue a message goes to; None when an exchange has to decide, and the store cannot ask it later."""

@@ -1,11 +1,14 @@
-"""A task's limits, as its message's header carries them."""
+"""A message's limits, as its header carries them: its task's, and those of the queue it goes to."""
 
 from __future__ import annotations
 
+from inspect import Signature
 from typing import Any
 
-from celeriac.core.limits import Limits, Rule, combined
+from celeriac.core.limits import OPTION, Limits, Rule, combined, joined
 from celeriac.core.message import LIMITS_HEADER
+from celeriac.core.queue_limits import QueueLimits
+from celeriac.core.templates import Origin
 
 
 def with_limits(task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> dict[str, Any]:
@@ -21,15 +24,42 @@ def with_limits(task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> d
     return {**options, "headers": headers}
 
 
-def declared_rules(app: Any) -> dict[str, Rule]:
-    """The numbers of all limits that the app's tasks declare, by name.
+def add_queues(limits: QueueLimits, task: Any, body: Any, headers: dict[str, Any]) -> None:
+    """Have a message's headers carry its queue's limits too.
+
+    Of a task that is not known here, a worker that knows it adds its limits and the queue's.
 
     Raises:
-        OptionError: two tasks give other numbers under one name.
+        ArgumentError: as `with_limits`.
+        QueueOptionError: the task does not have an argument that a key names.
+    """
+    signature: Signature | None = getattr(task, "call_signature", None)
+    if signature is None or not isinstance(body, tuple):
+        return
+    args, kwargs, *_ = body
+    bounds = limits.bind(task.name, signature, args or (), kwargs or {})
+    headers[LIMITS_HEADER] = joined(headers.get(LIMITS_HEADER), bounds)
+
+
+def without_limits(options: dict[str, Any]) -> dict[str, Any]:
+    """The publish options of what an exchange gives to a queue: the worker that it comes to adds all limits."""
+    headers = options.get("headers") or {}
+    if LIMITS_HEADER not in headers:
+        return options
+    return {**options, "headers": {name: value for name, value in headers.items() if name != LIMITS_HEADER}}
+
+
+def declared_rules(app: Any) -> dict[str, Rule]:
+    """The numbers of all limits that the app's tasks and queues declare, by name.
+
+    Raises:
+        OptionError, QueueOptionError: two give other numbers under one name.
     """
     rules: dict[str, Rule] = {}
     for name, task in sorted(app.tasks.items()):
         declared: Limits | None = getattr(task, "declared_limits", None)
         if declared is not None:
-            rules = combined(rules, declared.rules, name)
+            rules = combined(rules, declared.rules, Origin(name, OPTION))
+    for name, limits in sorted(app.amqp.queues.limited.items()):
+        rules = combined(rules, limits.rules, Origin("", OPTION, queue=name))
     return rules

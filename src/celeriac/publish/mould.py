@@ -16,7 +16,8 @@ from typing import Any
 from uuid import uuid4
 
 from celery import Task, signals
-from celery.app.routes import MapRoute, Router
+from celery.app.routes import MapRoute
+from celery.app.routes import Router as CeleryRouter
 from celery.backends.base import Backend
 from celery.utils.saferepr import saferepr
 from kombu.serialization import registry
@@ -26,6 +27,7 @@ from celeriac.core.message import TaskMessage
 from celeriac.core.text import writable
 from celeriac.publish.amqp import AMQP, Outgoing
 from celeriac.publish.ids import new_ids
+from celeriac.publish.routes import Router
 
 #: Options that are the same for all messages of a mould; with any other one, the message goes Celery's way.
 _COMMON = frozenset(
@@ -53,7 +55,7 @@ class _Marks:
 
 
 class _UnmouldableError(Exception):
-    """The message is for an exchange."""
+    """The message is for an exchange, or for a queue with limits, which are of each call."""
 
 
 class _Caster(Outgoing):
@@ -63,6 +65,9 @@ class _Caster(Outgoing):
 
     def put(self, message: TaskMessage, afterwards: Callable[[], None]) -> None:
         self.message = message
+
+    def limit(self, *_: object) -> None:
+        raise _UnmouldableError
 
     def send_elsewhere(self, sender: Callable[[], Any]) -> Any:
         raise _UnmouldableError
@@ -206,7 +211,7 @@ def _usable(app: Any) -> bool:
         and not conf.task_compression
         and not conf.task_always_eager
         and getattr(amqp.create_task_message, "__func__", None) is AMQP.as_task_v2
-        and type(amqp.router) is Router
+        and type(amqp.router) in (Router, CeleryRouter)
         and all(isinstance(route, MapRoute) for route in amqp.routes)
         and getattr(type(app.backend), "on_task_call", None) is Backend.on_task_call
     )

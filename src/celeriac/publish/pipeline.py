@@ -86,7 +86,12 @@ class Publishing:
             transaction=any_open() and open_for(_transacted(self._app)) is not None,
             settling=settling() is not None,
             known=bool(
-                call.keyed or call.limited or options.get("task_id") or KEY_HEADER in (options.get("headers") or ())
+                call.keyed
+                or call.limited
+                or options.get("task_id")
+                or KEY_HEADER in (options.get("headers") or ())
+                # Which queue it goes to is not known yet.
+                or (self._app.ledger_beside and self._app.amqp.queues.limited)
             ),
         )
 

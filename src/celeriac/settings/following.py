@@ -18,6 +18,7 @@ from celeriac.settings.policy import (
     check_result_backend,
     declares_queues,
     defaults_for,
+    leaves_their_kind,
 )
 from celeriac.settings.sources import default_broker, names_a_broker
 from celeriac.settings.tls import check_use_ssl
@@ -109,7 +110,7 @@ class Following:
         named = app.defaults != "safe" or names_a_broker(lambda name: user_sets(conf, name))
         url = conf.broker_url if named else default_broker(app.main)
         ledger = ledger_beside(conf, url) or ""
-        self._declares_queues = declares_queues(app.defaults, url, lambda name: user_sets(conf, name))
+        self._declares_queues = declares_queues(app.defaults, url, lambda name: _says_of_which_kind(conf, name))
         broker = capabilities_of(url, quorum=self._declares_queues or _quorum(conf), ledger=ledger)
         self._delays_natively = broker.quorum and broker.scheme in PYAMQP
         chosen = defaults_for(
@@ -130,6 +131,11 @@ def user_sets(conf: Any, setting: str) -> bool:
     """Whether somebody other than celeriac and Celery gave this setting."""
     names = conf._to_keys(setting)  # noqa: SLF001  # old names and namespaces are known there alone
     return any(name in mapping for mapping in conf.maps[:-2] for name in names)
+
+
+def _says_of_which_kind(conf: Any, setting: str) -> bool:
+    """Whether the user gave this setting and with it says of which kind queues are."""
+    return user_sets(conf, setting) and not (setting == "task_queues" and leaves_their_kind(conf.task_queues))
 
 
 def _quorum(conf: Any) -> bool:

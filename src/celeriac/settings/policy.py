@@ -157,6 +157,12 @@ def all_quorum(queues: Any) -> bool:
     return all((each or {}).get("x-queue-type") == "quorum" for each in arguments)
 
 
+def leaves_their_kind(queues: Any) -> bool:
+    """Whether a `task_queues` setting says nothing of the kind of its queues: all are celeriac's, by their names."""
+    declared = list(queues.values() if isinstance(queues, Mapping) else queues or ())
+    return bool(declared) and all(getattr(queue, "kind_is_open", False) for queue in declared)
+
+
 def declares_queues(policy: Policy, url: object, user_sets: Callable[[str], bool]) -> bool:
     """Whether RabbitMQ's queues are celeriac's to declare: the user says nothing of their kind."""
     ours = capabilities_of(url).scheme in PYAMQP and policy in SAFE

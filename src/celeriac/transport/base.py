@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
 from kombu.transport import base, virtual
 
 from celeriac.core.message import LAST_CHANCE, Published, TaskMessage
+from celeriac.core.routing import Share
 from celeriac.errors import StoreUnavailable
 from celeriac.store.protocols import News, Store
 from celeriac.transport.channel import Channel
@@ -49,6 +50,8 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
     last_chance = LAST_CHANCE
     #: A run that dies takes no other with it, and is known: each has a process of its own.
     isolates = False
+    #: The places of queues among the others that one worker consumes.
+    shares: Mapping[str, Share] = {}
     #: Called when there is nothing to deliver, before waiting.
     on_idle: ClassVar[list[Callable[[], None]]] = []
 

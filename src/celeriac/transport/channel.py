@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from amqp.protocol import queue_declare_ok_t
@@ -12,6 +12,7 @@ from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
 from celeriac.core.message import Delivery
+from celeriac.core.routing import Turns
 from celeriac.errors import Unroutable
 from celeriac.store.protocols import News, Store
 from celeriac.transport import envelope
@@ -53,6 +54,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
         self._way = MakeWay()
         #: The consumed queues that are not fanout.
         self._queues: list[str] = []
+        #: Where one of them declares its place among the others.
+        self._turns: Turns | None = None
         super().__init__(connection, **kwargs)
 
     # -- out
@@ -104,6 +107,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
 
     def _sort_queues(self) -> None:
         self._queues = [queue for queue in self._active_queues if queue not in self._listening]
+        shares = self.connection.shares if self.connection is not None else {}  # consumers are cancelled after it, too
+        self._turns = Turns(self._queues, shares) if any(queue in shares for queue in self._queues) else None
 
     def get_table(self, exchange: str) -> Any:
         """Bindings of every process; patterns as kombu's exchanges read them."""
@@ -176,32 +181,50 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
     @property
     def wants_more(self) -> bool:
         """Whether this channel would claim a message that came now."""
-        return bool(self._queues) and self.qos.room() > 0
+        if not self._queues or not self.qos.room():
+            return False
+        return self._turns is None or not self._turns.capped or self._turns.may_claim(self._held())
 
     def _claim(self) -> None:
         room = self.qos.room() if self._queues else 0
         if not room:
             return
-        connection = self.connection
-        idle = connection.isolates or not self.keeper.held
-        if not idle and self._making_way():
+        if not self._idle and self._making_way():
             return
-        # Each queue is first in turn, so none starves another.
-        self._queues.append(self._queues.pop(0))
+        if self._turns is None:
+            # Each queue is first in turn, so none starves another.
+            self._queues.append(self._queues.pop(0))
+            claimed: Sequence[Delivery] = self._claim_from(self._queues, room)
+        else:
+            claimed = self._turns.claim(room, self._held() if self._turns.capped else {}, self._claim_from)
+        if not claimed:
+            self.qos.prefetch.rest()
+
+    @property
+    def _idle(self) -> bool:
+        """Whether what may take its process down would take nothing else down with it."""
+        return self.connection.isolates or not self.keeper.held
+
+    def _claim_from(self, queues: Sequence[str], most: int) -> list[Delivery]:
+        """Claim at most so many, the first queue's first, to be delivered from here."""
+        connection = self.connection
         claimed = self.store.claim(
-            self._queues,
-            room,
+            queues,
+            most,
             owner=connection.owner,
             lease=self.keeper.lease,
-            idle=idle,
+            idle=self._idle,
             last_chance=connection.last_chance,
         )
         for delivery in claimed:
             receiver = self._receivers.get(delivery.queue)
             self._take(delivery, no_ack=receiver is not None and receiver.no_ack)
-        if not claimed:
-            self.qos.prefetch.rest()
         self._buffer.extend(claimed)
+        return claimed
+
+    def _held(self) -> Counter[str]:
+        """How many messages of each queue are with this consumer."""
+        return Counter(delivery.queue for delivery in self.qos.outstanding.values())
 
     def _making_way(self) -> bool:
         """Whether nothing more is begun for now, so that a suspect may have its last chance alone."""

@@ -49,11 +49,16 @@ class Beat(CeleryBeat):  # type: ignore[misc]  # Celery has no types
 
     Service = Service
 
+    def init_loader(self) -> None:
+        super().init_loader()
+        self.app.check_routes()
+
     def run(self) -> None:
         """As Celery's.
 
         Raises:
             StoreError: the store cannot be used, or was replaced; on a command line that is one line.
+            UndeclaredQueue: what is to be sent leads to a queue that is not declared.
         """
         with told_in_one_line():
             if self.app.has_ledger:

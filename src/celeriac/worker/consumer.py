@@ -61,6 +61,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
             transport.owner = self.hostname
             transport.last_chance = max(1, self.app.own_settings.max_crashes - 1)
             transport.isolates = isinstance(self.pool, PreforkPool)
+            transport.shares = self.app.amqp.queues.shares
         return connection
 
     def loop_args(self) -> Any:

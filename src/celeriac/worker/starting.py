@@ -12,6 +12,7 @@ import click
 from kombu.utils.functional import fxrange
 
 from celeriac.errors import CeleriacError, StoreUnavailable
+from celeriac.publish.plan import beyond_the_broker
 from celeriac.settings import copies_come_for, first_url, on_one_host_only, shown_url
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,12 @@ def tell_of_the_ledger(app: Any) -> None:
     elif ledger is not None:
         _tell_of_another_host(app, ledger, broker)
         _tell_of_what_is_forgotten(app)
+
+
+def tell_of_the_queues(app: Any) -> None:
+    """What queues declare that this broker cannot do, once, as the worker starts."""
+    for problem in beyond_the_broker(app):
+        logger.warning("%s", problem)
 
 
 def _tell_of_another_host(app: Any, ledger: str, broker: object) -> None:

@@ -13,11 +13,13 @@ from celery.apps.worker import Worker as CeleryWorker
 from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.platforms import EX_FAILURE
+from celery.utils.text import str_to_list
 from kombu.utils.compat import detect_environment
 
 from celeriac.publish.limits import declared_rules
+from celeriac.publish.routes import check_selected
 from celeriac.worker.prefork import TaskPool
-from celeriac.worker.starting import await_store, tell_of_the_ledger, told_in_one_line
+from celeriac.worker.starting import await_store, tell_of_the_ledger, tell_of_the_queues, told_in_one_line
 
 
 class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
@@ -37,12 +39,23 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
         self.app.check_settings()  # also what was assigned since they were read
         super().on_before_init(**kwargs)
 
+    def setup_queues(self, include: Any, exclude: Any = None) -> None:
+        """As Celery's.
+
+        Raises:
+            UndeclaredQueue: one of them is not declared where queues are; naming the nearest.
+        """
+        check_selected(self.app, str_to_list(include) or ())
+        super().setup_queues(include, exclude)
+
     def on_init_blueprint(self) -> None:
         super().on_init_blueprint()
+        self.app.check_routes()
         if self.app.has_ledger:
             await_store(self.app)
             self.app.store.rules = declared_rules(self.app)
         tell_of_the_ledger(self.app)
+        tell_of_the_queues(self.app)
         # Ours shares memory with processes that are forked; one that is spawned has none of it.
         if self.app.has_ledger and self.pool_cls is PreforkPool and self.pool_start_method == "fork":
             self.pool_cls = TaskPool

@@ -83,7 +83,7 @@ def _facts(queue: PlannedQueue) -> list[str]:
 def _times(queue: PlannedQueue) -> str | None:
     hard = f"{queue.time_limit:g} s" if queue.time_limit else ""
     soft = f"soft {queue.soft_time_limit:g} s" if queue.soft_time_limit else ""
-    return ", ".join(part for part in (soft, hard) if part) or None
+    return (f"{hard} ({soft})" if hard and soft else hard or soft) or None
 
 
 def _task_table(queues: Sequence[PlannedQueue], cells: int | None) -> list[str]:

@@ -41,7 +41,7 @@ def _sent_to_its_lane(room: Room, attempt: Attempt) -> bool:
     """What came without limits, by its name or from another broker, waits with those of its task and its queue."""
     task, delivery = attempt.task, attempt.delivery
     declared = getattr(task, "declared_limits", None)
-    queues = task.app.amqp.queues.limited.get(delivery.queue)
+    queues = room.queues.get(delivery.queue)
     if (declared is None and queues is None) or delivery.limited or delivery.revoked:
         return False
     request = attempt.request()

@@ -27,6 +27,7 @@ def open_room(app: Any, dispatch: Callable[[str], None]) -> Room:
         own=app.own_settings,
         lease=app.keeper.lease,
         given_up=app.keeper.given_up,
+        queues=app.amqp.queues.limited,
         retries_undeclared=app.defaults == "safe",
         remembered=remembered(app),
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from celeriac.core.message import Lease
+from celeriac.core.queue_limits import QueueLimits
 from celeriac.execution.settler import Settler
 from celeriac.settings import OwnSettings
 from celeriac.store.protocols import Store
@@ -25,6 +27,8 @@ class Room:
     lease: float = 30.0
     #: Leases that this process has handed back; its pool may still have their tasks queued.
     given_up: set[Lease] = field(default_factory=set)
+    #: The queues that declare limits, by name.
+    queues: Mapping[str, QueueLimits] = field(default_factory=dict)
     retries_undeclared: bool = True
     remembered: float | None = REMEMBERED
     hostname: str = field(default_factory=socket.gethostname)

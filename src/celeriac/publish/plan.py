@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -107,12 +108,14 @@ def _planned(name: str, queue: Any) -> PlannedQueue:
 
 def _shown(limit: Any) -> str:
     """As it was declared, without what was left out."""
-    values = [getattr(limit, name) for name in ("slots", "rate") if hasattr(limit, name)]
-    keys = [("key", limit.key), ("burst", getattr(limit, "burst", None)), ("name", limit.name)]
-    given = [
-        f"{name}={getattr(value, '__qualname__', None) or repr(value)}" for name, value in keys if value is not None
-    ]
-    return f"{type(limit).__name__}({', '.join([*map(repr, values), *given])})"
+    values = [json.dumps(getattr(limit, name)) for name in ("slots", "rate") if hasattr(limit, name)]
+    options = [("key", limit.key), ("burst", getattr(limit, "burst", None)), ("name", limit.name)]
+    given = [f"{name}={_written(value)}" for name, value in options if value is not None]
+    return f"{type(limit).__name__}({', '.join([*values, *given])})"
+
+
+def _written(value: Any) -> str:
+    return str(getattr(value, "__qualname__", None) or json.dumps(value, ensure_ascii=False))
 
 
 # -- processes

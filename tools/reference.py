@@ -14,8 +14,10 @@ from celeriac.cli.dead import dead
 from celeriac.cli.effects import effects
 from celeriac.cli.failures import failures
 from celeriac.cli.outbox import outbox
+from celeriac.cli.plan import plan
 from celeriac.publish.amqp import BrokerUnavailable
 from celeriac.publish.arguments import UnsendableArgument
+from celeriac.publish.routes import UndeclaredQueue
 from celeriac.settings import PRECEDENCE, defaults_reference
 from celeriac.settings.names import MisspeltNameWarning
 from celeriac.settings.reference import Row
@@ -30,6 +32,7 @@ WIDTH = 88
 ELSEWHERE: dict[type, str] = {
     BrokerUnavailable: "celeriac",
     UnsendableArgument: "celeriac.publish.arguments",
+    UndeclaredQueue: "celeriac.publish.routes",
     MisspeltNameWarning: "celeriac.settings.names",
 }
 NOTES: dict[type, str] = {
@@ -95,15 +98,17 @@ def _default(row: Row) -> str:
 def cli_page() -> str:
     """What the commands say of themselves."""
     parts = ["# Commands", "", MADE, "", "Reached through Celery's own command: `celery -A shop dead …`.", ""]
-    for group in (dead, failures, effects, outbox):
+    for group in (dead, failures, effects, outbox, plan):
         parts += _commands(group)
     return "\n".join(parts)
 
 
-def _commands(group: click.Group) -> Iterator[str]:
+def _commands(group: click.Command) -> Iterator[str]:
     name = group.name or "?"
     context = _context(group, f"celery -A shop {name}")
     yield from (f"## {name}", "", "```text", group.get_help(context), "```", "")
+    if not isinstance(group, click.Group):
+        return
     for inner_name in group.list_commands(context):
         command = group.get_command(context, inner_name)
         assert command is not None

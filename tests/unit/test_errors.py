@@ -10,6 +10,7 @@ import pytest
 
 from celeriac import errors
 from celeriac.publish.arguments import UnsendableArgument
+from celeriac.publish.routes import UndeclaredQueue
 
 CRASHED = tuple(datetime(2026, 2, 3, 4, minute, tzinfo=timezone.utc).timestamp() for minute in (5, 6, 7))
 
@@ -29,6 +30,7 @@ EXAMPLES: list[tuple[errors.CeleriacError, list[str]]] = [
         errors.QueueConflict("queue", "mail", "x-delivery-limit", "100", "none"),
         ["queue 'mail'", "x-delivery-limit none", "100", 'task_default_queue_type = "quorum"', "task_queues"],
     ),
+    (errors.QueueOptionError("mail", "weight", "0 is no weight"), ["queue mail", "option weight", "0 is no weight"]),
     (errors.OptionError("shop.charge", "retries", "-1 is no number"), ["shop.charge", "retries", "-1"]),
     (errors.ArgumentError("shop.charge", "order", "it is a lock"), ["shop.charge", "order", "it is a lock"]),
     (errors.IdempotencyConflict("shop.charge", "charge:7", "id-1"), ["shop.charge", "charge:7", "id-1", "Nothing was"]),
@@ -63,6 +65,10 @@ EXAMPLES: list[tuple[errors.CeleriacError, list[str]]] = [
     (errors.PoisonTask("shop.resize", "id-3", CRASHED[:1]), ["once (2026-02-03T04:05:00+00:00)"]),
     (errors.PoisonTask("shop.resize", "id-3", []), ["0 times (): task shop.resize"]),
     (UnsendableArgument("shop.charge", "order", "it is a lock"), ["shop.charge", "order", "it is a lock"]),
+    (
+        UndeclaredQueue([("task_routes['shop.*']", "mial")], ["mail", "default"]),
+        ["task_routes['shop.*']", "'mial'", "did you mean 'mail'?", "task_create_missing_queues"],
+    ),
 ]
 
 

@@ -56,27 +56,32 @@ def _command(process: Process, app: str) -> str:
 
 
 def _page(found: Plan, app: str, cells: int | None) -> list[str]:
-    lines = [*_queue_table(found.queues, cells), "", *_task_table(found.queues, cells), "", *_process_table(found, app)]
-    if found.notes:
-        lines += ["", *(f"Note: {one_line(note)}." for note in found.notes)]
-    return lines
+    notes = [f"Note: {one_line(note)}." for note in found.notes]
+    parts = [
+        _queue_table(found.queues, cells),
+        _limit_table(found.queues, cells),
+        _task_table(found.queues, cells),
+        _process_table(found, app),
+        notes,
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part).splitlines()
 
 
 #: Columns of what a queue declares, left out where none does.
-_FACTS = ("SHARE", "CONCURRENCY", "PREFETCH", "TIME LIMIT", "PRIORITY", "LIMITS")
+_FACTS = ("SHARE", "CONCURRENCY", "PREFETCH", "TIME LIMIT", "PRIORITY")
 
 
 def _queue_table(queues: Sequence[PlannedQueue], cells: int | None) -> list[str]:
     rows = [[one_line(queue.name), str(len(queue.tasks)), *_facts(queue)] for queue in queues]
     columns = [Column("QUEUE", least=12), Column("TASKS", right=True)]
-    columns += [Column(name, least=12 if name == "LIMITS" else None) for name in _FACTS]
+    columns += [Column(name) for name in _FACTS]
     shown = [at for at in range(len(columns)) if at < 2 or any(row[at] != "-" for row in rows)]  # noqa: PLR2004
     return table([columns[at] for at in shown], [[row[at] for at in shown] for row in rows], cells)
 
 
 def _facts(queue: PlannedQueue) -> list[str]:
     share = queue.order or (f"weight {queue.weight}" if queue.weight else None)
-    facts = [share, queue.concurrency, queue.prefetch, _times(queue), queue.priority, ", ".join(queue.limits) or None]
+    facts = [share, queue.concurrency, queue.prefetch, _times(queue), queue.priority]
     return ["-" if fact is None else one_line(str(fact)) for fact in facts]
 
 
@@ -84,6 +89,11 @@ def _times(queue: PlannedQueue) -> str | None:
     hard = f"{queue.time_limit:g} s" if queue.time_limit else ""
     soft = f"soft {queue.soft_time_limit:g} s" if queue.soft_time_limit else ""
     return (f"{hard} ({soft})" if hard and soft else hard or soft) or None
+
+
+def _limit_table(queues: Sequence[PlannedQueue], cells: int | None) -> list[str]:
+    rows = [[one_line(limit), one_line(queue.name)] for queue in queues for limit in queue.limits]
+    return table([Column("LIMIT", least=20), Column("OF QUEUE", least=12)], rows, cells) if rows else []
 
 
 def _task_table(queues: Sequence[PlannedQueue], cells: int | None) -> list[str]:

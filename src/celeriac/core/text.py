@@ -18,7 +18,7 @@ def writable(value: object) -> str:
 def app_option(name: str | None) -> str:
     """What follows `celery -A` to reach the app: what this process was started with, else the app's name."""
     words = sys.argv[1:]
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words, ""][1:], strict=True):
         if word in ("-A", "--app"):
             return following
         if word.startswith("--app="):

@@ -42,7 +42,7 @@ class UndeclaredQueue(SettingsError, QueueNotFound):  # type: ignore[misc]  # Ce
 
     def _meant(self, queue: str) -> str:
         close = get_close_matches(queue, self.declared, 1)
-        return f"; did you mean {close[0]!r}?" if close else f" (declared: {', '.join(self.declared) or 'none'})"
+        return f" (did you mean {close[0]!r}?)" if close else f" (declared: {', '.join(self.declared) or 'none'})"
 
 
 class Router(celerys.Router):  # type: ignore[misc]  # Celery has no types

@@ -22,3 +22,9 @@ def test_else_what_the_environment_says_then_the_apps_name(monkeypatch: pytest.M
     monkeypatch.delenv("CELERY_APP")
     assert app_option("project") == "project"
     assert app_option(None) == "<app>"
+
+
+def test_a_program_without_arguments_has_its_apps_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["gunicorn"])
+    monkeypatch.delenv("CELERY_APP", raising=False)
+    assert app_option("project") == "project"

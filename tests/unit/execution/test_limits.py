@@ -52,3 +52,13 @@ def test_the_workers_limits_are_the_last_resort_and_no_longer_the_pools() -> Non
 def test_without_a_worker_a_request_has_its_tasks_limits() -> None:
     task = SimpleNamespace(app=SimpleNamespace(), time_limit=7, soft_time_limit=None)
     assert of_request(task, (None, None)) == (7, None)
+
+
+def test_a_queues_limits_come_between_the_tasks_and_the_workers() -> None:
+    app = SimpleNamespace(worker_time_limits=APP)
+    task = SimpleNamespace(app=app, time_limit=None, soft_time_limit=None)
+    assert of_request(task, None, (60, 50)) == (60, 50)
+    assert of_request(task, None, (60, None)) == (60, None)
+    assert of_request(task, (10, 5), (60, 50)) == (10, 5)
+    task.time_limit = 20
+    assert of_request(task, None, (60, 15)) == (20, 15)

@@ -25,17 +25,17 @@ def shop(queues: list[Any] | None = None, broker: str = "memory://", **options: 
     mails = {"queue": options.pop("mails_queue")} if "mails_queue" in options else {}
     app.conf.update(options)
 
-    @app.task(name="shop.charge", shared=False)
+    @app.task(name="parcels.charge", shared=False)
     def charge(customer_id: int) -> None: ...
 
-    @app.task(name="shop.mail", shared=False, **mails)
+    @app.task(name="parcels.mail", shared=False, **mails)
     def mail(address: str) -> None: ...
 
     return app
 
 
 def by_name(name: str, *_: Any, **__: Any) -> dict[str, str] | None:
-    return {"queue": "mail"} if name == "shop.charge" else None
+    return {"queue": "mail"} if name == "parcels.charge" else None
 
 
 DECLARED = [Queue("default"), Queue("mail"), kombu.Queue("gateway")]
@@ -45,49 +45,49 @@ DECLARED = [Queue("default"), Queue("mail"), kombu.Queue("gateway")]
     ("routes", "queue", "where"),
     [
         (None, "default", "task_default_queue"),
-        ({"shop.charge": "gateway"}, "gateway", "task_routes['shop.charge']"),
-        ({"shop.charge": {"queue": "gateway"}}, "gateway", "task_routes['shop.charge']"),
-        ({"shop.charge": {"queue": DECLARED[2]}}, "gateway", "task_routes['shop.charge']"),
+        ({"parcels.charge": "gateway"}, "gateway", "task_routes['parcels.charge']"),
+        ({"parcels.charge": {"queue": "gateway"}}, "gateway", "task_routes['parcels.charge']"),
+        ({"parcels.charge": {"queue": DECLARED[2]}}, "gateway", "task_routes['parcels.charge']"),
         # A name goes before a pattern, wherever it stands.
-        ({"shop.*": "mail", "shop.charge": "gateway"}, "gateway", "task_routes['shop.charge']"),
-        ({"*.ch*": "mail", "shop.*": "gateway"}, "mail", "task_routes['*.ch*']"),
-        ({re.compile(r"shop\.(charge|refund)$"): "mail"}, "mail", r"task_routes['shop\\.(charge|refund)$']"),
-        (({"other.*": "mail"}, {"shop.charge": "gateway"}), "gateway", "task_routes['shop.charge']"),
-        (([("shop.*", {"queue": "mail"})],), "mail", "task_routes['shop.*']"),
-        ({"shop.charge": {"routing_key": "x", "exchange": "y"}}, None, "task_routes['shop.charge']"),
+        ({"parcels.*": "mail", "parcels.charge": "gateway"}, "gateway", "task_routes['parcels.charge']"),
+        ({"*.ch*": "mail", "parcels.*": "gateway"}, "mail", "task_routes['*.ch*']"),
+        ({re.compile(r"parcels\.(charge|refund)$"): "mail"}, "mail", r"task_routes['parcels\\.(charge|refund)$']"),
+        (({"other.*": "mail"}, {"parcels.charge": "gateway"}), "gateway", "task_routes['parcels.charge']"),
+        (([("parcels.*", {"queue": "mail"})],), "mail", "task_routes['parcels.*']"),
+        ({"parcels.charge": {"routing_key": "x", "exchange": "y"}}, None, "task_routes['parcels.charge']"),
     ],
 )
 def test_where_a_task_goes_is_where_celery_sends_it(routes: Any, queue: str | None, where: str) -> None:
     app = shop(DECLARED, task_routes=routes)
-    found = goes(app, app.tasks["shop.charge"])
+    found = goes(app, app.tasks["parcels.charge"])
     assert (found.queue, found.where) == (queue, where)
-    sent = app.amqp.router.route({}, "shop.charge", (7,), {})
+    sent = app.amqp.router.route({}, "parcels.charge", (7,), {})
     assert queue is None or sent["queue"].name == queue
 
 
 def test_a_function_is_named_and_not_called() -> None:
-    app = shop(DECLARED, task_routes=(by_name, {"shop.*": "gateway"}))
-    found = goes(app, app.tasks["shop.charge"])
+    app = shop(DECLARED, task_routes=(by_name, {"parcels.*": "gateway"}))
+    found = goes(app, app.tasks["parcels.charge"])
     assert found.queue == "gateway"
     assert found.functions == (f"the function {__name__}.by_name of task_routes",)
-    assert app.amqp.router.route({}, "shop.charge", (7,), {})["queue"].name == "mail"
+    assert app.amqp.router.route({}, "parcels.charge", (7,), {})["queue"].name == "mail"
 
 
 SAYS: list[tuple[dict[str, Any], list[str]]] = [
     (
-        {"task_routes": {"shop.*": "gatway"}},
-        ["task_routes['shop.*'] leads to the queue 'gatway', which is not declared; did you mean 'gateway'?"],
+        {"task_routes": {"parcels.*": "gatway"}},
+        ["task_routes['parcels.*'] leads to the queue 'gatway', which is not declared (did you mean 'gateway'?)"],
     ),
     ({"task_routes": {"nobodys.task": {"queue": "mial"}}}, ["task_routes['nobodys.task']", "did you mean 'mail'?"]),
     ({"task_routes": {re.compile("x"): "zzz"}}, ["task_routes['x']", "(declared: default, gateway, mail)"]),
-    ({"mails_queue": "mial"}, ["option queue of task shop.mail leads to the queue 'mial'", "did you mean 'mail'?"]),
+    ({"mails_queue": "mial"}, ["option queue of task parcels.mail leads to the queue 'mial'", "did you mean 'mail'?"]),
     (
-        {"beat_schedule": {"nightly": {"task": "shop.mail", "schedule": 60.0, "options": {"queue": "mial"}}}},
+        {"beat_schedule": {"nightly": {"task": "parcels.mail", "schedule": 60.0, "options": {"queue": "mial"}}}},
         ["beat_schedule['nightly'] leads to the queue 'mial'", "did you mean 'mail'?"],
     ),
     (
         {"task_default_queue": "celery"},
-        ["task_default_queue, for want of a route of shop.charge and 1 more, leads to the queue 'celery'"],
+        ["task_default_queue, for want of a route of ", " leads to the queue 'celery', which is not declared"],
     ),
     ({"task_routes": {"a": "aaa", "b": "bbb"}}, ["'aaa'", "; task_routes['b'] leads to the queue 'bbb'"]),
 ]
@@ -119,8 +119,8 @@ def test_where_missing_queues_are_to_be_made_any_name_will_do(options: dict[str,
 
 
 def test_what_is_declared_passes() -> None:
-    shop(DECLARED, mails_queue="mail", task_routes={"shop.*": "gateway"}).check_routes()
-    shop([Queue("default"), Queue("long.name", alias="short")], task_routes={"shop.*": "short"}).check_routes()
+    shop(DECLARED, mails_queue="mail", task_routes={"parcels.*": "gateway"}).check_routes()
+    shop([Queue("default"), Queue("long.name", alias="short")], task_routes={"parcels.*": "short"}).check_routes()
     # Where a task without a route goes, only the function knows.
     shop(DECLARED, task_default_queue="celery", task_routes=(by_name,)).check_routes()
 
@@ -128,9 +128,9 @@ def test_what_is_declared_passes() -> None:
 def test_a_call_to_an_undeclared_queue_raises_with_the_nearest() -> None:
     app = shop(DECLARED)
     with pytest.raises(UndeclaredQueue, match="did you mean 'mail'"):
-        app.tasks["shop.charge"].apply_async((7,), queue="mial")
+        app.tasks["parcels.charge"].apply_async((7,), queue="mial")
     with pytest.raises(QueueNotFound):
-        app.send_task("shop.charge", (7,), queue="mial")
+        app.send_task("parcels.charge", (7,), queue="mial")
 
 
 def test_what_a_worker_is_told_to_consume_must_be_declared() -> None:
@@ -143,7 +143,7 @@ def test_what_a_worker_is_told_to_consume_must_be_declared() -> None:
 
 def test_a_key_of_a_queues_limit_must_be_had_by_each_of_its_tasks() -> None:
     limited = Queue("pay", limits=[Concurrency(2, key="customer:{customer_id}")])
-    shop([Queue("default"), limited], task_routes={"shop.charge": "pay"}).check_routes()
-    app = shop([Queue("default"), limited], task_routes={"shop.*": "pay"})
-    with pytest.raises(QueueOptionError, match=r"queue pay, option limits: for task shop.mail.*\{customer_id\}"):
+    shop([Queue("default"), limited], task_routes={"parcels.charge": "pay"}).check_routes()
+    app = shop([Queue("default"), limited], task_routes={"parcels.*": "pay"})
+    with pytest.raises(QueueOptionError, match=r"queue pay, option limits: for task parcels.mail.*\{customer_id\}"):
         app.check_routes()

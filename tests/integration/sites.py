@@ -133,9 +133,9 @@ class Site:
 class PostgresSite(Site):
     """The store is a schema of its own on a server."""
 
-    def __init__(self, folder: Path, server: str) -> None:
+    def __init__(self, folder: Path, server: str, **settings: Any) -> None:
         self._server, self._schema = server, f"site_{uuid.uuid4().hex[:12]}"
-        super().__init__(folder)
+        super().__init__(folder, **settings)
 
     def _make_url(self) -> str:
         return f"{self._server}?schema={self._schema}"
@@ -190,7 +190,8 @@ class BesideSite(Site):
     def drop_queue(self) -> None:
         """All the broker has of it."""
         with self.app.connection_for_write() as connection:
-            connection.default_channel.queue_delete(self.name)
+            for queue in {self.name, *(name for name in self.app.amqp.queues if name.startswith(self.name))}:
+                connection.default_channel.queue_delete(queue)
         if self.broker.startswith("redis"):
             with closing(redis.Redis.from_url(self.broker)) as client:
                 for key in client.scan_iter(f"{self.name}:*"):

@@ -19,7 +19,7 @@ from celery import chain, chord, group, shared_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from pydantic import BaseModel
 
-from celeriac import Celery, Concurrency, FairShare, Rate, Retries
+from celeriac import Celery, Concurrency, FairShare, Queue, Rate, Retries
 
 _DECLARED: list[tuple[Callable[..., Any], dict[str, Any]]] = []
 
@@ -27,11 +27,28 @@ _DECLARED: list[tuple[Callable[..., Any], dict[str, Any]]] = []
 def make_app(url: str, **settings: Any) -> Celery:
     """An app on the store at `url` with every task of this module, under its function's name."""
     app = Celery("site", broker=url)
+    with_queues = settings.pop("site_queues", False)
     app.conf.update(settings)
+    if with_queues:
+        app.conf.task_queues = queues_of(app.conf.task_default_queue)
     for function, options in _DECLARED:
         app.task(name=function.__name__, shared=False, **options)(function)
     app.finalize()
     return app
+
+
+def queues_of(default: str) -> list[Queue]:
+    """The queues of a site that declares some, named after its default one."""
+    return [
+        Queue(default),
+        Queue(f"{default}.two", concurrency=2),
+        Queue(f"{default}.each", limits=[Concurrency(1, key="of:{line}")]),
+        Queue(f"{default}.short", time_limit=1),
+        Queue(f"{default}.heavy", weight=4),
+        Queue(f"{default}.light", weight=1),
+        Queue(f"{default}.urgent", order="strict"),
+        Queue(f"{default}.one", prefetch=1),
+    ]
 
 
 def task(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

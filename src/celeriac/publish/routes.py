@@ -102,7 +102,7 @@ def _entries(router: Any) -> list[Route]:
     for key, value in router.items() if isinstance(router, Mapping) else router:
         queue = _queue_of(value)
         if isinstance(key, re.Pattern):
-            patterns.append(Route(f"task_routes[{key.pattern!r}]", _matching(key), queue))
+            patterns.append(Route(f"task_routes[re.compile(r'{key.pattern}')]", _matching(key), queue))
         elif "*" in key:
             patterns.append(Route(f"task_routes[{key!r}]", _matching(re.compile(translate(key))), queue))
         else:

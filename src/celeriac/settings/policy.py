@@ -196,7 +196,8 @@ LATE_ACKS = When(
 QUORUM = When("quorum queues without a ledger", lambda facts: facts.broker.quorum and not facts.broker.ledger)
 AMQP = When("amqp, amqps, pyamqp", lambda facts: facts.broker.scheme in PYAMQP)
 UNDECLARED = When(
-    f"amqp, amqps, pyamqp, where none of {', '.join(_OF_QUEUES)} is set", lambda facts: facts.declares_queues
+    f"amqp, amqps, pyamqp, where none of {', '.join(_OF_QUEUES)} is set, or each queue is a celeriac.Queue of no kind",
+    lambda facts: facts.declares_queues,
 )
 REDIS = When("redis, rediss, sentinel", lambda facts: facts.broker.scheme in _REDIS)
 BESIDE = When("any other broker with a ledger", lambda facts: bool(facts.broker.ledger))

@@ -155,8 +155,8 @@ def test_an_idle_worker_asks_once_for_all_that_are_weighted() -> None:
 
 
 def test_a_suspect_is_claimed_alone() -> None:
-    turns = Turns(["a", "b"], {"a": Share(3), "b": Share(1)})
+    turns = Turns(["a", "b"], {"a": Share(most=1)})
     broker = Broker(a=ENDLESS, b=ENDLESS)
-    broker.suspects = {"b"}
+    broker.suspects = {"a"}
     found = turns.claim(10, {}, broker.claim)
-    assert [(item.queue, item.suspect) for item in found] == [("b", True)]
+    assert [(item.queue, item.suspect) for item in found] == [("a", True)]

@@ -44,7 +44,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
     def __init__(self, message: Any, **kwargs: Any) -> None:
         super().__init__(message, **kwargs)
         header = self._request_dict.get(DELIVERY_HEADER)
-        self.time_limits = of_request(self.task, self.time_limits, self._limits_of_its_queue(header))
+        self.time_limits = of_request(self.task, self.time_limits, self._limits_of_its_queue(header, message))
         if header is not None and not well_formed(message.payload):
             raise InvalidTaskError("the body is not (args, kwargs, options)")
         managed = header is not None and getattr(self.task, "durable", False)
@@ -60,11 +60,11 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         self._body, self._decoded = payload, True
         self._content_type = self._content_encoding = None
 
-    def _limits_of_its_queue(self, header: list[Any] | None) -> Limits:
+    def _limits_of_its_queue(self, header: list[Any] | None, message: Any) -> Limits:
         queues = self.app.amqp.queues
         if not queues.own:
             return (None, None)
-        queue = DeliveryFacts.from_header(header).queue if header else self.delivery_info.get(QUEUE)
+        queue = DeliveryFacts.from_header(header).queue if header else (message.delivery_info or {}).get(QUEUE)
         limits: Limits = queues.time_limits(queue)
         return limits
 

@@ -224,7 +224,9 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
         if queue is not None and kind == "direct" and not explicit:
             return Target(str(queue.name), "", str(queue.name))
         # A relay publishes to any exchange; what goes to all workers has no end of its own.
-        return None if producer.stamp is None or kind == "fanout" else _by_exchange(queue, options)
+        if producer.stamp is None or kind == "fanout":
+            return None
+        return _by_exchange((explicit and self.queues.bound_to(options)) or queue, options)
 
     def _announce(self, sent_event: dict[str, Any], queue: str, dispatcher: Any) -> None:
         with self.app.producer_or_acquire() as real:

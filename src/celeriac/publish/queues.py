@@ -181,6 +181,14 @@ class Queues(amqp.Queues):  # type: ignore[misc]  # Celery has no types
         """What is declared of the queues' places in a worker."""
         return {name: share for name, queue in self.own.items() if (share := queue.share) is not None}
 
+    def bound_to(self, options: Mapping[str, Any]) -> Queue | None:
+        """Of those that declare something, the one that publish options lead to by its exchange: a retry names that."""
+        exchange = str(getattr(options["exchange"], "name", options["exchange"]))
+        for queue in self.own.values():
+            if queue.routing_key == options["routing_key"] and getattr(queue.exchange, "name", None) == exchange:
+                return queue
+        return None
+
     def time_limits(self, name: str | None) -> tuple[float | None, float | None]:
         """Hard and soft, in seconds, of what comes from a queue."""
         queue = self.own.get(name or "")

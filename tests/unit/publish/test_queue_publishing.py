@@ -155,3 +155,22 @@ def test_one_name_stands_for_one_thing(app: Celery) -> None:
     _ = other.name
     with pytest.raises(OptionError, match=r"^task own, option limits: the name"):
         declared_rules(app)
+
+
+def test_a_retry_that_names_an_exchange_and_a_key_is_still_of_its_queue(tmp_path: Path) -> None:
+    """What another broker delivered by its exchange is published again to that."""
+    app = Celery("shop", broker="amqp://none", ledger=f"sqlite:///{tmp_path}/ledger.db", set_as_current=False)
+    app.conf.task_queues = [Queue("default"), Queue("eu.few", concurrency=2)]
+    app.conf.task_default_queue = "default"
+
+    @app.task(name="once", shared=False)
+    def once() -> None: ...
+
+    once.apply_async(exchange="celeriac", routing_key="eu/few")
+    once.apply_async(queue="eu.few")
+    once.apply_async(exchange="celeriac", routing_key="default")
+    [few] = app.store.lanes(10)
+    assert (few.queue, few.waiting) == ("eu.few", 2)
+    assert {size.queue: size.ready for size in app.store.sizes()}["default"] == 1
+    app.close()
+    app.store.close()

@@ -35,7 +35,7 @@ class Consumer:
             self.claims.append(list(queues))
             return claim(queues, limit, **options)
 
-        self.channel.store.claim = noted  # type: ignore[method-assign]
+        self.channel.store.claim = noted
         self.channel.qos.prefetch.adaptive = False
         self.channel.basic_qos(0, prefetch)
         for queue in queues:
@@ -71,7 +71,9 @@ def test_without_a_declaration_each_queue_is_first_in_turn(connection: Connectio
     assert consumer.channel._turns is None
     for queue in "ab":
         consumer.publish(queue, 10)
-    assert [consumer.poll(), consumer.ack(4), consumer.poll()][::2] == [Counter(b=4), Counter(a=4)]
+    assert consumer.poll() == Counter(b=4)
+    consumer.ack(4)
+    assert consumer.poll() == Counter(a=4)
     assert consumer.claims == [["b", "a"], ["a", "b"]]
 
 

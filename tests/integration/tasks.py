@@ -41,6 +41,7 @@ def queues_of(default: str) -> list[Queue]:
     """The queues of a site that declares some, named after its default one."""
     return [
         Queue(default),
+        Queue("elsewhere"),  # where a task's retries go
         Queue(f"{default}.two", concurrency=2),
         Queue(f"{default}.each", limits=[Concurrency(1, key="of:{line}")]),
         Queue(f"{default}.short", time_limit=1),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from celeriac.core.limits import Bound, Concurrency, FairShare, Limits, Rate, Rule, combined, pack, unpack, with_rule
+from celeriac.core.templates import Origin
 from celeriac.errors import ArgumentError, OptionError
 
 TASK = "shop.charge"
@@ -109,10 +110,10 @@ def test_no_limits_are_none() -> None:
 
 
 def test_one_name_stands_for_one_thing() -> None:
-    rules = combined({}, {"API": Rule(slots=2)}, "a")
-    assert combined(rules, {"API": Rule(slots=2), "b": Rule()}, "b") == {"API": Rule(slots=2), "b": Rule()}
+    rules = combined({}, {"API": Rule(slots=2)}, Origin("a", "limits"))
+    assert combined(rules, {"API": Rule(slots=2), "b": Rule()}, Origin("b", "limits")) == {"API": Rule(slots=2), "b": Rule()}
     with pytest.raises(OptionError, match=r"API.*other numbers"):
-        combined(rules, {"API": Rule(slots=3)}, "c")
+        combined(rules, {"API": Rule(slots=3)}, Origin("c", "limits"))
 
 
 def test_what_is_declared_now_outranks_what_was_sent() -> None:

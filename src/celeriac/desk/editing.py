@@ -18,7 +18,7 @@ from celeriac.desk.signatures import positional
 from celeriac.errors import ArgumentError, DeadLetterError
 from celeriac.publish.arguments import check_arguments
 from celeriac.publish.keys import with_key
-from celeriac.publish.limits import with_limits
+from celeriac.publish.limits import limits_again
 from celeriac.transport.envelope import pack, task_columns
 
 #: Characters of a value that the log keeps.
@@ -123,13 +123,13 @@ class Edit:
         task, old = app.tasks[letter.name], headers.get(KEY_HEADER)
         try:
             made = with_key(task, args, kwargs, {}, old["ttl"]) if old else {}
-            bound = with_limits(task, args, kwargs, {}) if headers.get(LIMITS_HEADER) else {}
+            bound = limits_again(app, task, letter.queue, args, kwargs) if headers.get(LIMITS_HEADER) else {}
         except ArgumentError as error:
             raise self._refused(letter, f"{error}") from error
         key = made.get("headers", {}).get(KEY_HEADER)
         if old and key is not None:
             headers[KEY_HEADER] = {**old, "key": key["key"], "digest": key["digest"]}
-        headers.update(bound.get("headers", {}))
+        headers.update(bound)
 
     @staticmethod
     def _refused(letter: DeadLetter, problem: str) -> EditRefused:

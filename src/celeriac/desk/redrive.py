@@ -15,7 +15,7 @@ from kombu.serialization import dumps
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Record
 from celeriac.core.desk import By
-from celeriac.core.message import DELIVERY_HEADER, TaskMessage
+from celeriac.core.message import DELIVERY_HEADER, LIMITS_HEADER, TaskMessage
 from celeriac.desk import steps
 from celeriac.desk.choosing import as_of
 from celeriac.desk.contents import contents, decoded
@@ -144,16 +144,21 @@ def _as_asked(app: Any, letter: DeadLetter, message: TaskMessage, by: By, how: H
         told.append(difference or "arguments as they were")
     if how.to is not None and how.to != message.queue:
         told.append(f"to queue {how.to}")
-        message = _to_queue(message, how.to)
+        message = _to_queue(app, message, how.to)
     if not told:
         return message, by
     return message, replace(by, note="; ".join([*told, *([by.note] if by.note else [])]))
 
 
-def _to_queue(message: TaskMessage, queue: str) -> TaskMessage:
+def _to_queue(app: Any, message: TaskMessage, queue: str) -> TaskMessage:
     headers, properties, content_type, encoding = json.loads(message.envelope)
     properties["delivery_info"] = {"exchange": "", "routing_key": queue}
-    return replace(message, queue=queue, envelope=pack(headers, properties, content_type, encoding))
+    limits = message.limits
+    if {message.queue, queue} & app.amqp.queues.limited.keys():
+        # The worker that gets it adds its task's, and those of the queue where it is now.
+        limits = headers[LIMITS_HEADER] = None
+    envelope = pack(headers, properties, content_type, encoding)
+    return replace(message, queue=queue, envelope=envelope, limits=limits)
 
 
 def message_again(letter: DeadLetter, record: Record | None, *, now: float, ignore_expiry: bool = False) -> TaskMessage:

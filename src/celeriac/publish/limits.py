@@ -41,6 +41,19 @@ def add_queues(limits: QueueLimits, task: Any, body: Any, headers: dict[str, Any
     headers[LIMITS_HEADER] = joined(headers.get(LIMITS_HEADER), bounds)
 
 
+def limits_again(app: Any, task: Any, queue: str, args: Any, kwargs: Any) -> dict[str, Any]:
+    """The header of a call whose arguments were changed, of the task's limits and the queue's; none where neither has some.
+
+    Raises:
+        ArgumentError, QueueOptionError: as `add_queues`.
+    """
+    headers = dict(with_limits(task, args, kwargs, {}).get("headers", {}))
+    queues = app.amqp.queues.limited.get(queue)
+    if queues is not None:
+        add_queues(queues, task, (args, kwargs), headers)
+    return headers
+
+
 def without_limits(options: dict[str, Any]) -> dict[str, Any]:
     """The publish options of what an exchange gives to a queue: the worker that it comes to adds all limits."""
     headers = options.get("headers") or {}

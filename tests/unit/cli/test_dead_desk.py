@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from kombu.compression import compress
 
-from celeriac import Concurrency
+from celeriac import Concurrency, Queue
 from celeriac.core.attempt import Failure
+from celeriac.core.limits import Bound, Rule, unpack
+from celeriac.core.limits import pack as pack_limits
 from celeriac.core.message import LIMITS_HEADER
 from celeriac.desk import steps
 from celeriac.publish.limits import with_limits
@@ -143,6 +145,42 @@ def test_the_limits_are_of_the_new_arguments(shop: Shop, cli: Invoke) -> None:
     letter = shop.fail("shop.refund", (7,), **bound)
     assert cli("redrive", letter.id, "--set", "customer_id=8").exit_code == 0
     assert sent(shop)[2][LIMITS_HEADER] == with_limits(refund, (8,), {}, {})["headers"][LIMITS_HEADER]
+
+
+def limited_queues(shop: Shop) -> None:
+    shop.app.conf.task_queues = [
+        Queue("payments", limits=[Concurrency(2, key="customer:{customer_id}")]),
+        Queue("slow", concurrency=1),
+    ]
+
+
+def test_the_limits_of_the_queue_are_of_the_new_arguments_too(shop: Shop, cli: Invoke) -> None:
+    limited_queues(shop)
+
+    @shop.app.task(name="shop.pay", limits=[Concurrency(5, name="api")], shared=False)
+    def pay(customer_id: int) -> None: ...
+
+    _ = pay.name
+    old = pack_limits(
+        [Bound("api", "", Rule(5)), Bound("queue payments concurrency customer:{customer_id}", "x", Rule(2))]
+    )
+    letter = shop.fail("shop.pay", (7,), **{LIMITS_HEADER: old})
+    assert cli("redrive", letter.id, "--set", "customer_id=8").exit_code == 0
+    bounds = unpack(sent(shop)[2][LIMITS_HEADER])
+    assert [(bound.name, bound.value) for bound in bounds] == [
+        ("api", ""),
+        ("queue payments concurrency customer:{customer_id}", "customer:8"),
+    ]
+
+
+def test_what_goes_to_another_queue_has_its_limits_and_no_others(shop: Shop, cli: Invoke) -> None:
+    limited_queues(shop)
+    old = pack_limits([Bound("queue payments concurrency customer:{customer_id}", "customer:7", Rule(2))])
+    letter = shop.fail("shop.charge", (7,), **{LIMITS_HEADER: old})
+    assert cli("redrive", letter.id, "--to", "slow").exit_code == 0
+    delivery = shop.claim("slow")
+    assert not delivery.limited, "the worker adds those of where it is now"
+    assert json.loads(delivery.envelope)[0][LIMITS_HEADER] is None
 
 
 def test_a_compressed_body_stays_one(shop: Shop, cli: Invoke) -> None:

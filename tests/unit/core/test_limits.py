@@ -111,7 +111,10 @@ def test_no_limits_are_none() -> None:
 
 def test_one_name_stands_for_one_thing() -> None:
     rules = combined({}, {"API": Rule(slots=2)}, Origin("a", "limits"))
-    assert combined(rules, {"API": Rule(slots=2), "b": Rule()}, Origin("b", "limits")) == {"API": Rule(slots=2), "b": Rule()}
+    assert combined(rules, {"API": Rule(slots=2), "b": Rule()}, Origin("b", "limits")) == {
+        "API": Rule(slots=2),
+        "b": Rule(),
+    }
     with pytest.raises(OptionError, match=r"API.*other numbers"):
         combined(rules, {"API": Rule(slots=3)}, Origin("c", "limits"))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.sites import BesideSite, PostgresSite, RedisSite, Site, lines
+from tests.integration.sites import BesideSite, PostgresSite, RedisSite, Site, lines, open_gate
 from tests.support import wait_for
 from tests.support.plugin import PROGRAMS, server
 from tests.support.program import ROOT
@@ -61,9 +61,11 @@ def test_a_queues_concurrency_holds_over_all_workers_and_tasks(site: Site) -> No
     queues = named(site, "two", "each")
     for pool in ("prefork", "threads"):
         site.worker(pool, concurrency=3, queues=queues)
-    journal = site.file()
-    sent = [site.take.apply_async((journal, str(number), 0.05), queue=queues[0]) for number in range(12)]
-    sent += [site.hold.apply_async((journal, __file__, str(number)), queue=queues[0]) for number in range(6)]
+    journal, gate = site.file(), site.file("gate")
+    sent = [site.hold.apply_async((journal, gate, str(number)), queue=queues[0]) for number in range(6)]
+    sent += [site.take.apply_async((journal, str(number), 0.02), queue=queues[0]) for number in range(8)]
+    wait_for(lambda: len(lines(journal)) == 2, PATIENCE, lambda: f"{lines(journal)} {site.queues()}")
+    open_gate(gate)
     site.wait_ended([result.id for result in sent])
     assert most_at_once(journal) == 2
     assert len(lines(journal)) == 2 * len(sent)

@@ -32,13 +32,13 @@ def app(tmp_path: Path) -> Iterator[Celery]:
     app.conf.task_queues = QUEUES
     app.conf.task_default_queue = "default"
 
-    @app.task(name="charge", shared=False)
+    @app.task(name="stalls.charge", shared=False)
     def charge(customer_id: int, cents: int = 0) -> None: ...
 
-    @app.task(name="own", shared=False, limits=[Concurrency(3, key="{customer_id}")])
+    @app.task(name="stalls.own", shared=False, limits=[Concurrency(3, key="{customer_id}")])
     def own(customer_id: int) -> None: ...
 
-    @app.task(name="shared", shared=False, limits=[Concurrency(2, name="queue few concurrency")])
+    @app.task(name="stalls.shared", shared=False, limits=[Concurrency(2, name="queue few concurrency")])
     def shared() -> None: ...
 
     yield app
@@ -58,7 +58,7 @@ def limits_of(delivery: Delivery) -> list[tuple[str, str]]:
 
 
 def test_a_queues_limits_are_its_messages(app: Celery) -> None:
-    app.tasks["charge"].apply_async((7,), queue="few")
+    app.tasks["stalls.charge"].apply_async((7,), queue="few")
     found = sent_to(app, "few")
     assert limits_of(found) == [("queue few concurrency", "")]
     assert found.limited
@@ -66,30 +66,30 @@ def test_a_queues_limits_are_its_messages(app: Celery) -> None:
 
 
 def test_they_join_those_of_the_task(app: Celery) -> None:
-    app.tasks["own"].apply_async((7,), queue="pay")
+    app.tasks["stalls.own"].apply_async((7,), queue="pay")
     assert limits_of(sent_to(app, "pay")) == [
-        ("own concurrency {customer_id}", "7"),
         ("queue pay concurrency customer:{customer_id}", "customer:7"),
-        ("queue pay rate {task}", "own"),
+        ("queue pay rate {task}", "stalls.own"),
+        ("stalls.own concurrency {customer_id}", "7"),
     ]
 
 
 def test_one_that_both_have_is_held_once(app: Celery) -> None:
-    app.tasks["shared"].apply_async(queue="few")
+    app.tasks["stalls.shared"].apply_async(queue="few")
     assert limits_of(sent_to(app, "few")) == [("queue few concurrency", "")]
 
 
 def test_another_queues_messages_have_none(app: Celery) -> None:
-    app.tasks["charge"].delay(7)
+    app.tasks["stalls.charge"].delay(7)
     found = sent_to(app, "default")
     assert not limits_of(found)
     assert not found.limited
 
 
 def test_a_route_leads_to_them_too_and_so_does_what_is_due_later(app: Celery) -> None:
-    app.conf.task_routes = {"charge": "few"}
-    app.tasks["charge"].delay(7)
-    app.tasks["charge"].signature((8,)).apply_async(countdown=0.001)
+    app.conf.task_routes = {"stalls.charge": "few"}
+    app.tasks["stalls.charge"].delay(7)
+    app.tasks["stalls.charge"].signature((8,)).apply_async(countdown=0.001)
     found: list[Delivery] = []
 
     def all_claimed() -> bool:
@@ -101,7 +101,7 @@ def test_a_route_leads_to_them_too_and_so_does_what_is_due_later(app: Celery) ->
 
 
 def test_many_at_once_have_them_as_well(app: Celery) -> None:
-    charge = app.tasks["charge"]
+    charge = app.tasks["stalls.charge"]
     app.send_tasks([charge.s(number).set(queue="pay") for number in range(3)])
     app.send_tasks([charge.s(number).set(queue="few") for number in range(3)])
     assert len(app.store.claim(["few"], 10, owner="test", lease=30.0)) == 2
@@ -115,22 +115,22 @@ def test_what_is_not_known_here_is_left_to_a_worker_that_knows_it(app: Celery) -
 
 
 def test_what_an_exchange_gives_to_a_queue_is_left_to_the_worker_whole(app: Celery) -> None:
-    app.tasks["own"].apply_async((7,), queue="topics", routing_key="a.b")
+    app.tasks["stalls.own"].apply_async((7,), queue="topics", routing_key="a.b")
     found = sent_to(app, "topics")
     assert not found.limited, "not with the task's alone, or nobody would add the queue's"
 
 
 def test_a_call_of_which_no_key_can_be_made_is_not_sent(app: Celery) -> None:
     with pytest.raises(ArgumentError, match="argument customer_id"):
-        app.tasks["charge"].apply_async((None,), queue="pay")
-    with pytest.raises(QueueOptionError, match="for task shared"):
-        app.tasks["shared"].apply_async(queue="pay")
+        app.tasks["stalls.charge"].apply_async((None,), queue="pay")
+    with pytest.raises(QueueOptionError, match=r"for task stalls.shared"):
+        app.tasks["stalls.shared"].apply_async(queue="pay")
     assert not app.store.sizes()
 
 
 @pytest.mark.parametrize(("options", "priority"), [({}, 6), ({"priority": 0}, 0), ({"priority": 9}, 9)])
 def test_a_queues_priority_is_for_what_is_given_none(app: Celery, options: dict[str, Any], priority: int) -> None:
-    charge = app.tasks["charge"]
+    charge = app.tasks["stalls.charge"]
     charge.apply_async((7,), queue="mail", **options)
     assert sent_to(app, "mail").priority == priority
     app.send_tasks([charge.s(7).set(queue="mail", **options)])
@@ -138,8 +138,8 @@ def test_a_queues_priority_is_for_what_is_given_none(app: Celery, options: dict[
 
 
 def test_the_priority_of_a_task_outranks_its_queues(app: Celery) -> None:
-    app.tasks["charge"].priority = 2
-    app.tasks["charge"].apply_async((7,), queue="mail")
+    app.tasks["stalls.charge"].priority = 2
+    app.tasks["stalls.charge"].apply_async((7,), queue="mail")
     assert sent_to(app, "mail").priority == 2
 
 
@@ -147,7 +147,7 @@ def test_a_worker_knows_the_numbers_of_all_queues(app: Celery) -> None:
     rules = declared_rules(app)
     assert rules["queue few concurrency"] == Rule(slots=2)
     assert rules["queue pay rate {task}"] == Rule(every=1.0, burst=1)
-    assert rules["own concurrency {customer_id}"] == Rule(slots=3)
+    assert rules["stalls.own concurrency {customer_id}"] == Rule(slots=3)
 
 
 def test_one_name_stands_for_one_thing(app: Celery) -> None:
@@ -156,11 +156,11 @@ def test_one_name_stands_for_one_thing(app: Celery) -> None:
         declared_rules(app)
     del app.amqp.queues.limited["more"]
 
-    @app.task(name="other", shared=False, limits=[Concurrency(8, name="own concurrency {customer_id}")])
+    @app.task(name="stalls.other", shared=False, limits=[Concurrency(8, name="stalls.own concurrency {customer_id}")])
     def other() -> None: ...
 
     _ = other.name
-    with pytest.raises(OptionError, match=r"^task own, option limits: the name"):
+    with pytest.raises(OptionError, match=r"^task stalls.own, option limits: the name"):
         declared_rules(app)
 
 
@@ -170,7 +170,7 @@ def test_a_retry_that_names_an_exchange_and_a_key_is_still_of_its_queue(tmp_path
     app.conf.task_queues = [Queue("default"), Queue("eu.few", concurrency=2)]
     app.conf.task_default_queue = "default"
 
-    @app.task(name="once", shared=False)
+    @app.task(name="stalls.once", shared=False)
     def once() -> None: ...
 
     once.apply_async(exchange="celeriac", routing_key="eu/few")

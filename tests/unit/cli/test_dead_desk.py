@@ -164,7 +164,7 @@ def test_the_limits_of_the_queue_are_of_the_new_arguments_too(shop: Shop, cli: I
     old = pack_limits(
         [Bound("api", "", Rule(5)), Bound("queue payments concurrency customer:{customer_id}", "x", Rule(2))]
     )
-    letter = shop.fail("shop.pay", (7,), **{LIMITS_HEADER: old})
+    letter = shop.fail("shop.pay", (7,), celeriac_limits=old)
     assert cli("redrive", letter.id, "--set", "customer_id=8").exit_code == 0
     bounds = unpack(sent(shop)[2][LIMITS_HEADER])
     assert [(bound.name, bound.value) for bound in bounds] == [
@@ -176,7 +176,7 @@ def test_the_limits_of_the_queue_are_of_the_new_arguments_too(shop: Shop, cli: I
 def test_what_goes_to_another_queue_has_its_limits_and_no_others(shop: Shop, cli: Invoke) -> None:
     limited_queues(shop)
     old = pack_limits([Bound("queue payments concurrency customer:{customer_id}", "customer:7", Rule(2))])
-    letter = shop.fail("shop.charge", (7,), **{LIMITS_HEADER: old})
+    letter = shop.fail("shop.charge", (7,), celeriac_limits=old)
     assert cli("redrive", letter.id, "--to", "slow").exit_code == 0
     delivery = shop.claim("slow")
     assert not delivery.limited, "the worker adds those of where it is now"

@@ -1,10 +1,24 @@
 """celeriac: the root under a Celery app."""
 
 from celeriac.app import Celery
+from celeriac.core.circuits import Circuit
 from celeriac.core.limits import Concurrency, FairShare, Rate
 from celeriac.core.retries import Retries
+from celeriac.execution.circuits import CircuitOpen
+from celeriac.execution.snoozing import Snooze
 from celeriac.publish.amqp import BrokerUnavailable
 from celeriac.publish.queues import Queue
 
-__all__ = ["BrokerUnavailable", "Celery", "Concurrency", "FairShare", "Queue", "Rate", "Retries"]
+__all__ = [
+    "BrokerUnavailable",
+    "Celery",
+    "Circuit",
+    "CircuitOpen",
+    "Concurrency",
+    "FairShare",
+    "Queue",
+    "Rate",
+    "Retries",
+    "Snooze",
+]
 __version__ = "0.1.0"

@@ -13,10 +13,12 @@ import celery
 from celery.app import backends
 from kombu.utils.imports import symbol_by_name
 
+from celeriac.core.circuits import Circuit
 from celeriac.desk.deadletters import DeadLetters
 from celeriac.desk.failures import Failures
 from celeriac.desk.limits import Limits
 from celeriac.errors import OptionError, SettingsError
+from celeriac.execution.circuits import Circuits, Guard
 from celeriac.execution.opening import open_room
 from celeriac.execution.room import Room
 from celeriac.execution.task import awaited, mixed
@@ -107,6 +109,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         self._following = Following(self, self._settings_changed)
         self._publishing = Publishing(self, super().send_task)
         self._outboxes: list[str] = []
+        self.circuits = Circuits(self)
         if ledger is not None:
             options["celeriac_ledger"] = ledger
         if retries is not None:
@@ -349,6 +352,20 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         """
         with self._publishing.within(connection):
             yield
+
+    def circuit(self, circuit: Circuit | str) -> Guard:
+        """``with app.circuit("gateway"):`` makes the calls in the block calls of the circuit.
+
+        How the block ends is counted, as how a task ends that declares the circuit. In ``async def`` it is ``async with``.
+
+        Args:
+            circuit: one that a task declares, by its name, or the ``Circuit`` itself.
+
+        Raises:
+            CircuitOpen: it is open; nothing of the block has run.
+            CircuitError: nobody declares such a circuit, or somebody another one of this name.
+        """
+        return self.circuits.guard(circuit)
 
     @property
     def destination(self) -> str:

@@ -308,6 +308,18 @@ class ForeignLedger(CeleriacError):
         )
 
 
+class CircuitError(CeleriacError, ValueError):
+    """A circuit that nobody declares, or that cannot be switched in that way."""
+
+    def __init__(self, circuit: str, problem: str) -> None:
+        super().__init__(circuit, problem)
+        self.circuit = circuit
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"circuit {self.circuit!r}: {self.problem}"
+
+
 class DeadLetterError(CeleriacError):
     """A dead letter could not be found or handled."""
 

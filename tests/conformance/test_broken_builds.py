@@ -308,6 +308,21 @@ BUILDS = {
         (("test_one_is_kept_as_long_as_history_or_its_letter", {}),),
         histories=False,
     ),
+    "a circuit's state is replaced by who has read another": Build(
+        sql("circuits", "write", "AND version = ?2", "AND ?2"),
+        (("test_only_what_was_read_is_replaced", {}), ("test_no_change_is_lost_among_many", {})),
+        histories=False,
+    ),
+    "two are the first to write a circuit": Build(
+        sql("circuits", "make", "DO NOTHING", "DO UPDATE SET state = excluded.state"),
+        (("test_two_cannot_both_be_the_first", {}),),
+        histories=False,
+    ),
+    "what is put off counts as a crash": Build(
+        sql("queue", "release", "crashes = crashes + ?2", "crashes = crashes + (?1 IS NOT NULL)"),
+        (("test_what_is_put_off_waits_and_counts_nothing", {}),),
+        histories=False,
+    ),
     "a chord is closed twice": Build(
         sql("ledger", "chord_close", "AND state = 'open'", ""),
         (("test_it_is_closed_once", {}),),

@@ -108,6 +108,12 @@ BUILDS = {
     "unread failures go with their history": Build(
         "failures.prune", "AND NOT lettered", "", (("test_one_is_kept_as_long_as_history_or_its_letter", {}),)
     ),
+    "a circuit's state is replaced by who has read another": Build(
+        "circuits.write",
+        "AND version = $2",
+        "AND $2 IS NOT NULL",
+        (("test_only_what_was_read_is_replaced", {}), ("test_no_change_is_lost_among_many", {})),
+    ),
     "a chord is closed twice": Build("ledger.chord_close", "AND state = 'open'", "", (("test_it_is_closed_once", {}),)),
     "a chord counts a member twice": Build(
         "ledger.chord_complete", "<= (SELECT count(*)", "<= (SELECT 2 * count(*)", (("test_a_member_counts_once", {}),)

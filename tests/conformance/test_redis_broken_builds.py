@@ -55,6 +55,22 @@ BUILDS = {
         "leave_queue(item, now)",
         check("test_a_lost_lease_writes_nothing_at_all"),
     ),
+    "a circuit's state is replaced by who has read another": Build(
+        "circuits",
+        "if known ~= version then return 0 end",
+        "",
+        (
+            *check("test_only_what_was_read_is_replaced"),
+            *check("test_two_cannot_both_be_the_first"),
+            *check("test_who_read_what_was_forgotten_writes_nothing"),
+        ),
+    ),
+    "a dead letter forgets how often it was put off": Build(
+        "settling",
+        ", again.snoozes = s.deliveries, s.snoozes",
+        " = s.deliveries",
+        check("test_a_dead_letter_says_how_often_it_was_put_off"),
+    ),
     "what has begun is handed back": Build(
         "leases", "if s and s.started == '' then", "if s then", check("test_what_has_begun_is_not_handed_back")
     ),

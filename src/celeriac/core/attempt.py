@@ -68,6 +68,9 @@ class Record:
     error: str | None = None
     #: Somebody hears of its failure in another way than by its result.
     told: bool = False
+    #: Of one that waits or runs: how often it was put off, and until when it waits now; never written.
+    snoozes: int = 0
+    due_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -238,6 +241,8 @@ class DeadLetter:
     acked_at: float | None = None
     acked_by: str | None = None
     note: str | None = None
+    #: How often it was put off; no attempt was counted then.
+    snoozes: int = 0
     attempts: list[AttemptRecord] = field(default_factory=list)
 
 

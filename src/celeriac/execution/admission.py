@@ -13,6 +13,7 @@ from celeriac.core.attempt import Attempt, Failure, Outcome
 from celeriac.core.limits import joined
 from celeriac.core.text import app_option, writable
 from celeriac.errors import ArgumentError, IdempotencyConflict, PoisonTask
+from celeriac.execution.circuits import kept_back
 from celeriac.execution.room import Room
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,10 @@ def admit(room: Room, attempt: Attempt) -> Outcome | None:
     refusal = _claim_key(room, attempt) if attempt.key is not None else None
     if refusal is not None:
         return refusal
+    if attempt.task.declared_circuits and not attempt.copies:
+        attempt.snooze_until = kept_back(attempt.task)
+        if attempt.snooze_until is not None:
+            return Outcome.SNOOZED
     # Last of all, since the store may have had the key wait for longer than the lease.
     return None if _still_ours(room, attempt) else Outcome.LEASE_LOST
 

@@ -24,6 +24,7 @@ from celeriac.execution.exhausted import tell
 from celeriac.execution.limits import left_to_celery
 from celeriac.execution.room import Room, room_of
 from celeriac.execution.settler import STORE_WIDE
+from celeriac.execution.snoozing import Snooze, put_off
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def decide(task: Any, attempt: Attempt, returned: Any, request: dict[str, Any]) 
     elif state == states.RETRY:
         _retried(attempt, error, getattr(returned.retval, "traceback", None))
     elif state == states.IGNORED:
-        attempt.outcome = Outcome.REPLACED if attempt.replaced else Outcome.IGNORED
+        _ignored(attempt, error)
     elif state == states.REJECTED:
         _rejected(task, attempt, error)
     else:
@@ -135,6 +136,13 @@ def _completed(attempt: Attempt) -> None:
     if attempt.retry is not None:  # retry(throw=False), and then it returned
         attempt.follow_ups.append(attempt.retry)
         attempt.retry = None
+
+
+def _ignored(attempt: Attempt, error: Any) -> None:
+    if isinstance(error, Snooze):
+        put_off(attempt, error)
+    else:
+        attempt.outcome = Outcome.REPLACED if attempt.replaced else Outcome.IGNORED
 
 
 def _retried(attempt: Attempt, error: Any, traceback: Any) -> None:

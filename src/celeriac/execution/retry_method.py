@@ -10,6 +10,7 @@ from celeriac.core.attempt import Attempt
 from celeriac.core.current import attempting, current
 from celeriac.execution import coroutines
 from celeriac.execution.retrying import arguments, refused
+from celeriac.execution.snoozing import Snooze
 
 
 class RetryMixin:
@@ -22,7 +23,11 @@ class RetryMixin:
         """As Celery's, but the retry is written with the settlement instead of being sent from here.
 
         Where the task declares ``retries=``, what the call leaves open is as that says: when, how often, and to which queue.
+        ``raise self.retry(exc=error)`` of what puts the task off, such as an open circuit, puts it off.
         """
+        reason = kwargs.get("exc")
+        if isinstance(reason, Snooze):
+            raise reason
         attempt = self._own_attempt()
         given = arguments(self, attempt, args, kwargs)
         if attempt is None:

@@ -16,16 +16,19 @@ from celery._state import get_current_task
 from celery.exceptions import Ignore, Reject, Retry
 
 from celeriac.core.attempt import Attempt
+from celeriac.core.circuits import Circuit
 from celeriac.core.current import attempting, current
 from celeriac.core.idempotency import KeyTemplate, time_to_live
 from celeriac.core.limits import Limits
 from celeriac.errors import TaskExited
 from celeriac.execution import coroutines
+from celeriac.execution.circuits import Guard, guarding
 from celeriac.execution.declaring import check_declaration
 from celeriac.execution.effects import Effect, effect_once
 from celeriac.execution.pipeline import traced
 from celeriac.execution.retry_method import RetryMixin
 from celeriac.execution.retrying import beside_no_ledger, retry_or_give_up, run_beside_no_ledger
+from celeriac.execution.snoozing import Snooze, put_off_unmanaged
 
 
 class TaskMixin(RetryMixin):
@@ -39,6 +42,8 @@ class TaskMixin(RetryMixin):
     idempotency_ttl: float | timedelta | None = None
     #: `Concurrency`, `Rate` and `FairShare`, over all workers: one of them, or a list.
     limits: Any = None
+    #: The `Circuit` of what the body calls, or a list: while one is open, the task is put off.
+    circuits: Any = None
     #: None: as the app says for all; where it says nothing, what was certainly not done is tried again. False: nothing
     #: is. A number or a ``Retries``: as it says. A mapping of exceptions to these, or pairs: the first that matches.
     retries: Any = None
@@ -68,6 +73,8 @@ class TaskMixin(RetryMixin):
     key_template: KeyTemplate | None = None
     #: The compiled limits, where the task declares some.
     declared_limits: Limits | None = None
+    #: Its circuits, checked.
+    declared_circuits: tuple[Circuit, ...] = ()
 
     @classmethod
     def bind(cls, app: Any) -> Any:
@@ -82,6 +89,8 @@ class TaskMixin(RetryMixin):
             cls.key_template = KeyTemplate(name, cls._plain_key(), cls.call_signature)
         if cls.limits is not None:
             cls.declared_limits = Limits(name, cls.limits, cls.call_signature)
+        if cls.circuits is not None:
+            cls.declared_circuits = app.circuits.declare(name, cls.circuits)
         return bound
 
     @classmethod
@@ -141,6 +150,11 @@ class TaskMixin(RetryMixin):
             TransactionError: it commits by itself, has no such table, or this is no run of the task.
         """
         return effect_once(self, step, connection)
+
+    def circuit(self, circuit: Circuit | str) -> Guard:
+        """``with self.circuit("gateway"):`` in a body, as ``app.circuit``: while it is open, the task is put off."""
+        guard: Guard = self.app.circuit(circuit)  # type: ignore[attr-defined]  # Celery's class has it
+        return guard
 
     def _get_request(self) -> Any:
         """As Celery's, also in a coroutine, which does not run on the thread that has the request."""
@@ -217,15 +231,35 @@ def _wrap(body: Callable[..., Any]) -> Callable[..., Any]:
 
 def _run_beside(run: Any, body: Callable[..., Any], call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """What no attempt is made of: a call as a function, an eager one, a task without a ledger."""
-    if call is not body and not _traced():
+    traced_task = _traced()
+    if call is not body and traced_task is None:
         return body(*args, **kwargs)
+    within = functools.partial(call, *args, **kwargs)
+    if traced_task is not None and current() is None:
+        within = functools.partial(_run_unmanaged, traced_task, within)
     task = beside_no_ledger(run)
-    if task is None:
-        return call(*args, **kwargs)
-    return run_beside_no_ledger(task, functools.partial(call, *args, **kwargs))
+    return within() if task is None else run_beside_no_ledger(task, within)
+
+
+def _run_unmanaged(task: Any, call: Callable[[], Any]) -> Any:
+    try:
+        if not task.declared_circuits or task.request.is_eager:
+            return call()
+        with guarding(task):
+            return call()
+    except Snooze as error:
+        put_off_unmanaged(task, error)
+        raise
 
 
 def _run_to_its_return(attempt: Attempt, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    if attempt.task.declared_circuits:
+        with guarding(attempt.task):
+            return _returned(attempt, call, args, kwargs)
+    return _returned(attempt, call, args, kwargs)
+
+
+def _returned(attempt: Attempt, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     returned = call(*args, **kwargs)
     # Of an async body inside somebody's plain wrapper.
     if type(returned) is CoroutineType:
@@ -265,7 +299,7 @@ def _run_to_its_end(coroutine: Any) -> Any:
     return coroutines.run(coroutine, coroutines.Running(task, request, current()))
 
 
-def _traced() -> bool:
-    """Whether Celery's tracer is calling (eagerly, or for a task not ours), and not a person who can await."""
+def _traced() -> Any:
+    """The task that Celery's tracer is calling (eagerly, or for a task not ours); None for a person, who can await."""
     task = get_current_task()
-    return task is not None and not task.request.called_directly
+    return None if task is None or task.request.called_directly else task

@@ -24,7 +24,7 @@ from celeriac.store.guest import Guest
 from celeriac.transport.base import StoreTransport
 
 #: Options that say what a task is, and not how it is called.
-_DECLARED_ONLY = frozenset({"idempotency_key", "idempotency_ttl", "limits"})
+_DECLARED_ONLY = frozenset({"idempotency_key", "idempotency_ttl", "limits", "circuits"})
 
 
 class Publishing:

@@ -84,7 +84,7 @@ SETTABLE = frozenset(
     if not (name.startswith("_") or callable(value) or isinstance(value, property))
 )
 #: Methods of a task that an option of the same name would silently replace, and what is meant.
-METHODS = {"retry": "retries"}
+METHODS = {"retry": "retries", "circuit": "circuits"}
 #: Other words for an option.
 _MEANT = {"max_retry": "max_retries", "retrys": "retries"}
 #: celeriac's own.

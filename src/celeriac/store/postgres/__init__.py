@@ -16,6 +16,7 @@ from celeriac.store.postgres.queue import PostgresQueue
 from celeriac.store.postgres.vacuum import Vacuum
 from celeriac.store.protocols import ANY_NEWS, News, Publisher
 from celeriac.store.relational.chords import ChordsPart
+from celeriac.store.relational.circuits import CircuitsPart
 from celeriac.store.relational.deadletters import DeadLettersPart
 from celeriac.store.relational.failures import FailuresPart
 from celeriac.store.relational.fanout import FanoutPart
@@ -27,7 +28,7 @@ SCHEMA = "celeriac"
 
 
 class PostgresStore(
-    PostgresQueue, OutboxPart, FanoutPart, PostgresLedger, ChordsPart, KeysPart, DeadLettersPart, FailuresPart
+    PostgresQueue, OutboxPart, FanoutPart, PostgresLedger, ChordsPart, KeysPart, DeadLettersPart, FailuresPart, CircuitsPart
 ):
     """The store in one schema; see ``celeriac.store.protocols.Store``.
 

@@ -12,6 +12,7 @@ from celeriac.store.guest import Guest
 from celeriac.store.protocols import ANY_NEWS, News, Publisher
 from celeriac.store.redis.checks import check
 from celeriac.store.redis.chords import ChordsPart
+from celeriac.store.redis.circuits import CircuitsPart
 from celeriac.store.redis.database import CONNECT_TIMEOUT, Database
 from celeriac.store.redis.deadletters import DeadLettersPart
 from celeriac.store.redis.failures import FailuresPart
@@ -28,7 +29,7 @@ from celeriac.store.redis.wakeups import Wakeups
 VERSION = 1
 
 
-class RedisStore(QueuePart, OutboxPart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart, FailuresPart):
+class RedisStore(QueuePart, OutboxPart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart, FailuresPart, CircuitsPart):
     """The store under one prefix; see ``celeriac.store.protocols.Store``.
 
     Args:

@@ -47,7 +47,7 @@ def _summary(row: Sequence[Any]) -> Summary:
 def _letter(row: Sequence[Any]) -> DeadLetter:
     letter_id, fields, attempts = row
     task, generation, name, queue, reason, error_type, error, traceback, worker, failed, envelope, body = fields[:12]
-    priority, print_, acked, acked_by, note = fields[12:]
+    priority, print_, acked, acked_by, note, snoozes = fields[12:]
     task_id = text(task)
     return DeadLetter(
         int(letter_id),
@@ -68,6 +68,7 @@ def _letter(row: Sequence[Any]) -> DeadLetter:
         to_number(acked),
         unpack_text(acked_by),
         unpack_text(note),
+        int(snoozes or 0),
         [to_attempt(task_id, attempt) for attempt in attempts],
     )
 

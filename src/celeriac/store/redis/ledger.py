@@ -156,6 +156,8 @@ class LedgerPart(Part):
             unpack_text(row[4]),
             0,
             started_at,
+            snoozes=int(row[8]),
+            due_at=to_number(row[9]),
         )
 
     def forget(self, task_id: str, *, result_only: bool = False) -> None:

@@ -22,6 +22,7 @@ ROOMS = (
     "letters",
     "failures",
     "fanout",
+    "circuits",
 )
 LIBRARIES = (
     "clock",

@@ -243,7 +243,7 @@ class LedgerPart(LimitsPart):
 
     def _add_live(self, raw: Session, wanted: str, found: dict[str, Record]) -> None:
         """Tasks in the queue have no row yet, or one of an earlier generation."""
-        for task_id, generation, name, queue_name, owner, status, started_at, revoked in raw.run(
+        for task_id, generation, name, queue_name, owner, status, started_at, revoked, snoozes, due_at in raw.run(
             "ledger.live", (wanted,)
         ):
             if task_id in found and found[task_id].generation >= generation:
@@ -253,7 +253,17 @@ class LedgerPart(LimitsPart):
             if known is not None and known.state == "RETRY" and state == "PENDING":
                 continue  # RETRY says more
             found[task_id] = Record(
-                task_id, generation, state, state == "REVOKED", name, queue_name, owner, 0, started_at
+                task_id,
+                generation,
+                state,
+                state == "REVOKED",
+                name,
+                queue_name,
+                owner,
+                0,
+                started_at,
+                snoozes=snoozes,
+                due_at=due_at,
             )
 
     def forget(self, task_id: str, *, result_only: bool = False) -> None:

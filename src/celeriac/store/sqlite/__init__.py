@@ -8,6 +8,7 @@ from celeriac.errors import LeadsElsewhere
 from celeriac.store.guest import Guest
 from celeriac.store.protocols import ANY_NEWS, News, Publisher
 from celeriac.store.relational.chords import ChordsPart
+from celeriac.store.relational.circuits import CircuitsPart
 from celeriac.store.relational.deadletters import DeadLettersPart
 from celeriac.store.relational.failures import FailuresPart
 from celeriac.store.relational.fanout import FanoutPart
@@ -22,7 +23,7 @@ from celeriac.store.sqlite.migrate import migrate
 from celeriac.store.sqlite.queue import SQLiteQueue
 
 
-class SQLiteStore(SQLiteQueue, OutboxPart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart, FailuresPart):
+class SQLiteStore(SQLiteQueue, OutboxPart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart, FailuresPart, CircuitsPart):
     """The store in one file; see ``celeriac.store.protocols.Store``.
 
     Args:

@@ -17,7 +17,8 @@ for number = 1, take_number() do
         local row, s = row_of(id), state_of(id)
         live[#live + 1] = {
             task, row.generation, row.name, row.queue, s and s.owner or '', s and s.status or READY, s and s.started or '',
-            call('ZSCORE', base .. 'revoked', task) and 1 or 0,
+            call('ZSCORE', base .. 'revoked', task) and 1 or 0, s and s.snoozes or 0,
+            s and s.status == DELAYED and row.run_at or '',
         }
     end
 end

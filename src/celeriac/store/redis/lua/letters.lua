@@ -23,7 +23,8 @@ local found = {}
 for _ = 1, take_number() do
     local id = take()
     local f = call('HMGET', base .. 'l:' .. id, 'task', 'generation', 'name', 'queue', 'reason', 'error_type', 'error',
-        'traceback', 'worker', 'failed', 'envelope', 'body', 'priority', 'print', 'acked', 'acked_by', 'note')
+        'traceback', 'worker', 'failed', 'envelope', 'body', 'priority', 'print', 'acked', 'acked_by', 'note',
+        'snoozes')
     if f[1] then
         local attempts = call('LRANGE', base .. 'a:' .. f[1], 0, -1)
         for number, raw in ipairs(attempts) do attempts[number] = cmsgpack.unpack(raw) end

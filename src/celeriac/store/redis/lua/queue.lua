@@ -47,14 +47,16 @@ local function deliver(ids, suspect)
     for number, raw in ipairs(rows) do
         local f = cmsgpack.unpack(raw)
         local task, generation = f[3], f[5]
-        local deliveries, crashes, limits = 0, 0
+        local deliveries, crashes, limits, snoozes = 0, 0
         if known[number] then
             local s = unpack_state(known[number])
             deliveries, crashes, limits = s.deliveries, s.crashes, s.limits ~= '' and s.limits or nil
+            snoozes = s.snoozes > 0 and s.snoozes or nil
         end
         states[2 * number - 1] = ids[number]
         states[2 * number] = cmsgpack.pack({
-            CLAIMED, deliveries + 1, crashes, '', owner, f[1], f[2], task, generation, limits,
+            CLAIMED, deliveries + 1, crashes, '', owner, f[1], f[2], task, generation,
+            limits or snoozes and '' or nil, snoozes,
         })
         local revoked = any_revoked and task ~= '' and call('ZSCORE', base .. 'revoked', task)
         found[number] = {

@@ -48,7 +48,7 @@ local function retry(id, s, new, now)
     call('ZREM', base .. 'leases', id)
     put_row(id, row)
     local again = new_state(row, READY)
-    again.deliveries = s.deliveries
+    again.deliveries, again.snoozes = s.deliveries, s.snoozes
     if new.run_at ~= '' and tonumber(new.run_at) > now then
         again.status = DELAYED
         put_state(id, again)

@@ -10,7 +10,7 @@
 
 -- name: select
 SELECT id, task_id, generation, name, queue, reason, error_type, error, traceback, worker, failed_at, envelope, body,
-       priority, fingerprint, acked_at, acked_by, note
+       priority, fingerprint, acked_at, acked_by, note, snoozes
 FROM dead_letter
 WHERE {chosen} AND id > $9
 ORDER BY id LIMIT $10

@@ -52,7 +52,8 @@ FROM task WHERE task_id IN (SELECT jsonb_array_elements_text($1::jsonb))
 
 -- name: live
 SELECT task_id, generation, name, queue, owner, status, started_at,
-       EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id)
+       EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id), snoozes,
+       CASE WHEN status = 1 THEN run_at END
 FROM message
 WHERE task_id IN (SELECT jsonb_array_elements_text($1::jsonb))
 

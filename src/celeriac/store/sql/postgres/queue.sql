@@ -104,7 +104,8 @@ UPDATE message SET started_at = $1 WHERE id = $2 AND deliveries = $3 AND status 
 -- name: release
 UPDATE message
 SET status = CASE WHEN $1::float8 IS NOT NULL THEN 1 WHEN $2 = 1 OR crashes > 0 THEN 4 WHEN limits IS NULL THEN 0 ELSE 7 END,
-    run_at = coalesce($1, run_at), lease_until = NULL, started_at = NULL, owner = NULL, crashes = crashes + $2
+    run_at = coalesce($1, run_at), lease_until = NULL, started_at = NULL, owner = NULL, crashes = crashes + $2,
+    snoozes = snoozes + ($1 IS NOT NULL)::int
 WHERE id = $3 AND deliveries = $4 AND status = 2
 
 -- name: hand_back
@@ -153,8 +154,8 @@ WHERE id = $2 AND deliveries = $3 AND status = 2
 -- name: dead_letter_from_message
 WITH held AS MATERIALIZED (SELECT * FROM message WHERE id = $8 AND deliveries = $9 AND status = 2 FOR UPDATE)
 INSERT INTO dead_letter (task_id, generation, name, queue, priority, reason, error_type, error, traceback, worker,
-                         failed_at, fingerprint, envelope, body)
-SELECT task_id, generation, name, queue, priority, $1, $2, $3, $4, $5, $6::float8, $7, envelope, body
+                         failed_at, fingerprint, envelope, body, snoozes)
+SELECT task_id, generation, name, queue, priority, $1, $2, $3, $4, $5, $6::float8, $7, envelope, body, snoozes
 FROM held
 
 -- name: retry

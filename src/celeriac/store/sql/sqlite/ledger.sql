@@ -22,7 +22,7 @@ FROM task WHERE task_id IN (SELECT value FROM json_each(?))
 
 -- name: live
 SELECT task_id, generation, name, queue, owner, status, started_at,
-       EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id)
+       EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id), snoozes, iif(status = 1, run_at, NULL)
 FROM message
 WHERE task_id IN (SELECT value FROM json_each(?))
 

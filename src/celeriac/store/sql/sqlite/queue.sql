@@ -70,7 +70,7 @@ UPDATE message SET started_at = ? WHERE id = ? AND deliveries = ? AND status = 2
 -- name: release
 UPDATE message
 SET status = iif(?1 IS NULL, iif(?2 OR crashes > 0, 4, iif(limits IS NULL, 0, 7)), 1), run_at = coalesce(?1, run_at), lease_until = NULL,
-    started_at = NULL, owner = NULL, crashes = crashes + ?2
+    started_at = NULL, owner = NULL, crashes = crashes + ?2, snoozes = snoozes + (?1 IS NOT NULL)
 WHERE id = ?3 AND deliveries = ?4 AND status = 2
 
 -- name: hand_back
@@ -119,8 +119,8 @@ UPDATE message SET lease_until = 0 WHERE status IN (2, 5, 6)
 
 -- name: dead_letter_from_message
 INSERT INTO dead_letter (task_id, generation, name, queue, priority, reason, error_type, error, traceback, worker,
-                         failed_at, fingerprint, envelope, body)
-SELECT task_id, generation, name, queue, priority, ?, ?, ?, ?, ?, ?, ?, envelope, body
+                         failed_at, fingerprint, envelope, body, snoozes)
+SELECT task_id, generation, name, queue, priority, ?, ?, ?, ?, ?, ?, ?, envelope, body, snoozes
 FROM message WHERE id = ? AND deliveries = ? AND status = 2
 
 -- name: retry

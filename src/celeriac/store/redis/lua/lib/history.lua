@@ -20,7 +20,7 @@ local function put_letter(row, why, failed)
     call('HSET', base .. 'l:' .. number, 'task', row.task, 'generation', row.generation, 'name', row.name,
         'queue', row.queue, 'priority', row.priority, 'reason', why.reason, 'error_type', why.error_type,
         'error', why.error, 'traceback', why.traceback, 'worker', why.worker, 'failed', failed,
-        'envelope', row.envelope, 'body', row.body, 'print', why.print)
+        'envelope', row.envelope, 'body', row.body, 'print', why.print, 'snoozes', why.snoozes or 0)
     call('ZADD', base .. 'letters', number, number)
     call('ZADD', base .. 'letters:failed', failed, number)
     call('HINCRBY', base .. 'lettered', row.task, 1)
@@ -29,6 +29,7 @@ local function put_letter(row, why, failed)
 end
 
 local function bury(id, why, now)
+    why.snoozes = state_of(id).snoozes
     put_letter(row_of(id), why, text(now))
 end
 

@@ -30,21 +30,21 @@ local function unpack_state(raw)
     local f = cmsgpack.unpack(raw)
     return {
         status = f[1], deliveries = f[2], crashes = f[3], started = f[4], owner = f[5], queue = f[6], priority = f[7],
-        task = f[8], generation = f[9], limits = f[10] or '',
+        task = f[8], generation = f[9], limits = f[10] or '', snoozes = f[11] or 0,
     }
 end
 
 local function pack_state(s)
-    return cmsgpack.pack({
-        s.status, s.deliveries, s.crashes, s.started, s.owner, s.queue, s.priority, s.task, s.generation,
-        s.limits ~= '' and s.limits or nil,
-    })
+    local f = { s.status, s.deliveries, s.crashes, s.started, s.owner, s.queue, s.priority, s.task, s.generation }
+    if s.limits ~= '' or s.snoozes > 0 then f[10] = s.limits end
+    if s.snoozes > 0 then f[11] = s.snoozes end
+    return cmsgpack.pack(f)
 end
 
 local function new_state(row, status)
     return {
         status = status, deliveries = 0, crashes = 0, started = '', owner = '', queue = row.queue,
-        priority = row.priority, task = row.task, generation = row.generation, limits = row.limits,
+        priority = row.priority, task = row.task, generation = row.generation, limits = row.limits, snoozes = 0,
     }
 end
 
@@ -138,7 +138,7 @@ local function hand_back(id, s, run_at)
     local row = row_of(id)
     row.run_at = run_at
     put_row(id, row)
-    s.status = DELAYED
+    s.status, s.snoozes = DELAYED, s.snoozes + 1
     put_state(id, s)
     make_delayed(id, s.queue, run_at)
 end

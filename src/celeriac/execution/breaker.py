@@ -1,0 +1,242 @@
+"""One circuit as one process sees it: it counts by itself, and asks and tells the store once a second."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from celery.exceptions import Ignore, Reject, Retry
+
+from celeriac.core import circuits
+from celeriac.core.circuits import Circuit, KeptBack, Permit, Phase, Slice, State
+from celeriac.errors import StoreError
+from celeriac.store.protocols import Store
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Change = Callable[[State, float], tuple[State, T]]
+
+#: Seconds for which what the store said is good enough, and what was counted need not be said.
+EVERY = 1.0
+#: Tries to write before somebody else does, and seconds between two, at most.
+TRIES, PAUSE = 20, 0.01
+
+
+class Busy(Exception):
+    """Others were faster, again and again."""
+
+
+class Entry(NamedTuple):
+    """A call that was let through: in which round, and whether as a probe."""
+
+    round: int
+    permit: Permit | None = None
+
+
+class Breaker:
+    """Lets the calls of one process through, or not, and counts how they end.
+
+    A closed circuit costs a call some microseconds. A store that cannot be asked changes nothing: what was last known
+    holds, and what was counted is told later.
+    """
+
+    def __init__(self, circuit: Circuit, store: Callable[[], Store | Any]) -> None:
+        self.circuit = circuit
+        self.rng: Callable[[], float] = random.random
+        self._store = store
+        self.reset()
+        _ALL.add(self)
+
+    def reset(self) -> None:
+        """Know nothing, as in a new process: what a parent has counted it tells itself."""
+        self._view = circuits.NEW
+        self._synced = float("-inf")
+        self._ended: dict[int, list[int]] = {}
+        self._kept_back = 0
+        self._counting = threading.Lock()
+        self._syncing = threading.Lock()
+
+    # -- a call
+
+    def look(self) -> float | None:
+        """Until when a call would be kept back, where that is known; a call that may be let through is not yet."""
+        self.refresh()
+        view = self._view
+        if view.phase is not Phase.OPEN:
+            return None
+        now = self._now()
+        return None if view.until is not None and now >= view.until else self._keep_back(now)
+
+    def enter(self) -> Entry | float:
+        """Let a call through; or keep it back, until the moment that is returned."""
+        self.refresh()
+        if self._view.phase is Phase.CLOSED:
+            return Entry(self._view.round)
+        now, holder = self._now(), uuid.uuid4().hex
+        _, answer = circuits.asked(self.circuit, self._view, holder, now, self.rng)
+        if isinstance(answer, KeptBack):
+            return self._keep_back(now)
+        answer = self._ask(holder, now)
+        return answer.until if isinstance(answer, KeptBack) else Entry(self._view.round, answer.permit)
+
+    def leave(self, entry: Entry, error: BaseException | None) -> None:
+        """Count how a call that was let through has ended."""
+        succeeded = self._verdict(error)
+        if entry.permit is not None:
+            self._tell(entry.permit, succeeded=succeeded)
+        elif succeeded is not None and entry.round == self._view.round:
+            self._count(succeeded=succeeded)
+            if not succeeded and circuits.is_failing(self.circuit, (*self._view.slices, *self._counted())):
+                self._sync()
+
+    def _verdict(self, error: BaseException | None) -> bool | None:
+        """Whether what the circuit protects has worked; None where the end of the call says nothing of that."""
+        if isinstance(error, Retry):
+            error = error.exc
+            if error is None:
+                return None
+        if error is None:
+            return True
+        if isinstance(error, (Ignore, Reject)) or not isinstance(error, Exception):
+            return None
+        try:
+            return not self.circuit.counts(error)
+        except Exception:
+            logger.exception("circuit %r: its on=, which says whether an error counts, raised", self.circuit.name)
+            return None
+
+    # -- counting here
+
+    def _count(self, *, succeeded: bool) -> None:
+        number = circuits.slice_of(self.circuit, self._now())
+        with self._counting:
+            self._ended.setdefault(number, [0, 0])[0 if succeeded else 1] += 1
+
+    def _counted(self) -> list[Slice]:
+        with self._counting:
+            return [Slice(number, *sums) for number, sums in self._ended.items()]
+
+    def _keep_back(self, now: float) -> float:
+        with self._counting:
+            self._kept_back += 1
+            self._view, answer = circuits.asked(self.circuit, self._view, "", now, self.rng)
+        return answer.until if isinstance(answer, KeptBack) else now
+
+    # -- with the store
+
+    def refresh(self) -> None:
+        """Ask and tell the store, if that was a while ago."""
+        if time.monotonic() - self._synced >= EVERY:
+            self._sync()
+
+    def _sync(self) -> None:
+        """Tell what was counted, and read what is known; another thread that does is enough."""
+        if not self._syncing.acquire(blocking=False):
+            return
+        self._synced = time.monotonic()
+        try:
+            self._exchange()
+        except (StoreError, Busy) as error:
+            logger.debug("circuit %r: what is known of it is not renewed now: %s", self.circuit.name, error)
+        finally:
+            self._syncing.release()
+
+    def _exchange(self) -> None:
+        with self._counting:
+            round_, ended, kept_back = self._view.round, self._ended, self._kept_back
+            self._ended, self._kept_back = {}, 0
+        slices = [Slice(number, *sums) for number, sums in ended.items()]
+
+        def count(known: State, now: float) -> tuple[State, None]:
+            # Of another round, it says nothing of this one.
+            told = known.round == round_ and (slices or kept_back)
+            return circuits.counted(self.circuit, known, slices, kept_back, now) if told else known, None
+
+        try:
+            self._change(count)
+        except BaseException:
+            with self._counting:
+                self._kept_back += kept_back
+                for number, sums in ended.items():
+                    mine = self._ended.setdefault(number, [0, 0])
+                    mine[0], mine[1] = mine[0] + sums[0], mine[1] + sums[1]
+            raise
+
+    def _ask(self, holder: str, now: float) -> circuits.Answer:
+        try:
+            return self._change(lambda known, at: circuits.asked(self.circuit, known, holder, at, self.rng))
+        except (StoreError, Busy) as error:
+            logger.debug("circuit %r: nobody can say now who may probe: %s", self.circuit.name, error)
+            return KeptBack(now + min(self.circuit.open_for, circuits.ASK_AGAIN) * self.rng())
+
+    def _tell(self, permit: Permit, *, succeeded: bool | None) -> None:
+        try:
+            self._change(
+                lambda known, now: (circuits.told(self.circuit, known, permit, now, succeeded=succeeded), None)
+            )
+        except (StoreError, Busy) as error:  # the permit runs out, and another probes
+            logger.warning("circuit %r: how a probe ended cannot be told: %s", self.circuit.name, error)
+
+    def change(self, change: Callable[[State, float], State]) -> State:
+        """Have the state changed by hand.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        self._change(lambda known, now: (change(known, now), None))
+        return self._view
+
+    def _change(self, change: Change[T]) -> T:
+        store, name = self._store(), self.circuit.name
+        for _ in range(TRIES):
+            version, text = store.read_circuit(name)
+            known = circuits.load(text)
+            state, answer = change(known, store.now())
+            if state == known or store.write_circuit(name, version, circuits.dump(state)):
+                self._seen(known, state)
+                return answer
+            time.sleep(PAUSE * self.rng())
+        raise Busy(name)
+
+    def _seen(self, known: State, state: State) -> None:
+        with self._counting:
+            before, self._view = self._view, state
+            if state.round != before.round:
+                self._ended, self._kept_back = {}, 0
+        if state.round != known.round:
+            logger.warning("circuit %r is %s%s", self.circuit.name, state.phase.value, _why(known, state))
+        elif state.round != before.round and state.phase is not before.phase:
+            logger.info("circuit %r is %s", self.circuit.name, state.phase.value)
+
+    def _now(self) -> float:
+        now: float = self._store().now()
+        return now
+
+
+def _why(known: State, state: State) -> str:
+    if state.by or state.note:
+        return f", by {state.by or 'hand'}{f': {state.note}' if state.note else ''}"
+    if state.phase is Phase.OPEN and known.phase is Phase.CLOSED:
+        # The calls that were told last are in no state that was written: they are in this one's cause alone.
+        return ": too many of the calls in its window have failed"
+    return ": a probe has failed" if state.phase is Phase.OPEN else ""
+
+
+_ALL: weakref.WeakSet[Breaker] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for breaker in list(_ALL):
+        breaker.reset()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)

@@ -19,7 +19,7 @@ from celery import chain, chord, group, shared_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from pydantic import BaseModel
 
-from celeriac import Celery, Concurrency, FairShare, Queue, Rate, Retries
+from celeriac import Celery, Circuit, Concurrency, FairShare, Queue, Rate, Retries, Snooze
 
 _DECLARED: list[tuple[Callable[..., Any], dict[str, Any]]] = []
 
@@ -741,3 +741,109 @@ def alone(journal: str, gate: str = "") -> None:
 @task()
 def how_many(results: list[Any]) -> int:
     return len(results)
+
+
+# -- put off
+
+
+@task(bind=True, max_retries=1)
+def put_off(self: Any, journal: str, gate: str, line: str, seconds: float = 0.2) -> str:
+    """Wait for the gate by being put off, again and again."""
+    note(journal, f"look {line} {self.request.retries}")
+    if not Path(gate).exists():
+        raise Snooze(seconds, "the gate is shut")
+    return line
+
+
+@task()
+async def put_off_later(journal: str, gate: str, line: str) -> str:
+    await asyncio.sleep(0)
+    note(journal, f"look {line}")
+    if not os.path.exists(gate):  # noqa: PTH110, ASYNC240  # a look, as fast as any
+        raise Snooze(0.2)
+    return line
+
+
+@task(durable=False)
+def put_off_unmanaged(journal: str, gate: str, line: str) -> str:
+    note(journal, f"look {line}")
+    if not Path(gate).exists():
+        raise Snooze(0.2)
+    return line
+
+
+@task(idempotency_key="{line}")
+def put_off_keyed(journal: str, gate: str, line: str) -> str:
+    note(journal, f"look {line}")
+    if not Path(gate).exists():
+        raise Snooze(0.2)
+    return line
+
+
+@task(limits=Concurrency(1, name="one put off"))
+def put_off_with_slot(journal: str, gate: str, line: str) -> None:
+    note(journal, f"look {line}")
+    if gate and not Path(gate).exists():
+        raise Snooze(0.5)
+
+
+@task(bind=True)
+def put_off_prepared(self: Any, journal: str, gate: str) -> Any:
+    """What is prepared before it is put off is prepared again by the run that counts."""
+    if not Path(gate).exists():
+        self.retry(throw=False, countdown=0)
+        raise Snooze(0.2)
+    note(journal, f"ran {self.request.retries}")
+    return "done"
+
+
+@task(bind=True)
+def put_off_as_a_retry(self: Any, journal: str, gate: str) -> int:
+    note(journal, "look")
+    try:
+        if not Path(gate).exists():
+            raise Snooze(0.2)
+    except Exception as error:
+        raise self.retry(exc=error, max_retries=0) from error
+    return int(self.request.retries)
+
+
+# -- circuits: a gateway that answers while its file is there
+
+GATEWAY = Circuit("gateway", failures=0.5, window=30, minimum=4, open_for=2, on=ConnectionError)
+_LINE = Circuit("line", failures=1.0, window=30, minimum=1, open_for=1.5)
+
+
+def _call(journal: str, up: str, line: str) -> str:
+    note(journal, f"call {line} {time.time()}")
+    if not Path(up).exists():
+        raise ConnectionError("the gateway is down")
+    return line
+
+
+@task(circuits=GATEWAY, retries=Retries(max_retries=20, backoff=0.05, cap=0.05, on=ConnectionError))
+def pay(journal: str, up: str, line: str) -> str:
+    return _call(journal, up, line)
+
+
+@task(bind=True, retries=Retries(max_retries=20, backoff=0.05, cap=0.05, on=ConnectionError))
+def pay_in_a_block(self: Any, journal: str, up: str, line: str) -> str:
+    with self.circuit("gateway"):
+        return _call(journal, up, line)
+
+
+@task(bind=True, retries=Retries(max_retries=20, backoff=0.05, cap=0.05, on=ConnectionError))
+async def pay_later(self: Any, journal: str, up: str, line: str) -> str:
+    async with self.circuit(GATEWAY):
+        await asyncio.sleep(0)
+        return _call(journal, up, line)
+
+
+@task(circuits=_LINE, retries=False)
+def on_the_line(journal: str, up: str, line: str) -> str:
+    """Dies as a probe, the first time that the file is there to say so."""
+    if Path(f"{up}.deadly").exists():
+        Path(f"{up}.deadly").unlink()
+        note(journal, f"dies {line}")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _call(journal, up, line)

@@ -49,7 +49,7 @@ class Store:
 
 
 def admitted(store: Store, key: IdempotencyKey | None = KEY) -> Outcome | None:
-    task: Any = SimpleNamespace(declared_limits=None, runs_again_after_a_crash=lambda: True)
+    task: Any = SimpleNamespace(runs_again_after_a_crash=lambda: True, declared_limits=None, declared_circuits=())
     attempt = Attempt("t", "charge", DeliveryFacts(Lease(1, 1)), "w", 0.0, key=key, task=task)
     room = Room(store, settler=None, lease=LEASE)  # type: ignore[arg-type]  # what it needs of them
     return admit(room, attempt)

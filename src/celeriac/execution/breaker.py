@@ -26,6 +26,8 @@ Change = Callable[[State, float], tuple[State, T]]
 
 #: Seconds for which what the store said is good enough, and what was counted need not be said.
 EVERY = 1.0
+#: The same while calls fail.
+EVERY_FAILING = 0.1
 #: Tries to write before somebody else does, and seconds between two, at most.
 TRIES, PAUSE = 20, 0.01
 
@@ -94,8 +96,14 @@ class Breaker:
             self._tell(entry.permit, succeeded=succeeded)
         elif succeeded is not None and entry.round == self._view.round:
             self._count(succeeded=succeeded)
-            if not succeeded and circuits.is_failing(self.circuit, (*self._view.slices, *self._counted())):
-                self._sync()
+            if not succeeded:
+                self._heed_failure()
+
+    def _heed_failure(self) -> None:
+        """Others may know of more, and may have opened it: whoever fails finds out sooner."""
+        late = time.monotonic() - self._synced >= EVERY_FAILING
+        if late or circuits.is_failing(self.circuit, (*self._view.slices, *self._counted())):
+            self._sync()
 
     def _verdict(self, error: BaseException | None) -> bool | None:
         """Whether what the circuit protects has worked; None where the end of the call says nothing of that."""

@@ -108,6 +108,11 @@ def _facts(letter: DeadLetter, said: Contents, now: float) -> Iterator[tuple[str
         why = f": {one_line(letter.note)}" if letter.note else ""
         yield "acknowledged", f"{_moment(letter.acked_at, now)} by {one_line(letter.acked_by or '?')}{why}"
     yield "queue", f"{one_line(letter.queue)}, priority {letter.priority}"
+    if letter.snoozes:
+        yield (
+            "put off",
+            f"{letter.snoozes:,} times, none of them an attempt" if letter.snoozes > 1 else "once, which is no attempt",
+        )
     if letter.worker:
         yield "worker", one_line(letter.worker)
     if said.key is not None:
@@ -213,6 +218,7 @@ def document(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
         "acknowledged_at": iso(letter.acked_at),
         "acknowledged_by": letter.acked_by,
         "note": letter.note,
+        "snoozes": letter.snoozes,
         "failed_at": iso(letter.failed_at),
         "key": said.key,
         "args": said.args,

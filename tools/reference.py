@@ -10,11 +10,13 @@ from pathlib import Path
 import click
 
 from celeriac import errors
+from celeriac.cli.circuits import circuits
 from celeriac.cli.dead import dead
 from celeriac.cli.effects import effects
 from celeriac.cli.failures import failures
 from celeriac.cli.outbox import outbox
 from celeriac.cli.plan import plan
+from celeriac.execution.circuits import CircuitOpen
 from celeriac.publish.amqp import BrokerUnavailable
 from celeriac.publish.arguments import UnsendableArgument
 from celeriac.publish.routes import UndeclaredQueue
@@ -31,6 +33,7 @@ WIDTH = 88
 #: Errors that cannot be defined in `celeriac.errors`, and where to import them from.
 ELSEWHERE: dict[type, str] = {
     BrokerUnavailable: "celeriac",
+    CircuitOpen: "celeriac",
     UnsendableArgument: "celeriac.publish.arguments",
     UndeclaredQueue: "celeriac.publish.routes",
     MisspeltNameWarning: "celeriac.settings.names",
@@ -98,7 +101,7 @@ def _default(row: Row) -> str:
 def cli_page() -> str:
     """What the commands say of themselves."""
     parts = ["# Commands", "", MADE, "", "Reached through Celery's own command: `celery -A shop dead …`.", ""]
-    for group in (dead, failures, effects, outbox, plan):
+    for group in (circuits, dead, failures, effects, outbox, plan):
         parts += _commands(group)
     return "\n".join(parts)
 

@@ -67,6 +67,7 @@ def conclude(run: Run) -> tuple[Verdict, dict[str, Any]]:
         "being_charged_at_kill": len(run.held),
         "being_charged_still": len(run.held_still),
         "refused_by_the_shop": run.refused,
+        "circuits": run.circuits,
         "dead_letters": [{"order": order_id, "error": error} for order_id, error in sorted(run.dead.items())],
     }
 

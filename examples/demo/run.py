@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from typing import Any
 
 import httpx
 from shop.orders import CHARGING, FINAL, PLACED, REFUSED, VALIDATED, Order
@@ -19,6 +20,8 @@ from examples.demo.shop import Shop
 #: Seconds without any order moving after which the rest counts as lost. It is
 #: longer than any retry waits, and than a killed worker's lease.
 PATIENCE = 75.0
+#: Seconds for which the gateway stands still when a quarter of the payments are answered.
+OUTAGE = 8.0
 #: Seconds without any order moving after which the kill does not wait for half of the payments any longer.
 KILL_PATIENCE = 20.0
 #: Seconds without any order moving after which the dead letters are looked at, and from then on between two looks.
@@ -54,6 +57,7 @@ class Run:
         self.refused: list[str] = []  #: what the shop did not take
         self.dead: dict[int, str] = {}
         self.paid_at_kill = 0
+        self.circuits: list[dict[str, Any]] | None = None  #: as they were while the gateway stood still
         self.held: set[int] = set()  #: orders that were being charged when the worker was killed
         self.held_still: set[int] = set()  #: those of them that are so still
         self.recovered_after: float | None = None  #: seconds from the kill until none of those was being charged
@@ -97,12 +101,20 @@ class Run:
         while (paid := self._paid()) < max(1, self.wanted // 2) and time.monotonic() - moved < KILL_PATIENCE:
             if placing.done() and (placing.exception() or not self._unsettled()):
                 break
+            if paid >= self.wanted // 4 and self.circuits is None:
+                self._stand_still()
             time.sleep(0.02)
             now = self.repository.ids()
             if now != before:
                 before, moved = now, time.monotonic()
             self.progress.show(self._where())
         self._kill(paid)
+
+    def _stand_still(self) -> None:
+        """The gateway answers nobody for a while; who would pay waits, and keeps his retries."""
+        self.circuits = self.shop.stand_still(OUTAGE)
+        told = [f"its circuit was {each['state']}, and {each['put_off']} charges put off" for each in self.circuits]
+        self.progress.show("; ".join([f"the gateway stood still for {OUTAGE:g} s", *told]), final=True)
 
     def _kill(self, paid: int) -> None:
         self.paid_at_kill, self._killed_at = paid, time.monotonic()

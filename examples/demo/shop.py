@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,31 @@ class Shop:
         for process in self.processes.values():
             process.signal(signal.SIGCONT)
             process.stop(patience=0.0 if process.name != "web" else 2.0)
+
+    def stand_still(self, seconds: float) -> list[dict[str, Any]]:
+        """Stop the gateway's process for so long; returns the circuits as they were seen last meanwhile."""
+        gateway, until, seen = self.processes["gateway"], time.monotonic() + seconds, []
+        gateway.signal(signal.SIGSTOP)
+        try:
+            while time.monotonic() < until:
+                seen = self.circuits()
+                time.sleep(0.2)
+        finally:
+            gateway.signal(signal.SIGCONT)
+        return seen
+
+    def circuits(self) -> list[dict[str, Any]]:
+        """What is known of the shop's circuits; stock Celery has none."""
+        if self.stock:
+            return []
+        command = [sys.executable, "-m", "demo.circuits"]
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.env, capture_output=True, text=True, check=False, timeout=120
+        )
+        if done.returncode:
+            raise RuntimeError(f"the circuits cannot be read:\n{done.stderr}")
+        found: list[dict[str, Any]] = json.loads(done.stdout)
+        return found
 
     def dead_letters(self) -> list[dict[str, Any]]:
         """What gave up; stock Celery keeps none."""

@@ -112,7 +112,7 @@ BUILDS = {
         "circuits.write",
         "AND version = $2",
         "AND $2 IS NOT NULL",
-        (("test_only_what_was_read_is_replaced", {}), ("test_no_change_is_lost_among_many", {})),
+        (("test_only_what_was_read_is_replaced", {}),),
     ),
     "a chord is closed twice": Build("ledger.chord_close", "AND state = 'open'", "", (("test_it_is_closed_once", {}),)),
     "a chord counts a member twice": Build(

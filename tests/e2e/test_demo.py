@@ -34,6 +34,7 @@ def test_nothing_is_lost_and_nothing_charged_twice(tmp_path: Path) -> None:
     assert (verdict["lost"], verdict["charged_twice"], verdict["failed_unseen"]) == (0, 0, 0)
     assert verdict["confirmed"] + verdict["declined"] + verdict["dead_lettered"] == 40
     assert "kill -9" in done.stdout
+    assert "the gateway stood still for 8 s; its circuit was " in done.stdout
     assert 20 <= verdict["paid_at_kill"] <= 40
     assert 0 < verdict["recovery_seconds"] <= verdict["seconds_after_kill"]
     assert len(verdict["dead_letters"]) == verdict["dead_lettered"]

@@ -159,6 +159,9 @@ class FakeShop:
     def restart_worker(self, name: str) -> None:
         self.restarted.set()
 
+    def stand_still(self, seconds: float) -> list[dict[str, Any]]:
+        return []
+
     def dead_letters(self) -> list[dict[str, Any]]:
         return self.letters
 

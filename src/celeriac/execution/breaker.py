@@ -220,7 +220,8 @@ class Breaker:
             if state.round != before.round:
                 self._ended, self._kept_back = {}, 0
         if state.round != known.round:
-            logger.warning("circuit %r is %s%s", self.circuit.name, state.phase.value, _why(known, state))
+            level = logging.INFO if state.phase is Phase.HALF_OPEN else logging.WARNING
+            logger.log(level, "circuit %r is %s%s", self.circuit.name, state.phase.value, _why(known, state))
         elif state.round != before.round and state.phase is not before.phase:
             logger.info("circuit %r is %s", self.circuit.name, state.phase.value)
 

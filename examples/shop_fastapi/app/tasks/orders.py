@@ -12,11 +12,13 @@ from shop import clients, orders
 from shop.clients import Declined, GatewayRefused
 from shop.repository import OrderRepository
 
-from celeriac import Concurrency
+from celeriac import Circuit, Concurrency
 
 repository = OrderRepository(settings.database)
 #: Seconds after which an order that was never charged is given up.
 ABANDONED = 24 * 3600.0
+#: While every second call fails, none is made: charges wait, and keep their retries.
+GATEWAY = Circuit("gateway", window=4, minimum=3, open_for=2, on=(ConnectionError, TimeoutError))
 
 
 def process(order_id: int) -> Any:
@@ -50,6 +52,7 @@ def customer_of(order_id: int) -> str:
 @celery_app.task(
     idempotency_key="charge:{order_id}",
     limits=Concurrency(1, key=customer_of),
+    circuits=GATEWAY,
     autoretry_for=(ConnectionError, TimeoutError),
     max_retries=8,
     retry_backoff=True,

@@ -1,7 +1,7 @@
 """celeriac: the root under a Celery app."""
 
 from celeriac.app import Celery
-from celeriac.core.circuits import Circuit
+from celeriac.core.circuit import Circuit
 from celeriac.core.limits import Concurrency, FairShare, Rate
 from celeriac.core.retries import Retries
 from celeriac.execution.circuits import CircuitOpen

@@ -13,7 +13,7 @@ import celery
 from celery.app import backends
 from kombu.utils.imports import symbol_by_name
 
-from celeriac.core.circuits import Circuit
+from celeriac.core.circuit import Circuit
 from celeriac.desk.deadletters import DeadLetters
 from celeriac.desk.failures import Failures
 from celeriac.desk.limits import Limits

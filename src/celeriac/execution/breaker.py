@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, TypeVar
 from celery.exceptions import Ignore, Reject, Retry
 
 from celeriac.core import circuits
-from celeriac.core.circuits import Circuit, KeptBack, Permit, Phase, Slice, State
+from celeriac.core.circuit import Circuit
+from celeriac.core.circuits import KeptBack, Permit, Phase, Slice, State
 from celeriac.errors import StoreError
 from celeriac.store.protocols import Store
 

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from celeriac.core import circuits
-from celeriac.core.circuits import Circuit
+from celeriac.core.circuit import LONGEST, Circuit, declared
 from celeriac.core.snooze import shown
 from celeriac.errors import CeleriacError, CeleriacWarning, CircuitError
 from celeriac.execution.breaker import Breaker, Entry
@@ -131,7 +131,7 @@ class Circuits:
         Raises:
             OptionError: it cannot be meant.
         """
-        found = circuits.declared(task, option, self._known)
+        found = declared(task, option, self._known)
         self._known.update((one.name, one) for one in found)
         return found
 
@@ -199,8 +199,8 @@ class Circuits:
         return [self._status(name, known.get(name)) for name in sorted({*known, *self._known})]
 
     def _status(self, name: str, text: str | None) -> CircuitStatus:
-        state, declared = circuits.load(text), self._known.get(name)
-        slices = circuits.recent(declared, state, self._store().now()) if declared else state.slices
+        state, known = circuits.load(text), self._known.get(name)
+        slices = circuits.recent(known, state, self._store().now()) if known else state.slices
         succeeded, failed = circuits.totals(slices)
         return CircuitStatus(
             name,
@@ -212,7 +212,7 @@ class Circuits:
             state.waiting,
             state.by,
             state.note,
-            declared,
+            known,
         )
 
     def open(self, name: str, seconds: float | None = None, *, by: str | None = None, note: str | None = None) -> None:
@@ -223,7 +223,7 @@ class Circuits:
             StoreError: it cannot be written.
         """
         breaker = self._by_hand(name)
-        if seconds is not None and not 0 < seconds <= circuits.LONGEST:
+        if seconds is not None and not 0 < seconds <= LONGEST:
             raise CircuitError(
                 name, f"it cannot be opened for {seconds!r} seconds: over 0, and up to a week; or without a time"
             )

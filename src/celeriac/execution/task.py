@@ -16,7 +16,7 @@ from celery._state import get_current_task
 from celery.exceptions import Ignore, Reject, Retry
 
 from celeriac.core.attempt import Attempt
-from celeriac.core.circuits import Circuit
+from celeriac.core.circuit import Circuit
 from celeriac.core.current import attempting, current
 from celeriac.core.idempotency import KeyTemplate, time_to_live
 from celeriac.core.limits import Limits

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from celeriac.core import circuits
-from celeriac.core.circuits import NEW, Circuit, KeptBack, Permit, Phase, Slice, State, Through
+from celeriac.core.circuit import Circuit, declared
+from celeriac.core.circuits import NEW, KeptBack, Permit, Phase, Slice, State, Through
 from celeriac.errors import OptionError
 
 NOW = 1_700_000_000.0
@@ -294,8 +295,8 @@ def test_which_errors_count(on: Any, error: Exception, counts: bool) -> None:
 
 def test_a_task_declares_one_or_several() -> None:
     mail = Circuit("mail")
-    assert circuits.declared("shop.pay", GATEWAY, {}) == (GATEWAY,)
-    assert circuits.declared("shop.pay", [GATEWAY, mail], {"mail": mail}) == (GATEWAY, mail)
+    assert declared("shop.pay", GATEWAY, {}) == (GATEWAY,)
+    assert declared("shop.pay", [GATEWAY, mail], {"mail": mail}) == (GATEWAY, mail)
 
 
 @pytest.mark.parametrize(
@@ -310,4 +311,4 @@ def test_a_task_declares_one_or_several() -> None:
 )
 def test_a_declaration_that_contradicts_itself_names_task_option_and_remedy(option: Any, said: str) -> None:
     with pytest.raises(OptionError, match=f"task shop.pay, option circuits: .*{said}"):
-        circuits.declared("shop.pay", option, {"gateway": GATEWAY})
+        declared("shop.pay", option, {"gateway": GATEWAY})

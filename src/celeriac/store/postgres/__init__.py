@@ -28,7 +28,15 @@ SCHEMA = "celeriac"
 
 
 class PostgresStore(
-    PostgresQueue, OutboxPart, FanoutPart, PostgresLedger, ChordsPart, KeysPart, DeadLettersPart, FailuresPart, CircuitsPart
+    PostgresQueue,
+    OutboxPart,
+    FanoutPart,
+    PostgresLedger,
+    ChordsPart,
+    KeysPart,
+    DeadLettersPart,
+    FailuresPart,
+    CircuitsPart,
 ):
     """The store in one schema; see ``celeriac.store.protocols.Store``.
 

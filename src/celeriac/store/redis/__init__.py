@@ -29,7 +29,9 @@ from celeriac.store.redis.wakeups import Wakeups
 VERSION = 1
 
 
-class RedisStore(QueuePart, OutboxPart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart, FailuresPart, CircuitsPart):
+class RedisStore(
+    QueuePart, OutboxPart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart, FailuresPart, CircuitsPart
+):
     """The store under one prefix; see ``celeriac.store.protocols.Store``.
 
     Args:

@@ -23,7 +23,9 @@ from celeriac.store.sqlite.migrate import migrate
 from celeriac.store.sqlite.queue import SQLiteQueue
 
 
-class SQLiteStore(SQLiteQueue, OutboxPart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart, FailuresPart, CircuitsPart):
+class SQLiteStore(
+    SQLiteQueue, OutboxPart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart, FailuresPart, CircuitsPart
+):
     """The store in one file; see ``celeriac.store.protocols.Store``.
 
     Args:

@@ -19,7 +19,7 @@ from typing import Any
 
 import redis
 
-from benchmarks import backlog, bulk, churn, drain, harness, idle, latency, limits, memory, publish, servers
+from benchmarks import backlog, bulk, churn, circuits, drain, harness, idle, latency, limits, memory, publish, servers
 from benchmarks.configs import CONFIGS
 from benchmarks.harness import Figure
 
@@ -37,6 +37,7 @@ QUESTIONS: dict[str, Measure] = {
     "servers": servers.measure,
     "churn": churn.measure,
     "limits": limits.measure,
+    "circuits": circuits.measure,
 }
 RESULTS = Path(__file__).with_name("results")
 

@@ -32,3 +32,16 @@ def one_at_once(seconds: float) -> None:
 def turn(key: str) -> None:
     """A task of one key among others'."""
     time.sleep(0.02)
+
+
+@app.task(name="bench.guarded", **({"circuits": celeriac.Circuit("quiet")} if isinstance(app, celeriac.Celery) else {}))
+def guarded() -> None:
+    """Nothing, behind a circuit that is closed."""
+
+
+@app.task(
+    name="bench.behind",
+    **({"circuits": celeriac.Circuit("gateway", open_for=0.5)} if isinstance(app, celeriac.Celery) else {}),
+)
+def behind() -> None:
+    """Waits behind a circuit that is open."""

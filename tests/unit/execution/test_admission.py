@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from celeriac.core.attempt import Attempt, Outcome
+from celeriac.core.circuit import Circuit
 from celeriac.core.message import DeliveryFacts, IdempotencyKey, KeyHolder, Lease
 from celeriac.execution.admission import admit
 from celeriac.execution.room import Room
@@ -83,3 +84,15 @@ def test_what_follows_a_task_needs_nothing_of_the_store_that_was_not_asked_befor
     store = Store(waits=0.0)
     assert admitted(store, None) is None
     assert store.asked == ["uuid"]
+
+
+def test_what_is_behind_an_open_circuit_is_put_off_before_anything_of_it_begins() -> None:
+    store, until = Store(waits=0.0), 1_700_000_030.0
+    breaker = SimpleNamespace(look=lambda: until)
+    app = SimpleNamespace(circuits=SimpleNamespace(breaker=lambda circuit: breaker))
+    task: Any = SimpleNamespace(declared_limits=None, declared_circuits=(Circuit("gateway"),), app=app)
+    task.runs_again_after_a_crash = lambda: False  # which would have it marked before it runs
+    attempt = Attempt("t", "charge", DeliveryFacts(Lease(1, 1)), "w", 0.0, task=task)
+    assert admit(Room(store, settler=None), attempt) is Outcome.SNOOZED  # type: ignore[arg-type]  # what it needs of them
+    assert attempt.snooze_until == until
+    assert "start" not in store.asked

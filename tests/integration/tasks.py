@@ -804,7 +804,7 @@ def put_off_as_a_retry(self: Any, journal: str, gate: str) -> int:
         if not Path(gate).exists():
             raise Snooze(0.2)
     except Exception as error:
-        raise self.retry(exc=error, max_retries=0) from error
+        raise self.retry(exc=error, countdown=0) from error
     return int(self.request.retries)
 
 

@@ -136,6 +136,22 @@ def test_the_others_know_within_a_second_and_count_nothing_of_before(store: Coun
     assert circuits.totals(state.slices) == (1, 0)
 
 
+@pytest.mark.parametrize("here", [False, True], ids=["elsewhere", "here"])
+def test_what_was_counted_before_a_change_is_not_counted_after_it(
+    store: Counted, clock: list[float], here: bool
+) -> None:
+    breaker = another(store)
+    for _ in range(GATEWAY.minimum - 1):
+        call(breaker, DOWN)
+    (breaker if here else another(store)).change(circuits.closed)
+    clock[0] += module.EVERY
+    breaker.refresh()
+    call(breaker, DOWN)
+    assert phase(store) is Phase.CLOSED
+    state = circuits.load(SQLiteStore.read_circuit(store, "gateway")[1])
+    assert circuits.totals(state.slices) == (0, 0)
+
+
 def test_looking_lets_probes_be_asked_for(store: Counted, clock: list[float]) -> None:
     breaker = open_it(store)
     until = breaker.look()

@@ -14,6 +14,7 @@ from tests.integration.sites import BesideSite, PostgresSite, RedisSite, Site, l
 from tests.integration.tasks import GATEWAY
 from tests.support import wait_for
 from tests.support.plugin import PROGRAMS, server
+from tests.support.worker import Pool
 
 PATIENCE = 60
 SITES: dict[str, Callable[[Path], Site]] = {
@@ -152,3 +153,35 @@ def test_the_same_circuit_within_itself_counts_once(sqlite: Site) -> None:
     with pytest.raises(ConnectionError), sqlite.app.circuit("gateway"), sqlite.app.circuit("gateway"):
         raise ConnectionError("down")
     assert status(sqlite).state == "open"
+
+
+def test_without_a_ledger_each_process_has_its_own(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    site = BesideSite.of(tmp_path, "redis", "sqlite", celeriac_ledger=None, result_backend=f"file://{tmp_path}")
+    request.node.stash[PROGRAMS] = site.workers
+    try:
+        worker = site.worker("threads", concurrency=2)
+        journal, up = site.file(), site.file("up")
+        sent = [site.pay.delay(journal, up, str(number)) for number in range(8)]
+        wait_for(lambda: "circuit 'gateway' is open" in worker.log_of_this_run(), PATIENCE, "it does not open")
+        first = len(calls(journal))
+        assert ENOUGH <= first <= ENOUGH + 2
+        open_gate(up)
+        assert sorted(result.get(timeout=PATIENCE) for result in sent) == [str(number) for number in range(8)]
+        assert len(calls(journal)) <= first + 2 + len(sent)
+    finally:
+        BesideSite.drop_queue(site)
+        for one in site.workers:
+            one.close()
+        site.app.close()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
+@pytest.mark.parametrize("kind", ["pay", "pay_later"])
+def test_in_every_pool(sqlite: Site, pool: Pool, kind: str) -> None:
+    sqlite.worker(pool, concurrency=2)
+    journal, up = sqlite.file(), sqlite.file("up")
+    sent = [getattr(sqlite, kind).delay(journal, up, str(number)) for number in range(6)]
+    wait_state(sqlite, "open")
+    open_gate(up)
+    ended = sqlite.wait_ended([result.id for result in sent])
+    assert {record.state for record in ended.values()} == {"SUCCESS"}

@@ -101,7 +101,7 @@ class Run:
         while (paid := self._paid()) < max(1, self.wanted // 2) and time.monotonic() - moved < KILL_PATIENCE:
             if placing.done() and (placing.exception() or not self._unsettled()):
                 break
-            if paid >= self.wanted // 4 and self.circuits is None:
+            if paid >= max(1, self.wanted // 4) and self.circuits is None:
                 self._stand_still()
             time.sleep(0.02)
             now = self.repository.ids()

@@ -235,7 +235,6 @@ def _why(known: State, state: State) -> str:
     if state.by or state.note:
         return f", by {state.by or 'hand'}{f': {state.note}' if state.note else ''}"
     if state.phase is Phase.OPEN and known.phase is Phase.CLOSED:
-        # The calls that were told last are in no state that was written: they are in this one's cause alone.
         return ": too many of the calls in its window have failed"
     return ": a probe has failed" if state.phase is Phase.OPEN else ""
 

@@ -33,6 +33,7 @@ from celeriac.core.message import (
     QueueSize,
     TaskMessage,
 )
+from celeriac.core.pauses import Pause, Paused, PauseKind, WaitingFilter, WaitingMessage
 from celeriac.store.guest import Guest
 
 
@@ -136,7 +137,10 @@ class MessageQueue(Protocol):
         """Messages waiting in ``queue``, delayed ones included; not those that another broker was given."""
 
     def sizes(self) -> list[QueueSize]:
-        """All queues that hold anything; ``extra["relayed"]`` counts what another broker was given and nobody adopted."""
+        """All queues that hold anything; ``extra["relayed"]`` counts what another broker was given and nobody adopted.
+
+        ``extra["limited"]`` counts what waits in lanes, ``extra["paused"]`` what is set aside of paused tasks.
+        """
 
     def purge(self, queue: str) -> int:
         """Drop what waits in ``queue``; keys are freed; returns how many."""
@@ -156,6 +160,34 @@ class Limits(Protocol):
 
     def taken(self) -> dict[str, int]:
         """The slots that are taken now, by bucket: a limit's name and the value of its key."""
+
+
+class Pauses(Protocol):
+    """What people have stopped, for everybody who claims. What runs goes on."""
+
+    def pause(self, kind: PauseKind, name: str, who: str, note: str) -> bool:
+        """Stop a queue, or a task whatever queue it is in; false where it is paused already, which then stays as it was."""
+
+    def resume(self, kind: PauseKind, name: str) -> bool:
+        """Let it go on, and what was set aside wait again; false where it was not paused."""
+
+    def paused(self) -> Paused:
+        """What is paused now, as pairs of kind and name."""
+
+    def pauses(self) -> list[Pause]:
+        """The pauses, with how many wait for each."""
+
+    def set_aside(self, lease: Lease) -> bool:
+        """Hold a claimed message whose task has been paused since; false when its lease is lost."""
+
+    def let_go(self) -> int:
+        """Have wait again what is set aside and no pause holds; returns how many.
+
+        It ends what a resume that died has left; a worker calls it now and then.
+        """
+
+    def waiting(self, chosen: WaitingFilter) -> Iterator[WaitingMessage]:
+        """Messages of tasks that wait for whatever it is, were not revoked, and match; read in slices."""
 
 
 class Outbox(Protocol):
@@ -377,7 +409,9 @@ class Circuits(Protocol):
         """The state of every one, by name."""
 
 
-class Store(MessageQueue, Limits, Outbox, Fanout, Ledger, Chords, Keys, DeadLetters, Failures, Circuits, Protocol):
+class Store(
+    MessageQueue, Limits, Pauses, Outbox, Fanout, Ledger, Chords, Keys, DeadLetters, Failures, Circuits, Protocol
+):
     """Everything, in one place: broker, ledger, keys and dead letters."""
 
     @property

@@ -12,6 +12,7 @@ from celeriac.store.protocols import News
 _WORK = (
     "queue.publish", "queue.publish_many", "queue.retry", "queue.release", "queue.hand_back", "queue.reclaim",
     "queue.unpark", "queue.relay_again", "queue.park", "limits.hold", "limits.wake", "ledger.hasten",
+    "pauses.resume", "pauses.let_go",
 )  # fmt: skip
 #: Somebody may wait for a result, and this ends a task.
 _RESULTS = ("ledger.record", "ledger.settle_plain", "ledger.rejected", "ledger.purged", "ledger.revoke")

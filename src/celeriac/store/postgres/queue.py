@@ -60,11 +60,11 @@ class PostgresQueue(QueuePart):
     ) -> list[Delivery]:
         below = MANY if idle else last_chance
         with self.database.reading() as session:
-            due, suspect, ready, limited = self._look(session, queues, below)
+            due, suspect, ready, limited, paused = self._look(session, queues, below)
             if due:
                 session.run("queue.promote", (self.now(),))
-                _, suspect, ready, limited = self._look(session, queues, below)
-            if not (suspect or limited):
+                _, suspect, ready, limited, paused = self._look(session, queues, below)
+            if not (suspect or limited or paused):
                 # One statement a queue, each a transaction of its own: there is nothing that must hold between them.
                 return self._claim_plain(session, queues, limit, lease, owner) if ready else []
         return super().claim(queues, limit, owner=owner, lease=lease, idle=idle, last_chance=last_chance)
@@ -82,9 +82,9 @@ class PostgresQueue(QueuePart):
             item.batch = len(found)
         return found
 
-    def _look(self, session: Session, queues: Sequence[str], below: int) -> tuple[bool, bool, bool, bool]:
+    def _look(self, session: Session, queues: Sequence[str], below: int) -> tuple[bool, bool, bool, bool, bool]:
         look = (self.now(), list(queues), below, self.lease_now())
-        row: tuple[bool, bool, bool, bool] | None = session.run("queue.look", look).fetchone()
+        row: tuple[bool, bool, bool, bool, bool] | None = session.run("queue.look", look).fetchone()
         assert row is not None
         return row
 

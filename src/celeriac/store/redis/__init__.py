@@ -21,6 +21,7 @@ from celeriac.store.redis.keys import KeysPart
 from celeriac.store.redis.ledger import LedgerPart
 from celeriac.store.redis.outbox import OutboxPart
 from celeriac.store.redis.packing import text
+from celeriac.store.redis.pauses import PausesPart
 from celeriac.store.redis.queue import QueuePart
 from celeriac.store.redis.scripts import SCRIPTS, Script
 from celeriac.store.redis.wakeups import Wakeups
@@ -30,7 +31,16 @@ VERSION = 1
 
 
 class RedisStore(
-    QueuePart, OutboxPart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart, FailuresPart, CircuitsPart
+    QueuePart,
+    PausesPart,
+    OutboxPart,
+    FanoutPart,
+    LedgerPart,
+    ChordsPart,
+    KeysPart,
+    DeadLettersPart,
+    FailuresPart,
+    CircuitsPart,
 ):
     """The store under one prefix; see ``celeriac.store.protocols.Store``.
 

@@ -29,6 +29,10 @@ from celeriac.store.redis.part import AT_ONCE, REMEMBERED, Part
 
 #: More crashes than any task has.
 MANY = 1 << 30
+#: In an answer of claims: a suspect, beside which nothing is claimed; and that a script has only set aside what it may.
+_ALONE, _MORE = 1, 2
+#: What ``sizes`` tells besides, where there is any.
+EXTRA = ("relayed", "limited", "paused")
 #: How an answer names the holder of a key.
 _HOLDER = b"h"
 
@@ -158,7 +162,9 @@ class QueuePart(Part):
             )
             claimed = deliveries(answer)
             found += claimed
-            if answer[1] or len(claimed) < some:
+            if answer[1] == _MORE and not claimed:
+                continue
+            if answer[1] == _ALONE or len(claimed) < some:
                 break
         for item in found:
             item.batch = len(found)
@@ -217,9 +223,9 @@ class QueuePart(Part):
                 delayed,
                 claimed,
                 to_number(oldest),
-                {name: count for name, count in (("relayed", relayed), ("limited", limited)) if count},
+                {name: count for name, count in zip(EXTRA, (relayed, limited, held), strict=True) if count},
             )
-            for queue, ready, delayed, claimed, relayed, limited, oldest in self.database.call("queue.sizes")
+            for queue, ready, delayed, claimed, relayed, limited, held, oldest in self.database.call("queue.sizes")
         ]
         return sorted(sizes, key=lambda size: size.queue)
 

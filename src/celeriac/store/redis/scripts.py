@@ -12,6 +12,7 @@ from importlib.resources import files
 ROOMS = (
     "schema",
     "queue",
+    "pauses",
     "leases",
     "outbox",
     "settling",
@@ -29,6 +30,7 @@ LIBRARIES = (
     "base",
     "lanes",
     "rows",
+    "pauses",
     "due",
     "keys",
     "records",

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from celeriac.core.message import LAST_CHANCE, Adoption, Delivery, Lease, TaskMessage
-from celeriac.store.relational import keys, limits
+from celeriac.core.pauses import names
+from celeriac.store.relational import keys, limits, pauses
 from celeriac.store.relational.limits import Claim, LimitsPart
 from celeriac.store.relational.part import CLAIMED, READY
 from celeriac.store.relational.queue import MANY, delivery, waiting
@@ -39,7 +40,7 @@ class OutboxPart(LimitsPart):
                 answers[place] = _insert(raw, message, now, clock, lease, owner) or _take_over(
                     raw, message, clock, lease, owner, below
                 )
-            return [answers[place] for place in range(len(messages))]
+            return _without_paused(raw, [answers[place] for place in range(len(messages))])
 
     def take_for_relay(self, limit: int, lease: float) -> list[Delivery]:
         now, clock = self.now(), self.lease_now()
@@ -51,9 +52,15 @@ class OutboxPart(LimitsPart):
             clock = self.lease_now()
             raw.run("queue.promote", (now,))
             claim = Claim("limits.relay", (clock + lease,), clock, self.rules)
+            paused = bool(names(pauses.read(raw), "task"))
+            if paused:
+                pauses.sweep_lanes(raw)
             rows = limits.take_anywhere(raw, claim, (limit + 1) // 2)
             rows += raw.run("queue.take_for_relay", (clock + lease, clock, limit - len(rows))).fetchall()
-        found = [delivery(row, clock) for row in rows]
+            held = pauses.set_aside(raw, [row[0] for row in rows], counted=0) if paused else set()
+            if held:
+                pauses.sweep(raw, {row[2] for row in rows})
+        found = [delivery(row, clock) for row in rows if row[0] not in held]
         found.sort(key=attrgetter("lease.message_id"))
         return found
 
@@ -105,6 +112,16 @@ def _insert(
     if waits:
         return Adoption.DELAYED
     return _held(message, Lease(message_id, 1), generation, bool(revoked), clock)
+
+
+def _without_paused(raw: Session, answers: list[Delivery | Adoption]) -> list[Delivery | Adoption]:
+    """Those of paused tasks wait in the ledger."""
+    taken = [answer.lease.message_id for answer in answers if isinstance(answer, Delivery)]
+    held = pauses.set_aside(raw, taken, counted=1) if taken and raw.run("pauses.paused").fetchone() else set()
+    return [
+        Adoption.DELAYED if isinstance(answer, Delivery) and answer.lease.message_id in held else answer
+        for answer in answers
+    ]
 
 
 def _held(message: TaskMessage, lease: Lease, generation: int, revoked: bool, clock: float) -> Delivery:

@@ -6,7 +6,7 @@ from celeriac.store.relational.session import Database
 
 #: Seconds the end of a task is remembered that no worker settled: purged, refused.
 REMEMBERED = 86_400.0
-READY, DELAYED, CLAIMED, PARKED, SUSPECT, RELAYED, RELAYED_SUSPECT, LANED = range(8)
+READY, DELAYED, CLAIMED, PARKED, SUSPECT, RELAYED, RELAYED_SUSPECT, LANED, HELD = range(9)
 
 
 class Part:

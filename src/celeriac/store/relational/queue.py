@@ -20,11 +20,14 @@ from celeriac.core.message import (
 )
 from celeriac.errors import IdempotencyConflict
 from celeriac.store.protocols import Sending
-from celeriac.store.relational import keys, limits
+from celeriac.store.relational import keys, limits, pauses
 from celeriac.store.relational.limits import Claim, LimitsPart
 from celeriac.store.relational.part import DELAYED, LANED, PARKED, READY, REMEMBERED
+from celeriac.store.relational.pauses import PausesPart
 from celeriac.store.relational.session import Session
 
+#: What ``sizes`` tells besides, where there is any.
+EXTRA = ("relayed", "limited", "paused")
 #: More crashes than any task has.
 MANY = 1 << 30
 
@@ -150,11 +153,17 @@ def _share(in_lanes: int, ready: int | None, room: int) -> int:
     return 0 if in_lanes < ready else (room + random.randint(0, 1)) // 2  # noqa: S311  # nothing secret
 
 
+def _counted_together(found: list[Delivery]) -> list[Delivery]:
+    for item in found:
+        item.batch = len(found)
+    return found
+
+
 def _priority_first(item: Delivery) -> int:
     return -item.priority
 
 
-class QueuePart(LimitsPart):
+class QueuePart(LimitsPart, PausesPart):
     """The queue's side of the store."""
 
     def publish(self, messages: Sequence[TaskMessage]) -> list[Published]:
@@ -175,26 +184,51 @@ class QueuePart(LimitsPart):
         idle: bool = True,
         last_chance: int = LAST_CHANCE,
     ) -> list[Delivery]:
-        work, limited = self._any_work(queues)
-        if not (work or limited):
+        below = MANY if idle else last_chance
+        work, paused = self._any_work(queues)
+        if paused:
+            return self._claim_despite(queues, limit, owner, lease, below)
+        if not work:
             return []
         with self.database.writing() as raw:
-            # Not before: who had to wait for the store would be given a lease that is over.
-            clock = self.lease_now()
-            claim = Claim("limits.claim", (clock + lease, owner), clock, self.rules)
-            raw.run("queue.promote", (self.now(),))
-            # Its last chance before burial is a run nobody shares, so that no bystander is ever buried.
-            suspect = self._suspect(raw, claim, queues, MANY if idle else last_chance)
-            if suspect is not None:
-                return [delivery(row, clock) for row in suspect]
-            return self._claim_all(raw, claim, queues, limit)
+            return self._claim_in(raw, queues, limit, owner, lease, below)
 
     def _any_work(self, queues: Sequence[str]) -> tuple[bool, bool]:
-        """Whether there is anything to claim, and whether lanes are to be looked at."""
+        """Whether there is anything to claim or to wake, and whether anything is paused."""
         # Only a look: an idle worker never takes the write lock.
         with self.database.reading() as raw:
             row = raw.run("queue.work", (self.now(), json.dumps(list(queues)), self.lease_now())).fetchone()
-            return bool(row[0]), bool(row[1])
+            return bool(row[0] or row[1]), bool(row[2])
+
+    def _claim_in(
+        self, raw: Session, queues: Sequence[str], limit: int, owner: str, lease: float, below: int
+    ) -> list[Delivery]:
+        # Not before: who had to wait for the store would be given a lease that is over.
+        clock = self.lease_now()
+        claim = Claim("limits.claim", (clock + lease, owner), clock, self.rules)
+        raw.run("queue.promote", (self.now(),))
+        # Its last chance before burial is a run nobody shares, so that no bystander is ever buried.
+        suspect = self._suspect(raw, claim, queues, below)
+        if suspect is not None:
+            return [delivery(row, clock) for row in suspect]
+        return self._claim_all(raw, claim, queues, limit)
+
+    def _claim_despite(self, queues: Sequence[str], limit: int, owner: str, lease: float, below: int) -> list[Delivery]:
+        """The same where something is paused: what is claimed of a paused task is set aside, and others are looked for."""
+        paused = self.paused()
+        open_queues = [queue for queue in queues if ("queue", queue) not in paused]
+        swept = 1
+        while swept and self._any_work(open_queues)[0]:
+            with self.database.writing() as raw:
+                if pauses.sweep_lanes(raw) == pauses.SLICE:
+                    continue  # nobody waits long for this transaction
+                found = self._claim_in(raw, open_queues, limit, owner, lease, below)
+                held = pauses.set_aside(raw, [item.lease.message_id for item in found], counted=1) if found else set()
+                swept = pauses.sweep(raw, open_queues) if held else 0
+            if kept := [item for item in found if item.lease.message_id not in held]:
+                return _counted_together(kept)
+            swept += len(held)
+        return []
 
     def _suspect(self, raw: Session, claim: Claim, queues: Sequence[str], below: int) -> list[Any] | None:
         """The row of a suspect that may run, claimed."""
@@ -216,9 +250,7 @@ class QueuePart(LimitsPart):
         for queue in queues:
             if len(found) < limit:
                 found += claim_from(raw, claim, queue, limit - len(found))
-        for item in found:
-            item.batch = len(found)
-        return found
+        return _counted_together(found)
 
     def _claim_from(self, raw: Session, claim: Claim, queue: str, room: int) -> list[Delivery]:
         """What is simply ready and what waits in lanes: of the same priority half and half."""
@@ -348,9 +380,9 @@ class QueuePart(LimitsPart):
                 delayed,
                 claimed,
                 None if oldest is None else max(0.0, now - oldest),
-                {name: count for name, count in (("relayed", relayed), ("limited", limited)) if count},
+                {name: count for name, count in zip(EXTRA, (relayed, limited, held), strict=True) if count},
             )
-            for queue, ready, delayed, claimed, relayed, limited, oldest in rows
+            for queue, ready, delayed, claimed, relayed, limited, held, oldest in rows
         ]
 
     def purge(self, queue: str) -> int:

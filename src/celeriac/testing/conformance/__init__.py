@@ -23,6 +23,7 @@ from celeriac.testing.conformance.leases import LeaseConformance  # noqa: E402
 from celeriac.testing.conformance.ledger import LedgerConformance  # noqa: E402
 from celeriac.testing.conformance.limits import LimitsConformance  # noqa: E402
 from celeriac.testing.conformance.outbox import OutboxConformance  # noqa: E402
+from celeriac.testing.conformance.pauses import PausesConformance  # noqa: E402
 from celeriac.testing.conformance.queue import QueueConformance  # noqa: E402
 from celeriac.testing.conformance.settling import SettleConformance  # noqa: E402
 from celeriac.testing.conformance.waiting import WaitingConformance  # noqa: E402
@@ -45,6 +46,7 @@ class StoreConformance(
     OutboxConformance,
     LimitsConformance,
     CircuitsConformance,
+    PausesConformance,
     WaitingConformance,
 ):
     """All that is asked of a store."""

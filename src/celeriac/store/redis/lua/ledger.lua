@@ -59,7 +59,7 @@ for _ = 1, take_number() do
     local id = call('HGET', base .. 'live', task)
     local s = id and state_of(id)
     -- A worker ends it now rather than when it would be due.
-    if s and (s.status == DELAYED or s.status == PARKED or s.status == LANED) then
+    if s and (s.status == DELAYED or s.status == PARKED or s.status == LANED or s.status == HELD) then
         take_out(id, row_of(id), s)
         s.status, s.limits = READY, ''
         put_state(id, s)

@@ -1,5 +1,5 @@
 -- name: adopt
--- needs: sending due
+-- needs: sending due pauses
 -- Messages that another broker delivered become rows that are held already, or wait until they are due.
 local lease_until, owner, below = clock() + take_number(), take(), take_number()
 local now, messages, answers = clock(), take_messages(), {}
@@ -30,6 +30,7 @@ local function adopt_new(m)
     local id = call('HGET', base .. 'live', m.task)
     local s = state_of(id)
     if s and (s.status == DELAYED or s.status == LANED) then return 'delayed' end
+    if set_aside(id) then return 'delayed' end
     s = s or new_state(m, READY)
     hold(id, m, s)
     return facts(id, m, s, 0)
@@ -42,6 +43,7 @@ local function take_over(id)
     local suspect = s.status == SUSPECT or s.status == RELAYED_SUSPECT
     if suspect and s.crashes >= below then return 'alone' end
     if not (suspect or s.status == READY or s.status == RELAYED) then return 'held' end
+    if set_aside(id) then return 'delayed' end
     hold(id, row, s)
     return facts(id, row, s, suspect and 1 or 0)
 end
@@ -54,7 +56,7 @@ say('commits')
 return { text(now), answers }
 
 -- name: take
--- needs: rows due
+-- needs: rows due pauses
 -- What the broker is to be given now: what nobody has held up, and what was given and not adopted in its time.
 local lease_until, most, now = clock() + take_number(), take_number(), clock()
 local declared = take()
@@ -62,9 +64,19 @@ if declared ~= '' then rules = cjson.decode(declared) end
 promote(now)
 wake_due_rates(now)
 local ids, found = {}, {}
-local function gather(some)
-    for _, id in ipairs(some) do
-        if #ids < most then ids[#ids + 1] = id end
+-- From a sorted set, in its order; what is set aside leaves it.
+local function gather(name, may, bound)
+    local from = 0
+    while #ids < most and put_off < most_put_off do
+        local some = bound and call('ZRANGEBYSCORE', name, '-inf', bound, 'LIMIT', from, most - #ids)
+            or call('ZRANGE', name, from, from + most - #ids - 1)
+        for _, id in ipairs(some) do
+            if not set_aside(id) then
+                from = from + 1
+                if may(id) then ids[#ids + 1] = id end
+            end
+        end
+        if #some == 0 then return end
     end
 end
 
@@ -76,25 +88,31 @@ local function may_start(id)
     return true
 end
 
-local queues = call('HKEYS', base .. 'queues')
-for _, queue in ipairs(queues) do
-    for _, id in ipairs(call('ZRANGE', base .. 'suspect:' .. queue, 0, most - 1)) do
-        if #ids < most and may_start(id) then ids[#ids + 1] = id end
-    end
+local function any() return true end
+
+local function of_open_queue(id)
+    return not (paused and is_paused('queue', row_of(id).queue))
 end
+
+local function open_ones(name)
+    local open = {}
+    for _, queue in ipairs(call('HKEYS', base .. name)) do
+        if not is_paused('queue', queue) then open[#open + 1] = queue end
+    end
+    return open
+end
+
+local queues = open_ones('queues')
+for _, queue in ipairs(queues) do gather(base .. 'suspect:' .. queue, may_start) end
 -- Those have left their lanes already.
 local laned = {}
-for _, queue in ipairs(call('HKEYS', base .. 'limited')) do
+for _, queue in ipairs(open_ones('limited')) do
     for _, id in ipairs(take_from_lanes(queue, math.floor((most - #ids + 1) / 2), now)) do
         laned[id], ids[#ids + 1] = true, id
     end
 end
-for _, queue in ipairs(queues) do
-    if #ids < most then gather(call('ZRANGE', base .. 'ready:' .. queue, 0, most - #ids - 1)) end
-end
-if #ids < most then
-    gather(call('ZRANGEBYSCORE', base .. 'relayed', '-inf', now, 'LIMIT', 0, most - #ids))
-end
+for _, queue in ipairs(queues) do gather(base .. 'ready:' .. queue, any) end
+gather(base .. 'relayed', of_open_queue, now)
 for number, id in ipairs(ids) do
     local row, s = row_of(id), state_of(id)
     s = s or new_state(row, READY)

@@ -9,7 +9,7 @@ if #messages > 0 then say('commits') end
 return answers
 
 -- name: claim
--- needs: records due
+-- needs: records due pauses
 local now = clock()
 
 local function first_suspect(queue, below)
@@ -18,7 +18,9 @@ local function first_suspect(queue, below)
         local ids = call('ZRANGE', base .. 'suspect:' .. queue, from, from + 99)
         for _, id in ipairs(ids) do
             local s = state_of(id)
-            if s.crashes < below and (s.limits == '' or not first_full(s.limits, now)) then
+            if set_aside(id) then
+                from = from - 1
+            elseif s.crashes < below and (s.limits == '' or not first_full(s.limits, now)) then
                 if s.limits ~= '' then take_slots(s.limits, now) end
                 return id
             end
@@ -30,7 +32,10 @@ end
 
 local until_, owner, limit, below, first = take_number(), take(), take_number(), take_number(), take() == '1'
 local queues = {}
-for number = 1, take_number() do queues[number] = take() end
+for _ = 1, take_number() do
+    local queue = take()
+    if not is_paused('queue', queue) then queues[#queues + 1] = queue end
+end
 local declared = take()
 if declared ~= '' then rules = cjson.decode(declared) end
 local lease_until = now + until_
@@ -94,9 +99,13 @@ local function gather(some)
 end
 
 local function pop_ready(queue, wanted)
-    if wanted <= 0 then return end
-    local popped = call('ZPOPMIN', base .. 'ready:' .. queue, wanted)
-    for place = 1, #popped, 2 do ids[#ids + 1] = popped[place] end
+    while wanted > 0 and put_off < most_put_off do
+        local popped, before = call('ZPOPMIN', base .. 'ready:' .. queue, wanted), put_off
+        for place = 1, #popped, 2 do
+            if not set_aside(popped[place]) then ids[#ids + 1] = popped[place] end
+        end
+        wanted = put_off - before
+    end
 end
 
 local function priority_of(name)
@@ -125,14 +134,17 @@ end
 for _, queue in ipairs(queues) do
     if #ids < limit then pop(queue) end
 end
-if #ids == 0 then return { text(now), 0, {} } end
-return { text(now), 0, deliver(ids, 0) }
+-- 2: there may be more, of which a script sets only so many aside.
+local goes_on = put_off >= most_put_off and 2 or 0
+if #ids == 0 then return { text(now), goes_on, {} } end
+return { text(now), goes_on, deliver(ids, 0) }
 
 -- name: last_chances
--- needs: rows
+-- needs: pauses
 local crashes = take_number()
 for _ = 1, take_number() do
-    for _, id in ipairs(call('ZRANGE', base .. 'suspect:' .. take(), 0, -1)) do
+    local queue = take()
+    for _, id in ipairs(is_paused('queue', queue) and {} or call('ZRANGE', base .. 'suspect:' .. queue, 0, -1)) do
         if state_of(id).crashes >= crashes then return 1 end
     end
 end
@@ -150,7 +162,7 @@ return due or free
 local queue = take()
 return call('ZCARD', base .. 'ready:' .. queue) + call('ZCARD', base .. 'suspect:' .. queue)
     + call('ZCARD', base .. 'delayed:' .. queue) + call('SCARD', base .. 'parked:' .. queue)
-    + tonumber(call('HGET', base .. 'limited', queue) or 0)
+    + call('SCARD', base .. 'heldin:' .. queue) + tonumber(call('HGET', base .. 'limited', queue) or 0)
 
 -- name: sizes
 -- needs: rows
@@ -183,10 +195,11 @@ for place = 1, #totals, 2 do
     local delayed = call('ZCARD', base .. 'delayed:' .. queue) + call('SCARD', base .. 'parked:' .. queue)
     local relayed = call('SCARD', base .. 'relayed:' .. queue)
     local limited = tonumber(call('HGET', base .. 'limited', queue) or 0)
-    local claimed = total - ready - delayed - relayed - limited
+    local held = call('SCARD', base .. 'heldin:' .. queue)
+    local claimed = total - ready - delayed - relayed - limited - held
     local oldest = ready > 0 and oldest_of(queue)
     found[#found + 1] = {
-        queue, ready, delayed, claimed, relayed, limited, oldest and text(math.max(0, now - oldest)) or '',
+        queue, ready, delayed, claimed, relayed, limited, held, oldest and text(math.max(0, now - oldest)) or '',
     }
 end
 return found
@@ -222,8 +235,10 @@ if dropped < most then
         if call('SISMEMBER', base .. 'parked:' .. queue, id) == 1 then drop(id) end
     end
 end
-if dropped < most then
-    for _, id in ipairs(call('SRANDMEMBER', base .. 'relayed:' .. queue, most - dropped)) do drop(id) end
+for _, where in ipairs({ 'relayed:', 'heldin:' }) do
+    if dropped < most then
+        for _, id in ipairs(call('SRANDMEMBER', base .. where .. queue, most - dropped)) do drop(id) end
+    end
 end
 if dropped > 0 then say('commits') end
 return dropped

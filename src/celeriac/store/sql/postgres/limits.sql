@@ -142,9 +142,12 @@ SELECT EXISTS (SELECT 1 FROM lane WHERE blocked_on IS NULL) OR EXISTS (SELECT 1 
 
 -- name: open_queues
 SELECT DISTINCT queue FROM lane WHERE blocked_on IS NULL
+  AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue')
 
 -- name: all_suspects
-SELECT id, limits FROM message WHERE status = 4 AND limits IS NOT NULL ORDER BY id LIMIT 50 FOR UPDATE SKIP LOCKED
+SELECT id, limits FROM message WHERE status = 4 AND limits IS NOT NULL
+  AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue')
+ORDER BY id LIMIT 50 FOR UPDATE SKIP LOCKED
 
 -- name: relay_suspect
 UPDATE message SET status = 6, lease_until = $1 WHERE id = $2 AND status = 4

@@ -63,7 +63,8 @@ SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= $1)
     OR EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue IN (SELECT jsonb_array_elements_text($2::jsonb))),
        EXISTS (SELECT 1 FROM lane WHERE blocked_on IS NULL AND queue IN (SELECT jsonb_array_elements_text($2::jsonb)))
     OR EXISTS (SELECT 1 FROM lane_entered) OR EXISTS (SELECT 1 FROM slot WHERE freed)
-    OR EXISTS (SELECT 1 FROM rate WHERE free_at <= $3)
+    OR EXISTS (SELECT 1 FROM rate WHERE free_at <= $3),
+       EXISTS (SELECT 1 FROM pause)
 
 -- What there is to claim: something due, something suspect that may be, something ready.
 -- name: look
@@ -72,7 +73,8 @@ SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= $1),
        EXISTS (SELECT 1 FROM message WHERE status = 0 AND queue = ANY ($2::text[])),
        EXISTS (SELECT 1 FROM lane WHERE blocked_on IS NULL AND queue = ANY ($2::text[]))
            OR EXISTS (SELECT 1 FROM lane_entered) OR EXISTS (SELECT 1 FROM slot WHERE freed)
-           OR EXISTS (SELECT 1 FROM rate WHERE free_at <= $4)
+           OR EXISTS (SELECT 1 FROM rate WHERE free_at <= $4),
+       EXISTS (SELECT 1 FROM pause)
 
 -- name: suspect
 SELECT id, limits FROM message
@@ -80,7 +82,8 @@ WHERE status = 4 AND queue = $1 AND crashes < $2 ORDER BY id LIMIT 1 FOR UPDATE 
 
 -- name: last_chances
 SELECT EXISTS (SELECT 1 FROM message
-               WHERE status = 4 AND queue IN (SELECT jsonb_array_elements_text($1::jsonb)) AND crashes >= $2)
+               WHERE status = 4 AND queue IN (SELECT jsonb_array_elements_text($1::jsonb)) AND crashes >= $2
+                 AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue'))
 
 -- name: claim_suspect
 UPDATE message
@@ -165,13 +168,13 @@ SET queue = $1, priority = $2, status = $3, run_at = $4, expires_at = $5, genera
 WHERE id = $9 AND deliveries = $10 AND status = 2
 
 -- name: ready_count
-SELECT count(*) FROM message WHERE queue = $1 AND status IN (0, 1, 3, 4, 7)
+SELECT count(*) FROM message WHERE queue = $1 AND status IN (0, 1, 3, 4, 7, 8)
 
 -- name: depths
 SELECT queue,
        count(*) FILTER (WHERE status IN (0, 4)), count(*) FILTER (WHERE status IN (1, 3)),
        count(*) FILTER (WHERE status = 2), count(*) FILTER (WHERE status IN (5, 6)),
-       count(*) FILTER (WHERE status = 7),
+       count(*) FILTER (WHERE status = 7), count(*) FILTER (WHERE status = 8),
        min(greatest(sent_at, coalesce(run_at, 0))) FILTER (WHERE status IN (0, 4))
 FROM message GROUP BY queue ORDER BY queue
 
@@ -225,16 +228,23 @@ SELECT 1 FROM message WHERE task_id = $1 AND status IN (4, 6)
 
 -- name: outbox_work
 SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= $1)
-    OR EXISTS (SELECT 1 FROM message WHERE status = 0)
-    OR EXISTS (SELECT 1 FROM message WHERE status = 4)
+    OR EXISTS (SELECT 1 FROM message WHERE status = 0
+               AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue'))
+    OR EXISTS (SELECT 1 FROM message WHERE status = 4
+               AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue'))
     OR EXISTS (SELECT 1 FROM message WHERE status IN (5, 6) AND lease_until <= $2)
     OR EXISTS (SELECT 1 FROM lane WHERE blocked_on IS NULL) OR EXISTS (SELECT 1 FROM lane_entered)
     OR EXISTS (SELECT 1 FROM slot WHERE freed) OR EXISTS (SELECT 1 FROM rate WHERE free_at <= $2)
 
 -- name: take_for_relay
-WITH suspect AS MATERIALIZED (SELECT id FROM message WHERE status = 4 AND limits IS NULL LIMIT $3 FOR UPDATE SKIP LOCKED),
-     ready AS MATERIALIZED (SELECT id FROM message WHERE status = 0 LIMIT $3 FOR UPDATE SKIP LOCKED),
+WITH suspect AS MATERIALIZED (SELECT id FROM message WHERE status = 4 AND limits IS NULL
+                                 AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue')
+                                 LIMIT $3 FOR UPDATE SKIP LOCKED),
+     ready AS MATERIALIZED (SELECT id FROM message WHERE status = 0
+                               AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue')
+                               LIMIT $3 FOR UPDATE SKIP LOCKED),
      overdue AS MATERIALIZED (SELECT id FROM message WHERE status IN (5, 6) AND lease_until <= $2
+                                AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue')
                               ORDER BY lease_until LIMIT $3 FOR UPDATE SKIP LOCKED),
      chosen AS MATERIALIZED (SELECT id FROM suspect UNION ALL SELECT id FROM ready UNION ALL SELECT id FROM overdue LIMIT $3)
 UPDATE message SET status = CASE WHEN status IN (4, 6) THEN 6 ELSE 5 END, lease_until = $1

@@ -111,7 +111,7 @@ UPDATE chord SET state = ?2, updated_at = ?3 WHERE group_id = ?1 AND state = 'op
 SELECT group_id FROM chord WHERE state = 'open' AND completed_at IS NOT NULL AND completed_at < ? LIMIT 100
 
 -- name: hasten
-UPDATE message SET status = 0 WHERE task_id = ? AND status IN (1, 3, 7) RETURNING task_id
+UPDATE message SET status = 0 WHERE task_id = ? AND status IN (1, 3, 7, 8) RETURNING task_id
 
 -- name: revoke
 INSERT INTO revoked (task_id, expires_at) VALUES (?, ?)

@@ -40,13 +40,15 @@ SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= ?1)
     OR EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue IN (SELECT value FROM json_each(?2))),
        EXISTS (SELECT 1 FROM lane WHERE blocked_on IS NULL AND queue IN (SELECT value FROM json_each(?2)))
     OR EXISTS (SELECT 1 FROM slot WHERE freed = 1)
-    OR EXISTS (SELECT 1 FROM rate WHERE free_at <= ?3)
+    OR EXISTS (SELECT 1 FROM rate WHERE free_at <= ?3),
+       EXISTS (SELECT 1 FROM pause)
 
 -- name: suspect
 SELECT id, limits FROM message WHERE status = 4 AND queue = ? AND crashes < ? ORDER BY id LIMIT 1
 
 -- name: last_chances
-SELECT EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue IN (SELECT value FROM json_each(?)) AND crashes >= ?)
+SELECT EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue IN (SELECT value FROM json_each(?)) AND crashes >= ?
+               AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue'))
 
 -- name: claim_suspect
 UPDATE message
@@ -135,10 +137,12 @@ SELECT (SELECT count(*) FROM message WHERE status = 0 AND queue = ?1)
      + (SELECT count(*) FROM message WHERE status = 1 AND queue = ?1)
      + (SELECT count(*) FROM message WHERE status = 3 AND queue = ?1)
      + (SELECT count(*) FROM message WHERE status = 7 AND queue = ?1)
+     + (SELECT count(*) FROM message WHERE status = 8 AND queue = ?1)
 
 -- name: depths
 SELECT queue,
        sum(status IN (0, 4)), sum(status IN (1, 3)), sum(status = 2), sum(status IN (5, 6)), sum(status = 7),
+       sum(status = 8),
        min(CASE WHEN status IN (0, 4) THEN max(sent_at, coalesce(run_at, 0)) END)
 FROM message GROUP BY queue ORDER BY queue
 
@@ -190,8 +194,10 @@ SELECT 1 FROM message WHERE task_id = ? AND status IN (4, 6)
 
 -- name: outbox_work
 SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= ?1)
-    OR EXISTS (SELECT 1 FROM message WHERE status = 0)
-    OR EXISTS (SELECT 1 FROM message WHERE status = 4)
+    OR EXISTS (SELECT 1 FROM message WHERE status = 0
+               AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue'))
+    OR EXISTS (SELECT 1 FROM message WHERE status = 4
+               AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue'))
     OR EXISTS (SELECT 1 FROM message WHERE status IN (5, 6) AND lease_until <= ?2)
     OR EXISTS (SELECT 1 FROM lane WHERE blocked_on IS NULL)
     OR EXISTS (SELECT 1 FROM slot WHERE freed = 1)
@@ -200,9 +206,12 @@ SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= ?1)
 -- Each part by an index of its own.
 -- name: take_for_relay
 UPDATE message SET status = iif(status IN (4, 6), 6, 5), lease_until = ?1
-WHERE id IN (SELECT id FROM (SELECT id FROM message WHERE status = 4 AND limits IS NULL LIMIT ?3)
-             UNION ALL SELECT id FROM (SELECT id FROM message WHERE status = 0 LIMIT ?3)
+WHERE id IN (SELECT id FROM (SELECT id FROM message WHERE status = 4 AND limits IS NULL
+                                AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue') LIMIT ?3)
+             UNION ALL SELECT id FROM (SELECT id FROM message WHERE status = 0
+                                       AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue') LIMIT ?3)
              UNION ALL SELECT id FROM (SELECT id FROM message WHERE status IN (5, 6) AND lease_until <= ?2
+                                       AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue')
                                        ORDER BY lease_until LIMIT ?3)
              LIMIT ?3)
 RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, status = 6, 0, 0, priority, limits

@@ -156,25 +156,48 @@ local function wake_due_rates(now)
     end
 end
 
+-- Puts a message aside whose task is paused, and says whether it has (pauses.lua). A script does so for a bounded number, so
+-- that nobody waits long for it.
+local pausing, put_off, most_put_off = false, 0, 2000
+local function set_aside() return false end
+
+-- Before a lane is asked for room: what is set aside uses none. Whether something else waits there.
+local function clear_head(lane)
+    while put_off < most_put_off do
+        local head = call('ZRANGE', base .. 'lane:' .. lane, 0, 0)[1]
+        if not head then return false end
+        if not set_aside(head) then return true end
+    end
+    return false
+end
+
+-- Take one message from a lane, or block it.
+local function serve(lane, queue, now, found)
+    local _, priority, limits = parts_of(lane)
+    local bound = first_full(limits, now)
+    if bound then
+        block(lane, queue, bound.bucket)
+    else
+        found[#found + 1] = call('ZPOPMIN', base .. 'lane:' .. lane)[1]
+        take_slots(limits, now)
+        call('ZADD', base .. 'open:' .. queue, rank(tonumber(priority), call('INCR', base .. 'turn')), lane)
+        gone_from(lane, queue, limits)
+    end
+    for _, other in ipairs(bounds_of(limits)) do
+        if has_room(other, now) then wake(other.bucket) end
+    end
+end
+
 -- Up to so many messages from a queue's lanes, in turns of one; they have their slots.
 local function take_from_lanes(queue, wanted, now)
-    local found, open = {}, base .. 'open:' .. queue
-    -- Each look serves a lane or blocks it.
-    for _ = 1, wanted * 4 + 100 do
-        local lane = #found < wanted and call('ZRANGE', open, 0, 0)[1]
+    local found, looks = {}, wanted * 4 + 100
+    -- Each look serves a lane or blocks it, or all in it is set aside.
+    while looks > 0 and put_off < most_put_off do
+        local lane = #found < wanted and call('ZRANGE', base .. 'open:' .. queue, 0, 0)[1]
         if not lane then break end
-        local _, priority, limits = parts_of(lane)
-        local bound = first_full(limits, now)
-        if bound then
-            block(lane, queue, bound.bucket)
-        else
-            found[#found + 1] = call('ZPOPMIN', base .. 'lane:' .. lane)[1]
-            take_slots(limits, now)
-            call('ZADD', open, rank(tonumber(priority), call('INCR', base .. 'turn')), lane)
-            gone_from(lane, queue, limits)
-        end
-        for _, other in ipairs(bounds_of(limits)) do
-            if has_room(other, now) then wake(other.bucket) end
+        if not pausing or clear_head(lane) then
+            looks = looks - 1
+            serve(lane, queue, now, found)
         end
     end
     return found

@@ -2,8 +2,9 @@
 -- A message is a packed list under m:<id>, as it was sent. What has come of it is a packed list in the hash `state`;
 -- a message that is ready and was never delivered has none. `live` leads from a task's id to its one message.
 -- LANED is ready, in its lane (lanes.lua): one that is limited has a state wherever it is, with its limits.
+-- HELD is set aside, because its task is paused (pauses.lua).
 -- RELAYED was given to another broker, from where anybody may adopt it; at its time in `relayed` it is to be given again.
-local READY, DELAYED, CLAIMED, PARKED, SUSPECT, RELAYED, RELAYED_SUSPECT, LANED = 0, 1, 2, 3, 4, 5, 6, 7
+local READY, DELAYED, CLAIMED, PARKED, SUSPECT, RELAYED, RELAYED_SUSPECT, LANED, HELD = 0, 1, 2, 3, 4, 5, 6, 7, 8
 
 local function row_of(id)
     local raw = call('GET', base .. 'm:' .. id)
@@ -158,6 +159,10 @@ local function take_out(id, row, s)
         call('SREM', base .. 'waiting:' .. row.key, id)
     elseif status == LANED then
         leave_lane(id, row.queue, s.priority, s.limits)
+    elseif status == HELD then
+        call('SREM', base .. 'heldin:' .. row.queue, id)
+        call('ZREM', base .. 'held:' .. row.name, id)
+        if call('EXISTS', base .. 'held:' .. row.name) == 0 then call('SREM', base .. 'heldnames', row.name) end
     elseif status == RELAYED or status == RELAYED_SUSPECT then
         call('ZREM', base .. 'relayed', id)
         call('SREM', base .. 'relayed:' .. row.queue, id)

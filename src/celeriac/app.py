@@ -17,6 +17,8 @@ from celeriac.core.circuit import Circuit
 from celeriac.desk.deadletters import DeadLetters
 from celeriac.desk.failures import Failures
 from celeriac.desk.limits import Limits
+from celeriac.desk.pauses import Pauses
+from celeriac.desk.waiting import Waiting
 from celeriac.errors import OptionError, SettingsError
 from celeriac.execution.circuits import Circuits, Guard
 from celeriac.execution.opening import open_room
@@ -70,6 +72,7 @@ StoreTransport.send = staticmethod(outgoing.send)  # type: ignore[method-assign]
 
 #: What our workers do beside running tasks.
 _STEPS = ("celeriac.worker.maintenance:Maintenance", "celeriac.worker.outboxes:Outboxes", "celeriac.worker.relay:Relay")
+_CONSUMER_STEPS = ("celeriac.worker.given_up:GivenUp", "celeriac.worker.pausing:PausedQueues")
 #: What follows from settings, and what belongs to the broker that is configured.
 _DERIVED = ("own_settings", "local_outbox")
 _BROKERS_ROOMS = ("has_store", "ledger_beside", "store", "keeper", "execution_room")
@@ -116,7 +119,7 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             options["celeriac_retries"] = retries
         super().__init__(main, **options)
         self.steps["worker"].update(_STEPS)
-        self.steps["consumer"].add("celeriac.worker.given_up:GivenUp")
+        self.steps["consumer"].update(_CONSUMER_STEPS)
 
     def __reduce_keys__(self) -> dict[str, Any]:
         return {**super().__reduce_keys__(), "defaults": self.defaults}
@@ -294,6 +297,16 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     def limits(self) -> Limits:
         """What runs and waits under the limits of tasks, over all workers."""
         return Limits(self)
+
+    @property
+    def pauses(self) -> Pauses:
+        """What is paused, for all workers."""
+        return Pauses(self)
+
+    @property
+    def waiting(self) -> Waiting:
+        """What waits, to be found and revoked by what it is."""
+        return Waiting(self)
 
     # -- publishing
 

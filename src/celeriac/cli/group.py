@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -20,10 +22,17 @@ class _Telling:
     """Shows celeriac's own errors as a command's, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with told():
             return super().invoke(ctx)  # type: ignore[misc]  # click's class has it
-        except CeleriacError as error:
-            raise click.ClickException(one_line(str(error))) from error
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Show celeriac's own errors as a command's."""
+    try:
+        yield
+    except CeleriacError as error:
+        raise click.ClickException(one_line(str(error))) from error
 
 
 class Group(_Telling, click.Group):

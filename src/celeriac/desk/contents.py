@@ -53,14 +53,19 @@ class Contents:
 
 def contents(letter: DeadLetter) -> Contents:
     """Read the message; whatever cannot be read is said, not raised."""
-    headers, properties, content_type, encoding = json.loads(letter.envelope)
+    return read_message(letter.envelope, letter.body)
+
+
+def read_message(envelope: str, body: str | bytes) -> Contents:
+    """The same of a message that a store has."""
+    headers, properties, content_type, encoding = json.loads(envelope)
     headers.pop(DELIVERY_HEADER, None)
     if content_type not in READABLE:
         return Contents(
             headers, properties, content_type, unread=f"{content_type} is not decoded, since that could run code"
         )
     try:
-        parts = _fields(decoded(letter.body, headers.get("compression"), content_type, encoding))
+        parts = _fields(decoded(body, headers.get("compression"), content_type, encoding))
     except Exception as error:  # noqa: BLE001  # whatever a decoder makes of a damaged body
         return Contents(headers, properties, content_type, unread=f"{content_type} could not be decoded: {error}")
     return Contents(headers, properties, content_type, **parts)

@@ -14,6 +14,7 @@ from celeriac.core.limits import joined
 from celeriac.core.text import app_option, writable
 from celeriac.errors import ArgumentError, IdempotencyConflict, PoisonTask
 from celeriac.execution.circuits import kept_back
+from celeriac.execution.pauses import put_aside
 from celeriac.execution.room import Room
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ def admit(room: Room, attempt: Attempt) -> Outcome | None:
     delivery = attempt.delivery
     if delivery.settled:
         return Outcome.DUPLICATE
+    if not delivery.revoked and put_aside(room.pauses, room.store, attempt):
+        return Outcome.SNOOZED
     if _sent_to_its_lane(room, attempt):
         return Outcome.SNOOZED
     if delivery.crashes >= (room.own.max_crashes if attempt.task.runs_again_after_a_crash() else 1):

@@ -9,6 +9,7 @@ from typing import Any
 
 from celeriac.core.message import Lease
 from celeriac.core.queue_limits import QueueLimits
+from celeriac.execution.pauses import KnownPauses
 from celeriac.execution.settler import Settler
 from celeriac.settings import OwnSettings
 from celeriac.store.protocols import Store
@@ -34,6 +35,7 @@ class Room:
     hostname: str = field(default_factory=socket.gethostname)
     #: The store's name in messages, once this process has asked for it.
     ledger: str | None = None
+    pauses: KnownPauses = field(default_factory=KnownPauses)
 
     def expires_at(self, now: float) -> float | None:
         """When a task that settles now may be forgotten; never, where the app keeps all."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from celery import bootsteps
@@ -37,6 +38,8 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
     def start(self, worker: Any) -> None:
         StoreTransport.adaptive = not worker.app.user_sets("worker_prefetch_multiplier")
         worker.app.keeper.watch()
+        with suppress(StoreError):  # the thread looks again
+            worker.app.execution_room.pauses.look(worker.app.store)
         threading.Thread(target=self._run, args=(worker.app,), name="celeriac-maintenance", daemon=True).start()
 
     def register_with_event_loop(self, worker: Any, hub: Any) -> None:
@@ -55,6 +58,7 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
         while not self._stop.wait(min(every, TIDIED)):
             try:
                 with apart_from_forks():
+                    app.execution_room.pauses.look(store)
                     store.tidy()
                     if time.monotonic() >= due:
                         due = time.monotonic() + every
@@ -73,5 +77,6 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
             attempts_before=now - own.history_expires,
             dead_letters_before=None if letters is None else now - letters,
         )
+        store.let_go()
         for group_id in store.chords_waiting(own.maintenance_seconds):
             chords.dispatch(app.backend, group_id)

@@ -54,6 +54,7 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
         if self.app.has_ledger:
             await_store(self.app)
             self.app.store.rules = declared_rules(self.app)
+            _ = self.app.execution_room  # before any process is forked: they share what it knows of pauses
         tell_of_the_ledger(self.app)
         tell_of_the_queues(self.app)
         # Ours shares memory with processes that are forked; one that is spawned has none of it.

@@ -71,7 +71,12 @@ send_groups_together()
 StoreTransport.send = staticmethod(outgoing.send)  # type: ignore[method-assign]  # the seam between the rooms
 
 #: What our workers do beside running tasks.
-_STEPS = ("celeriac.worker.maintenance:Maintenance", "celeriac.worker.outboxes:Outboxes", "celeriac.worker.relay:Relay")
+_STEPS = (
+    "celeriac.worker.maintenance:Maintenance",
+    "celeriac.worker.outboxes:Outboxes",
+    "celeriac.worker.relay:Relay",
+    "celeriac.worker.grace:Grace",
+)
 _CONSUMER_STEPS = ("celeriac.worker.given_up:GivenUp", "celeriac.worker.pausing:PausedQueues")
 #: What follows from settings, and what belongs to the broker that is configured.
 _DERIVED = ("own_settings", "local_outbox")

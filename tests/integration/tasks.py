@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import functools
 import gc
 import os
@@ -196,6 +197,15 @@ def compute(journal: str, gate: str, line: str) -> str:
         sum(range(1000))
     note(journal, f"end {line}")
     return line
+
+
+@task()
+def deaf(journal: str) -> None:
+    """Wait for ever in a C function that no signal interrupts, as a database's client may wait."""
+    note(journal, "begin")
+    mutex, lock = ctypes.create_string_buffer(64), ctypes.CDLL(None).pthread_mutex_lock
+    lock(mutex)
+    lock(mutex)
 
 
 @task()

@@ -40,6 +40,8 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
     """Settles what never reaches, or never returns from, the task's own process."""
 
     time_limits: Limits
+    #: The worker ends what still runs in it: processes that die from now on are no crashes.
+    ended_by_us = False
 
     def __init__(self, message: Any, **kwargs: Any) -> None:
         super().__init__(message, **kwargs)
@@ -52,6 +54,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         self._held = self._find_held()
         if self._held is not None:
             self._held.managed = True
+            self._held.once = not self._runs_again()
         if managed:
             self._hand_over_decoded(message.payload)
 
@@ -158,7 +161,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         if self._facts.crashes >= room.own.max_crashes:  # its process fails before it could bury it
             self._end(poison(room, self.name, self.id, self._facts.generation), "poison", error)
             return
-        ended = _ended_from_outside(error)
+        ended = self.ended_by_us or _ended_from_outside(error)
         room.settler.insist(lambda: room.store.release([lease], crashed=not ended, error=writable(error)))
         count = "no crash" if ended else f"crash {self._facts.crashes + 1} of {room.own.max_crashes}"
         logger.error("the process running %s[%s] died (%s): %s", self.name, self.id, count, error)

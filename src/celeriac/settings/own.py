@@ -90,6 +90,13 @@ class OwnSettings:
     maintenance_seconds: float = _setting(
         10.0, "seconds", "How often each worker prunes what expired and reclaims what was orphaned.", least=0.1
     )
+    shutdown_grace_seconds: float | None = _setting(
+        25.0,
+        "seconds",
+        "A worker that is asked to end (SIGTERM) does so by then, and hands back what still runs; Kubernetes kills after 30.",
+        least=0.0,
+        none='what runs is waited for, however long, as under defaults="celery" unless it is set',
+    )
     refuse_unsafe_pickle: bool | None = _setting(
         None,
         "yes or no",

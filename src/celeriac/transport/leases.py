@@ -35,6 +35,8 @@ class Held:
     released: bool = False
     #: It waits here for its turn, however long: a rate limit, or the broker beside the ledger, keeps it from others.
     limited: bool = False
+    #: Its task must not run again when its process dies.
+    once: bool = False
 
 
 class LeaseKeeper:

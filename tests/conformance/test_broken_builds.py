@@ -18,7 +18,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from celeriac.core.attempt import Outcome, Settled
 from celeriac.core.lanes import Buckets
 from celeriac.errors import CeleriacError
-from celeriac.store.relational import deadletters, failures, keys, ledger, limits
+from celeriac.store.relational import deadletters, failures, keys, ledger, limits, pauses
+from celeriac.store.relational import queue as relational_queue
 from celeriac.store.sql import statements
 from celeriac.testing.conformance import StoreConformance, run_check
 from celeriac.testing.conformance.machine import queue_machine
@@ -356,6 +357,76 @@ BUILDS = {
     "limits: what is due goes past its lane": Build(
         sql("queue", "promote", "iif(limits IS NULL, 0, 7)", "0"),
         (("test_delayed_messages_come_to_their_lane_when_they_are_due", {}),),
+        histories=False,
+    ),
+    "pauses: claims leave no queue out": Build(
+        replaced(relational_queue.QueuePart, "paused", lambda _: set()),
+        (
+            ("test_a_paused_queue_is_left_out", {}),
+            ("test_a_queue_and_a_task_of_it_are_paused_apart", {}),
+        ),
+        histories=False,
+    ),
+    "pauses: what is claimed of a paused task is given out": Build(
+        sql("pauses", "set_aside", "name IN (SELECT name FROM pause WHERE kind = 'task')", "0"),
+        (
+            ("test_a_paused_task_is_set_aside_in_every_queue", {}),
+            ("test_what_a_broker_delivers_of_a_paused_task_waits_in_the_ledger", {}),
+            ("test_suspects_are_held_and_come_back_as_such", {}),
+        ),
+        histories=False,
+    ),
+    "pauses: what is set aside counts as delivered": Build(
+        sql("pauses", "set_aside", "deliveries - ?1", "deliveries + 0 * ?1"),
+        (("test_a_paused_task_is_set_aside_in_every_queue", {}),),
+        histories=False,
+    ),
+    "pauses: lanes are claimed from first": Build(
+        replaced(pauses, "sweep_lanes", lambda _: 0),
+        (("test_limited_ones_take_no_slot_and_spend_no_rate", {}),),
+        histories=False,
+    ),
+    "pauses: one claim sets one batch aside": Build(
+        replaced(pauses, "sweep", lambda *_: 0),
+        (("test_many_paused_messages_are_passed_once", {}),),
+        histories=False,
+    ),
+    "pauses: what is revoked is held": Build(
+        sql("pauses", "set_aside", "revoked.task_id = message.task_id", "0"),
+        (("test_what_is_revoked_is_ended_in_spite_of_the_pause", {}),),
+        histories=False,
+    ),
+    "pauses: a resume lets one slice go": Build(
+        replaced(pauses.PausesPart, "_let_go_of", pauses.PausesPart._let_some_go),
+        (("test_many_paused_messages_are_passed_once", {}),),
+        histories=False,
+    ),
+    "pauses: who resumes another task lets all go": Build(
+        sql("pauses", "held_names", "AND name NOT IN (SELECT pause.name FROM pause WHERE kind = 'task')", ""),
+        (("test_a_resume_that_died_is_gone_on_with", {}),),
+        histories=False,
+    ),
+    "pauses: suspects are forgotten": Build(
+        sql("pauses", "let_go", "iif(crashes > 0, 4, iif(limits IS NULL, 0, 7))", "iif(limits IS NULL, 0, 7)"),
+        (("test_suspects_are_held_and_come_back_as_such", {}),),
+        histories=False,
+    ),
+    "pauses: limited ones come back past their lane": Build(
+        sql("pauses", "let_go", "iif(limits IS NULL, 0, 7)", "0"),
+        (("test_limited_ones_take_no_slot_and_spend_no_rate", {}),),
+        histories=False,
+    ),
+    "pauses: the relay gives a paused queue's out": Build(
+        sql("queue", "take_for_relay", "AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue')", ""),
+        (
+            ("test_a_broker_is_given_nothing_of_what_is_paused", {}),
+            ("test_what_the_broker_was_given_of_a_paused_queue_is_not_given_again", {}),
+        ),
+        histories=False,
+    ),
+    "pauses: suspects of a paused queue are made way for": Build(
+        sql("queue", "last_chances", "AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue')", ""),
+        (("test_suspects_of_a_paused_queue_hold_up_nobody", {}),),
         histories=False,
     ),
     "limits: rates are not kept": Build(

@@ -287,6 +287,49 @@ BUILDS = {
         "",
         check("test_a_suspect_that_may_not_start_holds_up_nobody"),
     ),
+    "pauses: claims leave no queue out": Build(
+        "queue",
+        "if not is_paused('queue', queue) then queues[#queues + 1] = queue end",
+        "queues[#queues + 1] = queue",
+        check("test_a_paused_queue_is_left_out"),
+    ),
+    "pauses: nothing is set aside": Build(
+        "lib/pauses",
+        "if not pausing then return false end",
+        "if true then return false end",
+        (
+            *check("test_a_paused_task_is_set_aside_in_every_queue"),
+            *check("test_what_a_broker_delivers_of_a_paused_task_waits_in_the_ledger"),
+            *check("test_suspects_are_held_and_come_back_as_such"),
+        ),
+    ),
+    "pauses: lanes are claimed from first": Build(
+        "lib/lanes",
+        "if not pausing or clear_head(lane) then",
+        "if true then",
+        check("test_limited_ones_take_no_slot_and_spend_no_rate"),
+    ),
+    "pauses: what is revoked is held": Build(
+        "lib/pauses",
+        "if row.task ~= '' and call('ZSCORE', base .. 'revoked', row.task) then return false end",
+        "",
+        check("test_what_is_revoked_is_ended_in_spite_of_the_pause"),
+    ),
+    "pauses: a slot is kept": Build(
+        "pauses", "let_go(s)\n", "", check("test_a_limited_one_that_is_held_gives_its_slot_back")
+    ),
+    "pauses: who resumes another task lets all go": Build(
+        "pauses",
+        "and not is_paused('task', name:sub(2))",
+        "",
+        check("test_a_resume_that_died_is_gone_on_with"),
+    ),
+    "pauses: the relay gives a paused queue's out": Build(
+        "outbox",
+        "if not is_paused('queue', queue) then open[#open + 1] = queue end",
+        "open[#open + 1] = queue",
+        check("test_a_broker_is_given_nothing_of_what_is_paused"),
+    ),
     "limits: a lease that runs out keeps its slot": Build(
         "leases",
         """let_go(s)

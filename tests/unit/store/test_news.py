@@ -38,6 +38,11 @@ SILENT = {
     "queue.finish_unsettled",
     "queue.delete_message",
     "queue.prune_broadcast",
+    "pauses.set_aside",  # they take out of claims what is paused
+    "pauses.sweep_ready",
+    "pauses.sweep_suspects",
+    "pauses.sweep_lanes",
+    "pauses.hold",
     "ledger.forget",
     "ledger.forget_result",
     "ledger.prune_tasks",

@@ -386,11 +386,6 @@ BUILDS = {
         (("test_limited_ones_take_no_slot_and_spend_no_rate", {}),),
         histories=False,
     ),
-    "pauses: one claim sets one batch aside": Build(
-        replaced(pauses, "sweep", lambda *_: 0),
-        (("test_many_paused_messages_are_passed_once", {}),),
-        histories=False,
-    ),
     "pauses: what is revoked is held": Build(
         sql("pauses", "set_aside", "revoked.task_id = message.task_id", "0"),
         (("test_what_is_revoked_is_ended_in_spite_of_the_pause", {}),),

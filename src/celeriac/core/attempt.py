@@ -153,6 +153,9 @@ class Attempt:
     entered: bool = False
     #: The body has ended: what comes now is bookkeeping, and no time limit of the task's.
     over: bool = False
+    #: Who watches its time limits in this process, and the future of its coroutine.
+    deadline: Any = None
+    waits_for: Any = None
     #: Members of chords that this run has announced and not sent yet, with the chord each belongs to.
     growing: dict[str, str] = field(default_factory=dict)
     #: What the body raised.

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -56,15 +56,25 @@ class LoopThread:
         """Whether the caller is on the loop's own thread, which must not wait for itself."""
         return threading.get_ident() == self._thread_id
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    def run(self, coroutine: Coroutine[Any, Any, T], attempt: Attempt | None = None) -> T:
         """Run to the end; what interrupts the wait (a soft time limit) cancels the coroutine."""
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        if attempt is not None:
+            attempt.waits_for = future  # a thread that waits is not back in Python before it has ended
         try:
             return future.result()
+        except CancelledError:
+            if attempt is None or attempt.deadline is None or attempt.deadline.pending is None:
+                raise
+            error, attempt.deadline.pending = attempt.deadline.pending, None
+            raise error from None
         except BaseException:
             if not future.done():
                 future.cancel()
             raise
+        finally:
+            if attempt is not None:
+                attempt.waits_for = None
 
 
 _lock = threading.Lock()
@@ -76,7 +86,7 @@ def run(coroutine: Coroutine[Any, Any, T], whose: Running | None = None) -> T:
     token = _RUNNING.set(whose)
     try:
         host = _host()
-        return _aside(coroutine) if host.is_here() else host.run(coroutine)
+        return _aside(coroutine) if host.is_here() else host.run(coroutine, whose.attempt if whose else None)
     finally:
         _RUNNING.reset(token)
 

@@ -11,6 +11,18 @@ from celeriac.core.current import current
 
 #: Hard and soft limit in seconds; None or 0 for none.
 Limits = tuple[float | None, float | None]
+NO_LIMITS: Limits = (None, None)
+#: Seconds from which on a task is better cut than given more time.
+LONG = 29 * 60.0
+
+
+def limit_text(kind: str, seconds: float | None) -> str:
+    """The error of a run that has passed its limit; where that was long, with what to do instead of a longer one."""
+    of = f" of {seconds:g} s" if seconds else ""
+    said = f"the {kind} time limit{of} was exceeded"
+    if seconds and seconds >= LONG:
+        said += "; what takes so long is better split into tasks, or keeps checkpoints and goes on from the last one"
+    return said
 
 
 class _LeftToCelery:

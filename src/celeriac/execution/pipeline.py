@@ -11,7 +11,7 @@ from billiard.einfo import ExceptionInfo
 from celery import states
 from celery.app.task import Context
 from celery.app.trace import TraceInfo, trace_ok_t
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
 from celeriac.core import current
 from celeriac.core.attempt import Attempt, Failure, Outcome, Record
@@ -20,8 +20,9 @@ from celeriac.core.telling import tells_somebody
 from celeriac.core.text import writable
 from celeriac.errors import StoreError
 from celeriac.execution.admission import admit, fail
+from celeriac.execution.deadlines import Watched
 from celeriac.execution.exhausted import tell
-from celeriac.execution.limits import left_to_celery
+from celeriac.execution.limits import NO_LIMITS, left_to_celery, limit_text, of_request
 from celeriac.execution.room import Room, room_of
 from celeriac.execution.settler import STORE_WIDE
 from celeriac.execution.snoozing import Snooze, put_off
@@ -90,6 +91,7 @@ def execute(task: Any, tracer: Trace, attempt: Attempt, args: Any, kwargs: Any, 
         _settle(room, attempt, request)
         return trace_ok_t(None, None, 0.0, refusal.value)
     room.settler.begin(attempt)
+    watched = _watched(room, task, attempt, request)
     current.push(attempt)
     try:
         returned = tracer(attempt.task_id, args, kwargs, request)
@@ -100,9 +102,31 @@ def execute(task: Any, tracer: Trace, attempt: Attempt, args: Any, kwargs: Any, 
         returned = _ended_beside(task, attempt, error, request)
     finally:
         current.pop()
+        if watched is not None and room.deadlines is not None:
+            room.deadlines.end(watched)
         room.settler.end(attempt)
     _settle(room, attempt, request)
     return returned
+
+
+def _watched(room: Room, task: Any, attempt: Attempt, request: dict[str, Any]) -> Watched | None:
+    """Its time limits are seen to from now on, where no pool does."""
+    if room.deadlines is None:
+        return None
+    limits = of_request(task, request.get("timelimit"))
+    if limits == NO_LIMITS:
+        return None
+
+    def settle(hard: float) -> None:
+        other = begin(task, attempt.task_id, request, request[DELIVERY_HEADER])
+        other.started_at, other.request = attempt.started_at, attempt.request
+        other.outcome = fail(other, TimeLimitExceeded(hard), "time-limit")
+        if other.failure is not None:
+            other.failure.error = limit_text("hard", hard)
+        complete_record(room, other, request)
+        room.settler.settle(other, at_once=True)
+
+    return room.deadlines.watch(attempt, limits, settle)
 
 
 def _admitted(room: Room, attempt: Attempt) -> Outcome | None:
@@ -169,8 +193,9 @@ def _failed(task: Any, attempt: Attempt, error: Any, traceback: Any, request: di
     if gave_up is not None and not declared:
         tell(task, attempt.request(), gave_up, error)
     if isinstance(error, SoftTimeLimitExceeded) and not declared:
-        # Its own text is its name; how long the limit was, the worker's log says, which enforced it.
-        attempt.failure = _failure("time-limit", error, traceback, "the soft time limit was exceeded")
+        # Its own text is its name.
+        soft = of_request(task, request.get("timelimit"))[1]
+        attempt.failure = _failure("time-limit", error, traceback, limit_text("soft", soft))
         return
     reason = gave_up.reason if gave_up else "exhausted" if request.get("retries") else "permanent"
     attempt.failure = _failure("declared" if declared else reason, error, traceback)

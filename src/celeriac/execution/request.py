@@ -20,7 +20,7 @@ from celeriac.core.current import attempting
 from celeriac.core.message import DELIVERY_HEADER, DeliveryFacts
 from celeriac.core.text import writable
 from celeriac.execution.admission import fail, lost, poison
-from celeriac.execution.limits import Limits, of_request
+from celeriac.execution.limits import Limits, limit_text, of_request
 from celeriac.execution.pipeline import begin, complete_record
 from celeriac.execution.room import room_of
 from celeriac.execution.unrunnable import well_formed
@@ -114,7 +114,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         if soft or self._facts is None:
             super().on_timeout(soft, timeout)
             return
-        error = f"the hard time limit of {timeout} s was exceeded"
+        error = limit_text("hard", timeout)
         with self._settling(Outcome.DEAD_LETTERED, Failure("time-limit", "celery.TimeLimitExceeded", error)):
             super().on_timeout(soft, timeout)
 

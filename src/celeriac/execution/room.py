@@ -9,6 +9,7 @@ from typing import Any
 
 from celeriac.core.message import Lease
 from celeriac.core.queue_limits import QueueLimits
+from celeriac.execution.deadlines import Deadlines
 from celeriac.execution.pauses import KnownPauses
 from celeriac.execution.settler import Settler
 from celeriac.settings import OwnSettings
@@ -35,6 +36,8 @@ class Room:
     hostname: str = field(default_factory=socket.gethostname)
     #: The store's name in messages, once this process has asked for it.
     ledger: str | None = None
+    #: Watches time limits where tasks run in the worker's own process.
+    deadlines: Deadlines | None = None
     pauses: KnownPauses = field(default_factory=KnownPauses)
 
     def expires_at(self, now: float) -> float | None:

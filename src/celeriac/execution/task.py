@@ -23,6 +23,7 @@ from celeriac.core.limits import Limits
 from celeriac.errors import TaskExited
 from celeriac.execution import coroutines
 from celeriac.execution.circuits import Guard, guarding
+from celeriac.execution.deadlines import body_over
 from celeriac.execution.declaring import check_declaration
 from celeriac.execution.effects import Effect, effect_once
 from celeriac.execution.pipeline import traced
@@ -212,7 +213,7 @@ def _wrap(body: Callable[..., Any]) -> Callable[..., Any]:
         except (Ignore, Retry, Reject):
             raise
         except Exception as error:
-            attempt.over = True
+            body_over(attempt)
             attempt.raised = error
             attempt.gave_up = retry_or_give_up(attempt.task, attempt, error)
             raise
@@ -223,7 +224,8 @@ def _wrap(body: Callable[..., Any]) -> Callable[..., Any]:
             raise attempt.raised from error
         finally:
             # What Celery publishes from now on belongs to the settlement.
-            attempt.over = attempt.buffering = True
+            body_over(attempt)
+            attempt.buffering = True
 
     run.__celeriac_body__ = True  # type: ignore[attr-defined]
     return run
@@ -264,7 +266,7 @@ def _returned(attempt: Attempt, call: Callable[..., Any], args: Any, kwargs: Any
     # Of an async body inside somebody's plain wrapper.
     if type(returned) is CoroutineType:
         returned = _run_to_its_end(returned)
-    attempt.over = True
+    body_over(attempt)
     return returned
 
 

@@ -18,6 +18,7 @@ from kombu.utils.compat import detect_environment
 
 from celeriac.publish.limits import declared_rules
 from celeriac.publish.routes import check_selected
+from celeriac.worker.deadlines import watch_limits
 from celeriac.worker.prefork import TaskPool
 from celeriac.worker.starting import await_store, tell_of_the_ledger, tell_of_the_queues, told_in_one_line
 
@@ -55,6 +56,8 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
             await_store(self.app)
             self.app.store.rules = declared_rules(self.app)
             _ = self.app.execution_room  # before any process is forked: they share what it knows of pauses
+        if self.app.has_ledger:
+            watch_limits(self.app, self.pool_cls)
         tell_of_the_ledger(self.app)
         tell_of_the_queues(self.app)
         # Ours shares memory with processes that are forked; one that is spawned has none of it.

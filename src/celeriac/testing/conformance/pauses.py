@@ -133,6 +133,7 @@ class PausesConformance(Conformance):
         assert ids(claim(store, limit=2)) == ["x"]
         assert paused_in(store) == 5000
         resume(store)
+        assert paused_in(store) == 0
         assert ids(claim(store, limit=3)) == ["0", "1", "2"]
         assert store.size(QUEUE) == 4997
 

@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -462,6 +463,26 @@ async def soft_limited_later(journal: str) -> None:
     except asyncio.CancelledError:
         note(journal, "cancelled")
         raise
+
+
+@task(soft_time_limit=0.5, time_limit=60)
+def softly_busy() -> str:
+    """Never waits for long."""
+    try:
+        wait_until_open("/nowhere/at-all")
+    except SoftTimeLimitExceeded:
+        return "stopped softly"
+    return "not stopped"
+
+
+@task(time_limit=1)
+def stubborn(journal: str, gate: str) -> None:
+    """Does not let itself be interrupted."""
+    note(journal, "begin")
+    while not Path(gate).exists():
+        with suppress(Exception):
+            wait_until_open(gate)
+    note(journal, "end")
 
 
 @task(time_limit=1)

@@ -44,7 +44,7 @@ def test_a_soft_time_limit_cancels_a_coroutine(site: Site) -> None:
     wait_line(journal, "cancelled")
     letter = site.letter(result.id)
     assert letter.error_type.endswith("SoftTimeLimitExceeded")
-    assert (letter.reason, letter.error) == ("time-limit", "the soft time limit was exceeded")
+    assert (letter.reason, letter.error) == ("time-limit", "the soft time limit of 0.5 s was exceeded")
 
 
 def test_a_hard_time_limit_is_a_dead_letter_after_one_run(site: Site) -> None:

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 Kind = Literal["solo", "thread", "gevent"]
 #: Seconds between looks while something runs; and those after a hard limit by which an interrupted body has ended.
 LOOK, STUCK = 0.1, 5.0
+#: Seconds after which the watcher of a worker that runs nothing ends; the next run starts another.
+IDLE = 5.0
 #: Seconds that the watcher waits for a body that is just ending.
 _PATIENCE = 1.0
 
@@ -76,8 +78,8 @@ class Deadlines:
     def __init__(self, kind: Kind, on_stuck: Callable[[], None]) -> None:
         self._kind, self._on_stuck = kind, on_stuck
         self._running: dict[int, Watched] = {}
-        self._wake = NativeEvent()
-        self._started = False
+        self._lock = _lock()
+        self._watching = False
         self._by_signal = kind == "solo" and self._listen()
 
     def _listen(self) -> bool:
@@ -106,10 +108,12 @@ class Deadlines:
             watched.timer.close()
 
     def _look_on(self) -> None:
-        self._wake.set()
-        if not self._started:
-            self._started = True
-            start_thread(self._watch)
+        if self._watching:
+            return  # the watcher, before it ends, looks once more
+        with self._lock:
+            if not self._watching:
+                self._watching = True
+                start_thread(self._watch)
 
     # -- in a greenlet
 
@@ -133,16 +137,20 @@ class Deadlines:
     # -- in the watcher's
 
     def _watch(self) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            while self._running:
-                NativeEvent().wait(LOOK)
-                for watched in list(self._running.values()):
-                    try:
-                        self._look_at(watched, time.monotonic())
-                    except Exception:
-                        logger.exception("a time limit of task %s could not be enforced", watched.attempt.task_id)
+        pause, idle = NativeEvent(), 0.0
+        while idle < IDLE or not self._over():
+            pause.wait(LOOK)
+            idle = 0.0 if self._running else idle + LOOK
+            for watched in list(self._running.values()):
+                try:
+                    self._look_at(watched, time.monotonic())
+                except Exception:
+                    logger.exception("a time limit of task %s could not be enforced", watched.attempt.task_id)
+
+    def _over(self) -> bool:
+        with self._lock:
+            self._watching = bool(self._running)
+            return not self._watching
 
     def _look_at(self, watched: Watched, now: float) -> None:
         hard, soft = watched.limits
@@ -165,7 +173,7 @@ class Deadlines:
             if not watched.in_body:
                 return
             watched.pending = error
-            if self._by_signal:
+            if self._by_signal and signal.getsignal(signal.SIGALRM) == self._on_signal:  # a body may use it itself
                 signal.pthread_kill(watched.thread, signal.SIGALRM)
             elif watched.attempt.waits_for is not None:
                 watched.attempt.waits_for.cancel()
@@ -190,13 +198,15 @@ class Deadlines:
 
 def body_over(attempt: Attempt) -> None:
     """What was to be raised in the body, and has not been yet, must not be raised in what comes after it."""
-    attempt.over = True
-    watched = attempt.deadline
-    if watched is None or watched.pending is None:
+    watched: Watched | None = attempt.deadline
+    if watched is None:
+        attempt.over = True
         return
     with watched.lock:
-        watched.pending = None
-        _raise_in(watched.thread, None)
+        attempt.over = True
+        if watched.pending is not None:
+            watched.pending = None
+            _raise_in(watched.thread, None)
 
 
 def _raise_in(thread: int, error: type[Exception] | None) -> None:

@@ -397,7 +397,10 @@ BUILDS = {
         histories=False,
     ),
     "pauses: who resumes another task lets all go": Build(
-        sql("pauses", "held_names", "AND name NOT IN (SELECT pause.name FROM pause WHERE kind = 'task')", ""),
+        all_of(
+            sql("pauses", "held_names", "AND name NOT IN (SELECT pause.name FROM pause WHERE kind = 'task')", ""),
+            sql("pauses", "let_go", "AND pause.name = ?1)", "AND 0)"),
+        ),
         (("test_a_resume_that_died_is_gone_on_with", {}),),
         histories=False,
     ),

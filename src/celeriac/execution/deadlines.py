@@ -12,6 +12,7 @@ import ctypes
 import logging
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -173,7 +174,9 @@ class Deadlines:
             if not watched.in_body:
                 return
             watched.pending = error
-            if self._by_signal and signal.getsignal(signal.SIGALRM) == self._on_signal:  # a body may use it itself
+            if (
+                self._is_main(watched) and signal.getsignal(signal.SIGALRM) == self._on_signal
+            ):  # a body may use it itself
                 signal.pthread_kill(watched.thread, signal.SIGALRM)
             elif watched.attempt.waits_for is not None:
                 watched.attempt.waits_for.cancel()
@@ -182,6 +185,10 @@ class Deadlines:
         finally:
             watched.lock.release()
 
+    def _is_main(self, watched: Watched) -> bool:
+        """Whether it is the worker's one thread, and the program's: an embedded worker ends nobody's program."""
+        return self._by_signal and watched.thread == threading.main_thread().ident
+
     def _give_up(self, watched: Watched) -> None:
         logger.error(
             "task %s[%s] cannot be interrupted %.0f s after its hard time limit, and is over for the ledger: %s",
@@ -189,10 +196,10 @@ class Deadlines:
             watched.attempt.task_id,
             STUCK,
             "this worker, which has nothing else to run it in, ends"
-            if self._kind == "solo"
+            if self._is_main(watched)
             else "its thread is taken until it ends; give what it waits for a time-out",
         )
-        if self._kind == "solo":
+        if self._is_main(watched):
             self._on_stuck()
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -42,16 +43,20 @@ class Grace(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no typ
         self._worker = worker
         self._seconds = grace_of(worker.app) if worker.app.has_ledger else None
         self._begun = False
+        self._over = NativeEvent()
+        worker.grace = self
 
     def include_if(self, worker: Any) -> bool:
         return worker.app.has_ledger and grace_of(worker.app) is not None
 
     def start(self, worker: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            self._begun = True  # never: an embedded worker's process is somebody's program, which is not ours to end
+            return
         signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)
         if not isinstance(worker.pool, PreforkPool):
             # Tasks may run in the main thread, and keep it from Celery's handler.
-            with suppress(ValueError):  # an embedded worker is not in the main thread, and is sent no signals
-                _listen(self.begin)
+            _listen(self.begin)
 
     def stop(self, worker: Any) -> None:
         self.begin()
@@ -70,9 +75,14 @@ class Grace(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no typ
             self._begun = True
             start_thread(self._wait)
 
+    def over(self) -> None:
+        """Nothing runs any more."""
+        self._over.set()
+
     def _wait(self) -> None:
         assert self._seconds is not None  # otherwise the step is left out
-        NativeEvent().wait(self._seconds)
+        if self._over.wait(self._seconds):
+            return
         try:
             self._end()
         except BaseException:

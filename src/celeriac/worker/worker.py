@@ -19,6 +19,7 @@ from kombu.utils.compat import detect_environment
 from celeriac.publish.limits import declared_rules
 from celeriac.publish.routes import check_selected
 from celeriac.worker.deadlines import watch_limits
+from celeriac.worker.grace import Grace
 from celeriac.worker.prefork import TaskPool
 from celeriac.worker.starting import await_store, tell_of_the_ledger, tell_of_the_queues, told_in_one_line
 
@@ -31,6 +32,7 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
     """
 
     pool_cls: Any
+    grace: Grace
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         with told_in_one_line():
@@ -83,6 +85,7 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
         # Not a boot step: those end in no order that says "after the pool".
         if self.app.has_ledger:
             self._wind_up()
+            self.grace.over()
         if getattr(self.consumer, "abandoned", False):
             _leave(self.exitcode or EX_FAILURE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 
@@ -73,16 +74,17 @@ def test_after_its_body_nothing_is_raised() -> None:
     wait_for(lambda: ended(watcher), 10)
 
 
-def test_a_stuck_worker_of_one_thread_is_ended() -> None:
+def test_a_stuck_worker_of_one_thread_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGALRM)
     ends = threading.Event()
     settled: list[float] = []
     watcher, run = Deadlines("solo", ends.set), attempt()
-    watcher._by_signal = False
-    run.waits_for = type("Future", (), {"cancel": lambda _self: None})()  # in vain
+    monkeypatch.setattr(watcher, "_interrupt", lambda *_: None)  # in vain
     watched = watcher.watch(run, (0.02, None), settled.append)
     assert ends.wait(10)
     assert settled == [0.02]
     watcher.end(watched)
+    signal.signal(signal.SIGALRM, before)
 
 
 def test_another_watcher_starts_when_the_first_has_ended() -> None:

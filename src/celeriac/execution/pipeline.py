@@ -22,7 +22,7 @@ from celeriac.errors import StoreError
 from celeriac.execution.admission import admit, fail
 from celeriac.execution.deadlines import Watched
 from celeriac.execution.exhausted import tell
-from celeriac.execution.limits import NO_LIMITS, left_to_celery, limit_text, of_request
+from celeriac.execution.limits import NO_LIMITS, Limits, left_to_celery, limit_text, of_request
 from celeriac.execution.room import Room, room_of
 from celeriac.execution.settler import STORE_WIDE
 from celeriac.execution.snoozing import Snooze, put_off
@@ -109,11 +109,18 @@ def execute(task: Any, tracer: Trace, attempt: Attempt, args: Any, kwargs: Any, 
     return returned
 
 
+def _limits(task: Any, attempt: Attempt, request: dict[str, Any]) -> Limits:
+    """As the worker's parent reads them: the message's, the task's, its queue's, the worker's."""
+    queues = task.app.amqp.queues
+    of_queue: Limits = queues.time_limits(attempt.delivery.queue) if queues.own else NO_LIMITS
+    return of_request(task, request.get("timelimit"), of_queue)
+
+
 def _watched(room: Room, task: Any, attempt: Attempt, request: dict[str, Any]) -> Watched | None:
     """Its time limits are seen to from now on, where no pool does."""
     if room.deadlines is None:
         return None
-    limits = of_request(task, request.get("timelimit"))
+    limits = _limits(task, attempt, request)
     if limits == NO_LIMITS:
         return None
 
@@ -194,7 +201,7 @@ def _failed(task: Any, attempt: Attempt, error: Any, traceback: Any, request: di
         tell(task, attempt.request(), gave_up, error)
     if isinstance(error, SoftTimeLimitExceeded) and not declared:
         # Its own text is its name.
-        soft = of_request(task, request.get("timelimit"))[1]
+        soft = _limits(task, attempt, request)[1]
         attempt.failure = _failure("time-limit", error, traceback, limit_text("soft", soft))
         return
     reason = gave_up.reason if gave_up else "exhausted" if request.get("retries") else "permanent"

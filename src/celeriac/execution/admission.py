@@ -28,9 +28,7 @@ def admit(room: Room, attempt: Attempt) -> Outcome | None:
     delivery = attempt.delivery
     if delivery.settled:
         return Outcome.DUPLICATE
-    if not delivery.revoked and put_aside(room.pauses, room.store, attempt):
-        return Outcome.SNOOZED
-    if _sent_to_its_lane(room, attempt):
+    if not delivery.revoked and (put_aside(room.pauses, room.store, attempt) or _sent_to_its_lane(room, attempt)):
         return Outcome.SNOOZED
     if delivery.crashes >= (room.own.max_crashes if attempt.task.runs_again_after_a_crash() else 1):
         return _bury(room, attempt)
@@ -50,7 +48,7 @@ def _sent_to_its_lane(room: Room, attempt: Attempt) -> bool:
     task, delivery = attempt.task, attempt.delivery
     declared = getattr(task, "declared_limits", None)
     queues = room.queues.get(delivery.queue)
-    if (declared is None and queues is None) or delivery.limited or delivery.revoked:
+    if (declared is None and queues is None) or delivery.limited:
         return False
     request = attempt.request()
     args, kwargs = request.args or (), request.kwargs or {}

@@ -226,8 +226,8 @@ def test_what_never_moves_again_is_given_up_and_has_not_recovered(
 ) -> None:
     monkeypatch.setattr(demo_run, "KILL_PATIENCE", 3.0)
     monkeypatch.setattr(demo_run, "PATIENCE", 0.3)
-    # Fewer than half are ever paid: the kill comes when its patience is over, and both others are being charged by then.
-    run = a_run(shop, ["stuck1", "left1", "a"])
+    # Fewer than half are ever paid: the kill comes when its patience is over, and the stuck one is being charged by then.
+    run = a_run(shop, ["stuck1", "left1", "left2", "a"])
     run.go()
     assert run.recovered_after is None
     assert run.held_still == run.held

@@ -258,7 +258,7 @@ def _away(outbox: Path) -> Celery:
 def test_a_chord_is_not_kept_without_its_join(tmp_path: Path) -> None:
     app = _away(tmp_path / "unsent.db")
 
-    @app.task(name="add")
+    @app.task(name="add", shared=False)
     def add(number: int) -> int:
         return number
 

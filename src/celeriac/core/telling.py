@@ -6,8 +6,11 @@ from typing import Any
 
 
 def tells_somebody(request: Any) -> bool:
-    """Whether the request, a mapping or Celery's context, has an error callback, or a chord whose body tells of it."""
+    """Whether the request has an error callback, or a chord whose body tells of it.
+
+    It is a mapping or Celery's context; for a task that no worker knows, Celery makes an object with only some of both.
+    """
     if request is None:
         return False
-    get = request.get
-    return bool(get("errbacks") or (get("chord") and get("group")))
+    known = request if isinstance(request, dict) else vars(request)
+    return bool(known.get("errbacks") or (known.get("chord") and known.get("group")))

@@ -11,7 +11,7 @@ from celeriac.core.pauses import names
 from celeriac.store.relational import keys, limits, pauses
 from celeriac.store.relational.limits import Claim, LimitsPart
 from celeriac.store.relational.part import CLAIMED, READY
-from celeriac.store.relational.queue import MANY, delivery, waiting
+from celeriac.store.relational.queue import MANY, delivery, enter_lane, waiting
 from celeriac.store.relational.session import Session
 
 
@@ -104,6 +104,8 @@ def _insert(
     ).fetchall()
     if not rows:
         return None
+    if message.limits is not None:
+        enter_lane(raw, message)
     [(message_id, generation)] = rows
     revoked, settled = raw.run("queue.adopted", (message.task_id,)).fetchone()
     if settled:

@@ -74,9 +74,17 @@ def insert(raw: Session, message: TaskMessage, status: int, now: float) -> bool:
     """Put one message into its queue; false when its task is there already."""
     if raw.run("queue.publish", row(message, status, now)).rowcount != 1:
         return False
+    if message.limits is not None:
+        enter_lane(raw, message)
     if message.grows is not None:
         grow(raw, message.grows, 1, now)
     return True
+
+
+def enter_lane(raw: Session, message: TaskMessage) -> None:
+    """Open the lane of a message that was inserted, where no trigger does: one that is empty is forgotten again."""
+    if raw.lane_by_lane:
+        raw.run("limits.entered", (message.queue, message.priority, message.limits))
 
 
 def grow(raw: Session, group_id: str, by: int, now: float) -> None:

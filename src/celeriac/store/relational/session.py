@@ -27,7 +27,7 @@ class Rows(Protocol):
 class Session(Protocol):
     """One connection, inside a transaction or reading single statements."""
 
-    #: Whether a statement is so cheap that the lanes of a claim are taken one by one; otherwise all in one.
+    #: Whether a statement is so cheap that lanes are entered and taken one by one; otherwise a trigger, and one for all.
     lane_by_lane: bool
 
     def run(self, name: str, parameters: Sequence[Any] = ()) -> Rows:

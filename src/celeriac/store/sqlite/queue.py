@@ -22,6 +22,8 @@ class SQLiteQueue(QueuePart):
         rows = [row(message, READY, now) for message in messages]
         with self.database.writing() as raw:
             last = raw.run("queue.last_message").fetchone()[0]
+            for lane in {(message.queue, message.priority, message.limits) for message in messages if message.limits}:
+                raw.run("limits.entered", lane)
             if raw.executemany(STATEMENTS["queue.publish"], rows).rowcount == len(rows):
                 return [Published(message.task_id) for message in messages]
             sent = {task_id for (task_id,) in raw.run("queue.messages_after", (last,))}

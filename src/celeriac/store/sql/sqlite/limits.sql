@@ -134,3 +134,6 @@ RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 1
 -- Who waits for a rate looks again: its clock began anew.
 -- name: forget_boot
 UPDATE rate SET free_at = 0 WHERE free_at IS NOT NULL
+
+-- name: entered
+INSERT OR IGNORE INTO lane VALUES (?, ?, ?, (SELECT last FROM turn), NULL)

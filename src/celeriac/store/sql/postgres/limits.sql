@@ -152,7 +152,3 @@ ORDER BY id LIMIT 50 FOR UPDATE SKIP LOCKED
 -- name: relay_suspect
 UPDATE message SET status = 6, lease_until = $1 WHERE id = $2 AND status = 4
 RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 1, 0, 0, priority, limits
-
--- What the trigger writes, of its own accord.
--- name: entered
-INSERT INTO lane_entered (queue, priority, limits) VALUES ($1, $2, $3)

@@ -126,9 +126,11 @@ class Outside:
             return sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
         import psycopg  # noqa: PLC0415  # an extra
 
+        from celeriac.store.postgres.liveness import abandoned, configure  # noqa: PLC0415  # the same
+
         raw = psycopg.connect(self.url, autocommit=True, connect_timeout=round(PATIENCE), application_name="celeriac")
         # Under a stricter default of the role's, relays that take turns would be refused.
-        raw.execute("SET default_transaction_isolation = 'read committed'")
+        configure(raw, default_transaction_isolation="read committed", **abandoned())
         return raw
 
     def run(self, name: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

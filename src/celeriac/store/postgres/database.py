@@ -17,6 +17,7 @@ from celeriac.errors import ServerReadOnly, ServerUnavailable, SettingsError, St
 from celeriac.store.clock import lease_now as machine_clock
 from celeriac.store.postgres.bell import Bell
 from celeriac.store.postgres.news import channels
+from celeriac.store.postgres.liveness import GONE, abandoned, configure
 from celeriac.store.postgres.pooler import pooled_by_transaction
 from celeriac.store.postgres.refusals import TLS_REMEDY, hint, tls_is_amiss
 from celeriac.store.postgres.session import PATIENCE, Raw, Session
@@ -28,7 +29,7 @@ KEPT = 4
 CONNECT_TIMEOUT = 5.0
 #: Seconds after which the server is asked for its time again.
 CLOCK_KEPT = 10.0
-#: What the server may be told of a dead peer by, in seconds; otherwise a host that vanished keeps its locks for hours.
+#: What this side knows a dead server by, in seconds.
 _KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 #: Seconds of unacknowledged data after which a connection counts as lost, in milliseconds.
 _USER_TIMEOUT = {"tcp_user_timeout": 20_000}
@@ -81,14 +82,15 @@ class Database:
             with closed_on_error(raw):
                 if not self._known_to_last:
                     self._check_that_it_lasts(raw, info)
-                # The statements lock what they rely on; under a stricter default of the role's many would be refused.
-                raw.execute(
-                    "SELECT set_config('search_path', %s, false),"
-                    " set_config('default_transaction_isolation', 'read committed', false)",
-                    (_quoted(self.schema),),
+                # The statements lock what they rely on: under a stricter isolation of the role's many would be refused.
+                configure(
+                    raw,
+                    search_path=_quoted(self.schema),
+                    default_transaction_isolation="read committed",
+                    # The server says what it waited for, before this side gives up.
+                    lock_timeout=f"{int(self.timeout * 800)}ms",
+                    **abandoned(),
                 )
-                # The server says what it waited for, before this side gives up.
-                raw.execute(f"SET lock_timeout = {int(self.timeout * 800)}")
             return raw
 
     def _check_that_it_lasts(self, raw: Raw, info: str) -> None:
@@ -175,7 +177,7 @@ class Database:
         session.raw.patience = patience
         try:
             session.begin()
-        except psycopg.OperationalError:
+        except GONE:
             # It may have been idle while the server was restarted; nothing was sent on it yet.
             self._give_back(session)
             session = Session(self.connect())
@@ -235,7 +237,7 @@ class Database:
             return ServerReadOnly(self.location, text)
         if isinstance(error, psycopg.OperationalError) and tls_is_amiss(str(error)):
             return StoreError(self.location, text + TLS_REMEDY)
-        if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+        if isinstance(error, GONE):
             return ServerUnavailable(self.location, text + hint(text, KEPT + 1))
         return StoreError(self.location, text)
 

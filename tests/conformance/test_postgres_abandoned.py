@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
 import pytest
 
-from celeriac.core.message import Delivery
 from celeriac.errors import StoreUnavailable
-from celeriac.store.postgres import liveness
+from celeriac.store.postgres import PostgresStore, liveness
+from celeriac.store.postgres.session import Session
 from celeriac.store.tables import Outside
 from celeriac.testing.conformance.harness import LEASE, claim, ids, publish, settlement
 from tests.conformance.postgres import PostgresHarness
@@ -26,18 +26,25 @@ def harness(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Post
     opened.close()
 
 
+@contextmanager
+def silence(store: PostgresStore) -> Iterator[Session]:
+    """A transaction in which, after this block's statements, the client's commit comes too late."""
+    transaction = store.database.writing()
+    yield transaction.__enter__()
+    with pytest.raises(StoreUnavailable, match="idle-in-transaction"):
+        transaction.__exit__(None, None, None)
+
+
 def test_what_it_was_about_to_settle_is_taken_over(harness: PostgresHarness) -> None:
     silent, other = harness.open(), harness.open()
     publish(other, "a")
     [held] = claim(silent)
-    taken: list[Delivery] = []
-    with pytest.raises(StoreUnavailable, match="idle-in-transaction"), silent.database.writing() as session:
+    with silence(silent) as session:
         session.raw.execute("SELECT 1 FROM message WHERE task_id = 'a' FOR UPDATE")
         harness.pass_time(LEASE + 1)
         assert other.reclaim() == 0, "a row that somebody is writing is passed over"
-        wait_for(lambda: other.reclaim(), 20)
-        taken += claim(other)
-        session.raw.execute("SELECT 1")
+        wait_for(other.reclaim, 20)
+        taken = claim(other)
     assert ids(taken) == ["a"]
     assert not silent.settle([settlement(held)])[0].held
     assert other.settle([settlement(taken[0])])[0].held
@@ -45,15 +52,13 @@ def test_what_it_was_about_to_settle_is_taken_over(harness: PostgresHarness) -> 
 
 def test_a_lock_that_all_wait_for_is_free_again(harness: PostgresHarness) -> None:
     silent, other = harness.open(), harness.open()
-    with pytest.raises(StoreUnavailable), silent.database.writing() as session:
+    with silence(silent) as session:
         session.lock("order-7")
 
         def free() -> bool:
             with other.database.reading() as reader:
-                asked = reader.raw.execute(
-                    "SELECT pg_try_advisory_lock_shared(hashtextextended('order-7', 7))"
-                ).fetchone()
-            return asked == (True,)
+                question = "SELECT pg_try_advisory_lock_shared(hashtextextended('order-7', 7))"
+                return reader.raw.execute(question).fetchone() == (True,)
 
         assert not free()
         wait_for(free, 20)

@@ -16,8 +16,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from celeriac.errors import ServerReadOnly, ServerUnavailable, SettingsError, StoreError, StoreUnavailable
 from celeriac.store.clock import lease_now as machine_clock
 from celeriac.store.postgres.bell import Bell
-from celeriac.store.postgres.news import channels
 from celeriac.store.postgres.liveness import GONE, abandoned, configure
+from celeriac.store.postgres.news import channels
 from celeriac.store.postgres.pooler import pooled_by_transaction
 from celeriac.store.postgres.refusals import TLS_REMEDY, hint, tls_is_amiss
 from celeriac.store.postgres.session import PATIENCE, Raw, Session

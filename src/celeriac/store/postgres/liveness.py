@@ -39,4 +39,4 @@ def configure(raw: psycopg.Connection[Any], **settings: str) -> None:
     """Set these for the session, in one round trip."""
     pairs = [text for pair in settings.items() for text in pair]
     calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
-    raw.execute(f"SELECT {calls}", pairs)  # noqa: S608  # made of nothing but calls with parameters
+    raw.execute(f"SELECT {calls}", pairs)  # made of nothing but calls with parameters

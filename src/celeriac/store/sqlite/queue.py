@@ -1,13 +1,19 @@
-"""What SQLite does with many messages at once: one statement, prepared once."""
+"""What SQLite does with many messages at once: few statements, prepared once."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from itertools import chain
 
 from celeriac.core.message import Published, TaskMessage
 from celeriac.store.relational.part import READY
 from celeriac.store.relational.queue import QueuePart, row, told
-from celeriac.store.sqlite.database import STATEMENTS, Database
+from celeriac.store.sqlite.database import STATEMENTS, Database, Session
+
+#: Rows that one statement inserts: 5.7 µs each, alone 8.0; with five times as many 6.4.
+TOGETHER = 100
+_INSERT = re.sub(r"(?<=VALUES )\(.*?\)", lambda row: ", ".join([row[0]] * TOGETHER), STATEMENTS["queue.publish_rows"])
 
 
 class SQLiteQueue(QueuePart):
@@ -24,7 +30,20 @@ class SQLiteQueue(QueuePart):
             last = raw.run("queue.last_message").fetchone()[0]
             for lane in {(message.queue, message.priority, message.limits) for message in messages if message.limits}:
                 raw.run("limits.entered", lane)
-            if raw.executemany(STATEMENTS["queue.publish"], rows).rowcount == len(rows):
+            if _insert(raw, messages, rows) == len(rows):
                 return [Published(message.task_id) for message in messages]
             sent = {task_id for (task_id,) in raw.run("queue.messages_after", (last,))}
         return told(messages, sent)
+
+
+def _insert(raw: Session, messages: Sequence[TaskMessage], rows: list[tuple[object, ...]]) -> int:
+    """Insert them in their order; gives how many were new."""
+    together, inserted = 0, 0
+    if all(message.generation is not None for message in messages):
+        together = len(rows) - len(rows) % TOGETHER
+    for start in range(0, together, TOGETHER):
+        values = list(chain.from_iterable(rows[start : start + TOGETHER]))
+        inserted += raw.execute(_INSERT, values).rowcount
+    if rest := rows[together:]:
+        inserted += raw.executemany(STATEMENTS["queue.publish"], rest).rowcount
+    return inserted

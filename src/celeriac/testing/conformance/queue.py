@@ -62,6 +62,32 @@ class QueueConformance(Conformance):
     def test_nothing_may_be_published(self, store: Store) -> None:
         assert store.publish([]) == []
 
+    def test_hundreds_at_once_are_each_what_they_are_alone(self, store: Store) -> None:
+        publish(store, "40", "205")
+        sent = [
+            task(
+                f"{number}",
+                priority=number % 3,
+                generation=number % 5,
+                body=f"{number} ☃",
+                run_at=1e12 if number == 7 else None,
+            )
+            for number in range(230)
+        ]
+        answers = store.publish([*sent, task("100", generation=0)])
+        assert [number for number, answer in enumerate(answers) if answer.live] == [40, 205, 230]
+        taken = [delivery for _ in range(5) for delivery in claim(store)]
+        order = sorted(
+            range(230),
+            key=lambda number: (-(number % 3 if number not in {40, 205} else 0), number not in {40, 205}, number),
+        )
+        assert ids(taken) == [str(number) for number in order if number != 7]
+        assert all(
+            (found.body, found.generation) == (f"{found.task_id} ☃", int(found.task_id or 0) % 5)
+            for found in taken
+            if found.task_id not in {"40", "205"}
+        )
+
     def test_what_one_process_accepted_every_other_sees(self, harness: StoreHarness, store: Store) -> None:
         other = harness.open()
         publish(store, "a")

@@ -9,6 +9,13 @@ VALUES (?, ?, ?, ?, ?, ?, ?,
         ?, ?, ?, ?, ?)
 ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
 
+-- What says which generation it is. The row stands for as many as are given.
+-- name: publish_rows
+INSERT INTO message (queue, priority, status, run_at, expires_at, task_id, name, generation, key, sent_at, envelope, body,
+                     limits)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
+
 -- name: last_message
 SELECT coalesce(max(id), 0) FROM message
 

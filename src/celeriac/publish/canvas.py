@@ -28,8 +28,8 @@ def _together(
     members = list(tasks)
     with joining(batch):
         try:
-            # A broker beside the ledger need not be there.
-            results = list(_one_by_one(self, members, producer if app.has_store else batch, app, *args, **kwargs))
+            # Not one of the broker's: that need not be there, and where it leads would be looked at for each member.
+            results = list(_one_by_one(self, members, batch, app, *args, **kwargs))
             with publishing():
                 batch.flush()
         except Exception as error:

@@ -62,9 +62,10 @@ class State:
     permits: tuple[Permit, ...] = ()
     #: Probes that have succeeded since it is half-open.
     passed: int = 0
-    #: How many were kept back since it is open, and how many a second come back.
+    #: How many were kept back since it is open, how many a second come back, and when the last of them does.
     waiting: int = 0
     pace: float = PACE
+    back: float = 0.0
     #: Who opened or closed it by hand, and why.
     by: str | None = None
     note: str | None = None
@@ -105,7 +106,7 @@ def counted(circuit: Circuit, state: State, ended: Iterable[Slice], kept_back: i
     """The state after calls have ended, which opens it where too many have failed; and after some were kept back."""
     state = in_time(circuit, state, now)
     if state.phase is not Phase.CLOSED:
-        return replace(state, waiting=state.waiting + kept_back) if kept_back else state
+        return _kept_back(circuit, state, kept_back, now) if kept_back else state
     state = replace(state, slices=_merged(circuit, state, ended, now), width=circuit.width)
     return opened(circuit, state, now) if is_failing(circuit, state.slices) else state
 
@@ -176,16 +177,23 @@ def asked(circuit: Circuit, state: State, holder: str, now: float, rng: Callable
         if len(live) + state.passed < circuit.probes:
             permit = Permit(holder, now + circuit.open_for)
             return replace(state, permits=(*live, permit)), Through(permit)
-    return replace(state, waiting=state.waiting + 1), KeptBack(_back_at(circuit, state, now, rng))
-
-
-def _back_at(circuit: Circuit, state: State, now: float, rng: Callable[[], float]) -> float:
-    soon = now + min(circuit.open_for, ASK_AGAIN)
+    state = _kept_back(circuit, state, 1, now)
     if state.phase is Phase.OPEN:
-        # Closed by hand, it is found closed by whoever comes back in this time.
-        soon = now + circuit.open_for if state.until is None else state.until
-        return soon + state.waiting / state.pace + rng()
-    return soon + rng() * max(1.0, soon - now)
+        return state, KeptBack(state.back + rng())
+    soon = min(circuit.open_for, ASK_AGAIN)
+    return state, KeptBack(now + soon + rng() * max(1.0, soon))
+
+
+def _kept_back(circuit: Circuit, state: State, count: int, now: float) -> State:
+    """So many more wait: of an open one each behind the one before."""
+    waiting = state.waiting + count
+    if state.phase is not Phase.OPEN:
+        return replace(state, waiting=waiting)
+    # Whoever opened it by hand, for however long, may close it: who comes back in this time finds that out.
+    soon = now + circuit.open_for
+    first = soon if state.until is None else min(state.until, soon)
+    back = max(first, state.back + 1 / state.pace) + (count - 1) / state.pace
+    return replace(state, waiting=waiting, back=back)
 
 
 def told(circuit: Circuit, state: State, permit: Permit, now: float, *, succeeded: bool | None) -> State:
@@ -211,7 +219,7 @@ def in_time(circuit: Circuit, state: State, now: float) -> State:
         return state
     until = state.until if state.until is None else now + circuit.open_for
     permits = tuple(replace(permit, expires=now + circuit.open_for) for permit in state.permits)
-    return replace(state, since=now, until=until, permits=permits, slices=())
+    return replace(state, since=now, until=until, permits=permits, slices=(), back=0.0)
 
 
 def opened(

@@ -127,7 +127,7 @@ def test_many_who_wait_come_back_one_after_the_other() -> None:
 def test_where_more_were_called_more_come_back() -> None:
     busy = circuits.counted(GATEWAY, NEW, ended(30_000, 30_000), 0, NOW)
     assert busy.pace == 1000
-    _, until = kept_back(GATEWAY, replace(busy, waiting=10_000), NOW)
+    _, until = kept_back(GATEWAY, circuits.counted(GATEWAY, busy, (), 10_000, NOW), NOW)
     assert until == pytest.approx(NOW + 40.5, abs=0.1)
 
 
@@ -150,6 +150,24 @@ def test_opened_by_hand_for_a_time_it_half_opens_after_it() -> None:
     state = circuits.opened(GATEWAY, NEW, NOW, seconds=600, by_hand=True)
     kept_back(GATEWAY, state, NOW + 599)
     probe(GATEWAY, state, NOW + 600)
+
+
+def test_opened_by_hand_for_hours_who_waits_still_comes_to_see_whether_it_is_closed() -> None:
+    state = circuits.opened(GATEWAY, NEW, NOW, seconds=7200, by_hand=True)
+    for later in (0, 31, 3600):
+        state, until = kept_back(GATEWAY, state, NOW + later)
+        assert NOW + later + 30 <= until <= NOW + later + 32
+    _, until = kept_back(GATEWAY, state, NOW + 7195)
+    assert NOW + 7200 <= until <= NOW + 7202
+
+
+def test_who_comes_back_again_and_again_is_not_counted_as_more_who_wait() -> None:
+    state = circuits.opened(GATEWAY, NEW, NOW, by_hand=True)
+    for later in range(0, 3600, 40):  # a thousand tasks, each back after half a minute and its turn
+        for _ in range(1000):
+            state, until = kept_back(GATEWAY, state, NOW + later)
+        assert until <= NOW + later + 30 + 1000 / circuits.PACE + 1
+    assert state.waiting == 90_000
 
 
 # -- half-open

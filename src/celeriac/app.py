@@ -257,9 +257,16 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         """The open store that keeps the ledger, and the messages too where it is the broker.
 
         Raises:
-            SettingsError: the URL is not one of ours.
+            SettingsError: there is none: the broker is not one of ours, and no ledger is named beside it.
             StoreError: the file cannot be used; naming it.
         """
+        if not self.has_ledger:
+            broker = shown_url(self.conf.broker_url or "?")
+            raise SettingsError(
+                "celeriac_ledger",
+                f"the broker is {broker}, which keeps no ledger, and none is named beside it: nothing can be looked at, limited or "
+                'paused there. Name one (ledger="postgresql://…"), or use a broker of celeriac\'s own (sqlite:///…)',
+            )
         url = str(self.ledger_beside or self.conf.broker_url)
         if is_sqlite(url):
             warn_of_another(self.main or "", url, sqlite_url(url).path)

@@ -65,7 +65,7 @@ def test_a_paused_queue_waits_and_goes_on(site: Site) -> None:
     assert site.app.pauses.resume(queue=queue_of(site))
     site.wait_ended([result.id for result in sent])
     assert set(counts(journal).values()) == {1}
-    wait_for(lambda: "paused now: nothing" in worker.log(), PATIENCE, worker.tail)
+    wait_for(lambda: "nothing is paused any more" in worker.log(), PATIENCE, worker.tail)
     # And again, while the worker runs.
     assert site.app.pauses.pause(queue=queue_of(site))
     known = f"paused now: queue {queue_of(site)}"

@@ -79,7 +79,7 @@ def test_what_goes_on_after_its_hard_limit_settles_nothing(site: Site, pool: Poo
         assert site.add.delay(1, 1).get(timeout=PATIENCE) == 2
     open_gate(gate)
     wait_line(journal, "end")
-    wait_for(lambda: "its lease was lost" in worker.log(), PATIENCE, worker.tail)
+    wait_for(lambda: "has ended, after its time limit had settled it" in worker.log(), PATIENCE, worker.tail)
     assert site.state(result.id) == states.FAILURE
     assert len(site.letters()) == 1
     assert site.add.delay(1, 1).get(timeout=PATIENCE) == 2

@@ -10,9 +10,9 @@ from typing import Any
 import click
 from kombu.utils.url import maybe_sanitize_url
 
-from celeriac.cli.ages import age, ago, iso
+from celeriac.cli.ages import age, ago, iso, lasting, utc
 from celeriac.cli.group import Group, app_of
-from celeriac.cli.screen import echo, to_json, width
+from celeriac.cli.screen import echo, plural, to_json, width
 from celeriac.cli.text import Column, one_line, table
 from celeriac.execution.circuits import Circuits, CircuitStatus
 
@@ -53,21 +53,22 @@ def circuits_of(context: click.Context) -> Circuits:
     return found
 
 
-@circuits.command("list")
+@circuits.command("list", short_help="List those that tasks declare, or that have a state.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
 @click.pass_context
 def list_(context: click.Context, as_json: bool) -> None:
     """List every circuit that a task declares, and every one that has a state."""
-    found = circuits_of(context).list()
+    found, store = circuits_of(context).list(), context.obj.app.store
     if as_json:
         echo(to_json([_document(one) for one in found]))
     elif found:
-        echo("\n".join(table(_COLUMNS, [_row(one, context.obj.app.store.now()) for one in found], width())))
+        echo("\n".join(table(_COLUMNS, [_row(one, store.now()) for one in found], width())))
+        echo(f"\n{plural(len(found), 'circuit')} in {one_line(store.location)}.")
     else:
         echo('There are none; a task declares one with circuits=[Circuit("gateway")].')
 
 
-@circuits.command("open")
+@circuits.command("open", short_help="Keep back all that depends on it.")
 @name_argument
 @click.option(
     "--for", "seconds", callback=age, metavar="AGE", help="Let probes through after 90s, 15m, 2h, 3d; else not."
@@ -77,7 +78,7 @@ def list_(context: click.Context, as_json: bool) -> None:
 def open_(context: click.Context, name: str, seconds: float | None, note: str | None) -> None:
     """Keep back all that depends on it, until it is closed by hand or some time has passed."""
     circuits_of(context).open(name, seconds, by=_who(), note=note)
-    until = "it is closed by hand" if seconds is None else f"probes succeed, from {iso(time.time() + seconds)} on"
+    until = "it is closed by hand" if seconds is None else f"probes succeed, from {utc(time.time() + seconds)} on"
     echo(f"{one_line(name)} is open until {until}; tasks that depend on it are put off.")
 
 
@@ -91,7 +92,7 @@ def close(context: click.Context, name: str, note: str | None) -> None:
     echo(f"{one_line(name)} is closed; what was put off comes back in its time.")
 
 
-@circuits.command()
+@circuits.command(short_help="Forget all that is known of it.")
 @name_argument
 @click.pass_context
 def reset(context: click.Context, name: str) -> None:
@@ -126,7 +127,7 @@ def _probes(one: CircuitStatus, now: float) -> str:
         return "now" if one.state == "half-open" else ""
     if one.until is None:
         return "when closed"
-    return f"in {one.until - now:.0f} s" if one.until > now else "now"
+    return f"in {lasting(one.until - now)}" if one.until > now else "now"
 
 
 def _document(one: CircuitStatus) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def _print_json(letters: Iterator[DeadLetter]) -> int:
     return count
 
 
-@dead.command()
+@dead.command(short_help="Show dead letters by the kind of their error.")
 @filters
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many, the largest.")
 @as_json
@@ -119,7 +119,7 @@ def show(context: click.Context, /, reference: str, as_json: bool) -> None:
             echo(page(letter, store.now(), actions))
 
 
-@dead.command()
+@dead.command(short_help="Show who did what with dead letters and failures.")
 @click.argument("reference", metavar="[ID|TASK_ID]", required=False)
 @click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="The newest so many lines.")
 @as_json

@@ -38,7 +38,7 @@ def failures() -> None:
     """Failures that nobody has read: no error callback was given, and no result was fetched."""
 
 
-@failures.command("list")
+@failures.command("list", short_help="List failures that nobody has read.")
 @failure_filters
 @click.option("--limit", type=click.IntRange(min=1), help=f"At most so many; {LIMIT} in a table, all of them in JSON.")
 @as_json

@@ -122,7 +122,11 @@ def outsides(app: Any, urls: tuple[str, ...]) -> list[Outside]:
 def sql_command(table: str) -> click.Command:
     """A command that prints the statements which make a table."""
 
-    @click.command("sql", help=f"Print the statements that make the table celeriac_{table}, for a migration.")
+    @click.command(
+        "sql",
+        help=f"Print the statements that make the table celeriac_{table}, for a migration.",
+        short_help="Print the statements that make its table.",
+    )
     @click.option("--dialect", type=click.Choice(["postgresql", "sqlite"]), default="postgresql", show_default=True)
     def sql(dialect: str) -> None:
         click.echo(ddl(table, dialect), nl=False)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from celeriac.cli.group import app_of
+from celeriac.cli.group import Command, app_of
 from celeriac.cli.screen import echo, plural, to_json, width
 from celeriac.cli.text import Column, one_line, table
 from celeriac.core.limits import Rule
@@ -18,7 +18,7 @@ SHOWN = 50
 _WHOLE = 1e-6
 
 
-@click.command(short_help="Show what runs under limits, and what waits for them.")
+@click.command(cls=Command, short_help="Show what runs under limits, and what waits for them.")
 @click.option("--name", help="Only the limits of this name.")
 @click.option("--most", default=SHOWN, show_default=True, type=click.IntRange(1), help="Lines, the most waiting first.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
@@ -49,12 +49,15 @@ def limits(context: click.Context, name: str | None, most: int, as_json: bool) -
 def _nothing(app: Any, name: str | None) -> str:
     declared = app.limits.declared()
     if name is not None and name not in declared:
-        return f"No task declares a limit named {name!r}, and nothing waits for one. Declared: {_listed(declared)}."
-    return f"Nothing runs or waits under a limit now. Declared: {_listed(declared)}."
+        return "\n".join([f"No task declares a limit named {name!r}, and nothing waits for one.", *_listed(declared)])
+    return "\n".join(["Nothing runs or waits under a limit now.", *_listed(declared)])
 
 
-def _listed(declared: dict[str, Rule]) -> str:
-    return ", ".join(f"{name} ({allows(rule)})" for name, rule in sorted(declared.items())) or "none"
+def _listed(declared: dict[str, Rule]) -> list[str]:
+    if not declared:
+        return ["None is declared."]
+    rows = [[one_line(name), allows(rule)] for name, rule in sorted(declared.items())]
+    return ["", *table([Column("DECLARED", least=12), Column("ALLOWS")], rows, width())]
 
 
 def allows(rule: Rule | None) -> str:

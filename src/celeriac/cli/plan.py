@@ -92,8 +92,10 @@ def _times(queue: PlannedQueue) -> str | None:
 
 
 def _limit_table(queues: Sequence[PlannedQueue], cells: int | None) -> list[str]:
-    rows = [[one_line(limit), one_line(queue.name)] for queue in queues for limit in queue.limits]
-    return table([Column("LIMIT", least=20), Column("OF QUEUE", least=12)], rows, cells) if rows else []
+    rows = [[limit, f"queue {queue.name}"] for queue in queues for limit in queue.limits]
+    rows += [[limit, f"task {task.name}"] for queue in queues for task in queue.tasks for limit in task.limits]
+    shown = [[one_line(part) for part in row] for row in rows]
+    return table([Column("LIMIT", least=20), Column("OF", least=12)], shown, cells) if rows else []
 
 
 def _task_table(queues: Sequence[PlannedQueue], cells: int | None) -> list[str]:

@@ -221,19 +221,29 @@ class Breaker:
             if state.round != before.round:
                 self._ended, self._kept_back = {}, 0
         if state.round != known.round:
-            level = logging.INFO if state.phase is Phase.HALF_OPEN else logging.WARNING
-            logger.log(level, "circuit %r is %s%s", self.circuit.name, state.phase.value, _why(known, state))
+            # Whoever switches it by hand knows that he does.
+            quiet = state.phase is Phase.HALF_OPEN or bool(_by_hand(state))
+            self._tell_of(state, _why(known, state), logging.INFO if quiet else logging.WARNING)
         elif state.round != before.round and state.phase is not before.phase:
-            logger.info("circuit %r is %s", self.circuit.name, state.phase.value)
+            self._tell_of(state, _by_hand(state), logging.INFO)
+
+    def _tell_of(self, state: State, why: str, level: int) -> None:
+        logger.log(level, "circuit %r is %s%s", self.circuit.name, state.phase.value, why)
 
     def _now(self) -> float:
         now: float = self._store().now()
         return now
 
 
+def _by_hand(state: State) -> str:
+    if not (state.by or state.note):
+        return ""
+    return f", by {state.by or 'hand'}{f': {state.note}' if state.note else ''}"
+
+
 def _why(known: State, state: State) -> str:
-    if state.by or state.note:
-        return f", by {state.by or 'hand'}{f': {state.note}' if state.note else ''}"
+    if by_hand := _by_hand(state):
+        return by_hand
     if state.phase is Phase.OPEN and known.phase is Phase.CLOSED:
         return ": too many of the calls in its window have failed"
     return ": a probe has failed" if state.phase is Phase.OPEN else ""

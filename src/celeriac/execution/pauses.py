@@ -33,7 +33,10 @@ class KnownPauses:
             self.paused = paused
             self._seen += 1
             _CHANGES.pack_into(self._memory, 0, self._seen)
-            logger.info("paused now: %s", ", ".join(f"{kind} {name}" for kind, name in sorted(paused)) or "nothing")
+            if paused:
+                logger.info("paused now: %s", ", ".join(f"{kind} {name}" for kind, name in sorted(paused)))
+            else:
+                logger.info("nothing is paused any more")
 
     def known(self, store: Store) -> Paused:
         """What is paused, as of the last change that was seen."""

@@ -125,11 +125,7 @@ class Settler:
     def _conclude(self, attempt: Attempt, answer: Settled) -> None:
         if not answer.held:
             attempt.outcome = Outcome.LEASE_LOST
-            logger.warning(
-                "task %s[%s] ran, but its lease was lost meanwhile: nothing of this run was recorded",
-                attempt.name,
-                attempt.task_id,
-            )
+            _tell_of_the_loss(attempt)
             return
         if attempt.outcome is Outcome.DEAD_LETTERED and attempt.failure is not None:
             logger.warning(
@@ -212,6 +208,16 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def _tell_of_the_loss(attempt: Attempt) -> None:
+    late = attempt.deadline is not None and attempt.deadline.hardly
+    said = (
+        "task %s[%s] has ended, after its time limit had settled it: nothing more of this run was recorded"
+        if late
+        else "task %s[%s] ran, but its lease was lost meanwhile: nothing of this run was recorded"
+    )
+    logger.warning(said, attempt.name, attempt.task_id)
 
 
 def _run_quietly(callback: Callable[[], None], attempt: Attempt) -> None:

@@ -21,10 +21,11 @@ _USUAL = "worker"
 
 @dataclass(slots=True)
 class PlannedTask:
-    """A task, and what says that it goes where it goes."""
+    """A task, what says that it goes where it goes, and the limits that it has by itself, as text."""
 
     name: str
     where: str
+    limits: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -85,7 +86,8 @@ def _queues(app: Any, destinations: dict[str, Goes]) -> list[PlannedQueue]:
         if found.queue is None:
             continue
         name = getattr(known.aliases.get(found.queue), "name", found.queue)
-        planned.setdefault(name, PlannedQueue(name, declared=False)).tasks.append(PlannedTask(task, found.where))
+        own = [_shown(limit) for limit in as_list(getattr(app.tasks[task], "limits", None) or [])]
+        planned.setdefault(name, PlannedQueue(name, declared=False)).tasks.append(PlannedTask(task, found.where, own))
     return list(planned.values())
 
 

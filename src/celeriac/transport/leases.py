@@ -165,7 +165,7 @@ class LeaseKeeper:
     def _reclaim(self, store: Store) -> None:
         count = store.reclaim()
         if count:
-            logger.warning("reclaimed %d messages of workers that vanished", count)
+            logger.warning("reclaimed %s of workers that vanished", "1 message" if count == 1 else f"{count} messages")
 
 
 _KEEPERS: dict[str, LeaseKeeper] = {}

@@ -93,18 +93,27 @@ class Grace(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no typ
     def _end(self) -> None:
         start_thread(_last_of_all)
         keeper = self._worker.app.keeper
-        logger.warning(
-            "%d tasks were not over after %s = %g s, and are handed back: what takes longer is better cut into parts",
-            len([held for held in list(keeper.held.values()) if held.started]),
-            SETTING,
-            self._seconds,
-        )
+        self._tell(sum(held.started for held in list(keeper.held.values())))
         Request.ended_by_us = True
         for pid in _processes(self._worker.pool):
             with suppress(OSError):  # it has just ended
                 os.kill(pid, signal.SIGKILL)
         hand_back(keeper)
         _leave(self._worker)
+
+    def _tell(self, count: int) -> None:
+        if not count:  # what ran has ended, and the pool's processes are still leaving
+            return
+        logger.warning(
+            "%s not over after %s = %g s, and handed back: what takes longer is better cut into parts",
+            _of(count),
+            SETTING,
+            self._seconds,
+        )
+
+
+def _of(count: int) -> str:
+    return "1 task was" if count == 1 else f"{count} tasks were"
 
 
 def hand_back(keeper: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,16 +45,17 @@ def fail(app: Celery, times: int) -> None:
             raise ConnectionError
 
 
-def test_what_is_declared_is_listed_before_anything_happens(invoke: Invoke) -> None:
+def test_what_is_declared_is_listed_before_anything_happens(app: Celery, invoke: Invoke) -> None:
     lines = invoke("list").output.splitlines()
-    assert [line.split()[:2] for line in lines] == [["CIRCUIT", "STATE"], ["gateway", "closed"], ["mail", "server"]]
+    assert [line.split()[:2] for line in lines[:3]] == [["CIRCUIT", "STATE"], ["gateway", "closed"], ["mail", "server"]]
+    assert lines[3:] == ["", f"2 circuits in {app.store.location}."]
 
 
 def test_an_open_one_says_when_it_probes(app: Celery, invoke: Invoke) -> None:
     fail(app, 2)
     [line] = [line for line in invoke("list").output.splitlines() if line.startswith("gateway")]
     assert line.split()[1] == "open"
-    assert " in 30 s" in line or " in 29 s" in line
+    assert " in 30s" in line or " in 29s" in line
 
 
 def test_by_hand_it_says_who_and_why(app: Celery, invoke: Invoke) -> None:
@@ -69,8 +72,24 @@ def test_by_hand_it_says_who_and_why(app: Celery, invoke: Invoke) -> None:
         pass
 
 
+def test_by_hand_the_answer_is_all_that_is_said(app: Celery, invoke: Invoke, caplog: pytest.LogCaptureFixture) -> None:
+    """Python writes warnings of a program that configures no logging to the terminal, beside the answer."""
+    caplog.set_level(logging.INFO)
+    invoke("open", "gateway", "--note", "it moves")
+    invoke("close", "gateway")
+    said = [(record.levelname, record.message.partition(", by ")[0]) for record in caplog.records]
+    assert said == [("INFO", "circuit 'gateway' is open"), ("INFO", "circuit 'gateway' is closed")]
+    fail(app, 2)
+    assert caplog.records[-1].levelname == "WARNING"
+
+
 def test_for_a_time(invoke: Invoke) -> None:
-    assert "until probes succeed, from 20" in invoke("open", "gateway", "--for", "15m").output
+    said = invoke("open", "gateway", "--for", "15m").output
+    assert re.fullmatch(
+        r"gateway is open until probes succeed, from \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC on; tasks that depend on it are put off\.\n",
+        said,
+    )
+    assert " in 15m" in invoke("list").output or " in 14m 5" in invoke("list").output
     [found] = [one for one in json.loads(invoke("list", "--json").output) if one["name"] == "gateway"]
     assert found["state"] == "open"
     assert found["until"] > found["since"]

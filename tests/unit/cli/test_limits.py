@@ -39,9 +39,14 @@ def shown(app: Celery, *arguments: str) -> str:
 
 
 def test_nothing_in_use_tells_what_is_declared(app: Celery) -> None:
-    said = shown(app)
-    assert "Nothing runs or waits under a limit now" in said
-    assert "API (100/m), charge concurrency customer:{customer} (2 at once), export fairshare {tenant} (turns)" in said
+    assert shown(app).splitlines() == [
+        "Nothing runs or waits under a limit now.",
+        "",
+        "DECLARED                                ALLOWS",
+        "API                                     100/m",
+        "charge concurrency customer:{customer}  2 at once",
+        "export fairshare {tenant}               turns",
+    ]
     assert "No task declares a limit named 'AIP'" in shown(app, "--name", "AIP")
 
 

@@ -14,7 +14,7 @@ import pytest
 from celery.bin.base import CLIContext
 from click.testing import CliRunner, Result
 
-from celeriac import Celery, Concurrency, Queue, Rate
+from celeriac import Celery, Concurrency, FairShare, Queue, Rate
 from celeriac.cli.plan import plan
 from celeriac.publish import plan as plans
 
@@ -35,11 +35,15 @@ def by_tenant(*_: Any, **__: Any) -> None:
 def nothing() -> None: ...
 
 
+def of(parcel: int) -> None: ...
+
+
 def shop(tmp_path: Path, broker: str | None = None, **conf: Any) -> Celery:
     app = Celery("shop", broker=broker or f"sqlite:///{tmp_path}/none/of/this/is/there.db", set_as_current=False)
     app.conf.update({"task_queues": QUEUES, "task_default_queue": "default", **conf})
-    for name in ("parcels.charge", "parcels.refund", "parcels.mail", "parcels.report"):
+    for name in ("parcels.charge", "parcels.refund", "parcels.mail"):
         app.task(name=name, shared=False)(nothing)
+    app.task(name="parcels.report", shared=False, limits=FairShare("{parcel}"))(of)
     return app
 
 
@@ -76,9 +80,10 @@ def test_the_page_says_it_all_and_needs_no_broker(tmp_path: Path, show: Invoke) 
         ["slow.one", "0", "-", "1", "-", "-", "-"],
     ]
     assert blocks[1] == [
-        ["LIMIT", "OF QUEUE"],
-        ['Rate("100/m")', "mail"],
-        ['Concurrency(5, key="{task}", name="smtp")', "mail"],
+        ["LIMIT", "OF"],
+        ['Rate("100/m")', "queue mail"],
+        ['Concurrency(5, key="{task}", name="smtp")', "queue mail"],
+        ['FairShare(key="{parcel}")', "task parcels.report"],
     ]
     assert blocks[2] == [
         ["TASK", "QUEUE", "BY"],

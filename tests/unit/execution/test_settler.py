@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -148,3 +149,14 @@ def test_a_dead_letter_is_named_in_the_log(
     mine.outcome, mine.failure = outcome, Failure("permanent", "ValueError", "no")
     settler(Ledger()).settle(mine, at_once=True)
     assert ("kept as a dead letter (permanent): celery -A config dead show t1" in caplog.text) == told
+
+
+def test_what_a_time_limit_has_settled_already_is_not_told_of_as_a_lost_lease(caplog: pytest.LogCaptureFixture) -> None:
+    mine, late = attempt(), attempt(2)
+    late.deadline = SimpleNamespace(hardly=True)
+    for one in (mine, late):
+        settler(Ledger(held=False))._commit([one])
+    assert [record.message for record in caplog.records] == [
+        "task n[t1] ran, but its lease was lost meanwhile: nothing of this run was recorded",
+        "task n[t2] has ended, after its time limit had settled it: nothing more of this run was recorded",
+    ]

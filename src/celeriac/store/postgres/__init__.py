@@ -7,7 +7,7 @@ import fnmatch
 from celeriac.errors import LeadsElsewhere
 from celeriac.store.guest import Guest
 from celeriac.store.postgres.borrowed import Borrowed
-from celeriac.store.postgres.database import CONNECT_TIMEOUT, Database
+from celeriac.store.postgres.database import CONNECT_TIMEOUT, SCHEMA, Database
 from celeriac.store.postgres.ledger import PostgresLedger
 from celeriac.store.postgres.migrate import migrate
 from celeriac.store.postgres.notices import Notices
@@ -22,9 +22,6 @@ from celeriac.store.relational.failures import FailuresPart
 from celeriac.store.relational.fanout import FanoutPart
 from celeriac.store.relational.keys import KeysPart
 from celeriac.store.relational.outbox import OutboxPart
-
-#: Where celeriac's tables are, unless the URL says otherwise.
-SCHEMA = "celeriac"
 
 
 class PostgresStore(

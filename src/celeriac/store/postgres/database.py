@@ -23,6 +23,8 @@ from celeriac.store.postgres.refusals import TLS_REMEDY, hint, tls_is_amiss
 from celeriac.store.postgres.session import PATIENCE, Raw, Session
 from celeriac.store.protocols import News
 
+#: Where celeriac's tables are, unless the URL says otherwise.
+SCHEMA = "celeriac"
 #: Connections kept open for the next who needs one; more are made where more threads ask at once.
 KEPT = 4
 #: Seconds that connecting, or a step of a publish, may take.
@@ -52,7 +54,7 @@ class Database:
         self.conninfo = conninfo
         self.schema = schema
         self.timeout = timeout
-        self.location = shown(conninfo)
+        self.location = shown(conninfo) + ("" if schema == SCHEMA else f"?schema={schema}")
         self.channels = channels(schema)
         self._idle: list[Session] = []
         self._lock = threading.Lock()

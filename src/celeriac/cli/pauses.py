@@ -73,7 +73,9 @@ def pauses(context: click.Context, as_json: bool) -> None:
 
 
 def _pauses(context: click.Context) -> Any:
-    return app_of(context).pauses
+    app = app_of(context)
+    app.loader.import_default_modules()  # otherwise tasks that workers know are unknown here
+    return app.pauses
 
 
 def _of(pauses: Any, kind: str, name: str) -> Pause | None:

@@ -37,6 +37,7 @@ def revoke(
     """
     app = app_of(context)
     _check(ids, conditions)
+    app.loader.import_default_modules()  # which of its positional arguments has a name, a task's signature says
     if dry_run or not (yes or as_json):
         found = list(app.waiting.find(**conditions))
         if dry_run or not found:

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from celeriac.core.pauses import Pause, PauseKind
+from celeriac.publish.routes import goes, tasks_of
 
 
 class Pauses:
@@ -67,7 +68,8 @@ class Pauses:
         app = self._app
         if kind == "task":
             return {name for name in app.tasks if not name.startswith("celery.")}
-        return {*app.amqp.queues, *(size.queue for size in app.store.sizes())}
+        routed = {goes(app, each).queue for each in tasks_of(app)}
+        return {*app.amqp.queues, *(name for name in routed if name), *(size.queue for size in app.store.sizes())}
 
 
 def _one(queue: str | None, task: str | None) -> tuple[PauseKind, str]:

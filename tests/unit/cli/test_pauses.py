@@ -62,6 +62,24 @@ def test_a_name_that_nobody_knows_is_not_paused(invoke: Invoke) -> None:
     assert (done.exit_code, "Queue mail is not paused" in done.output) == (2, True)
 
 
+def test_a_queue_that_a_task_is_routed_to_is_known_before_anything_waits_there(app: Celery, invoke: Invoke) -> None:
+    app.conf.task_routes = {"shop.mail": {"queue": "letters"}}
+    assert "the nearest is 'letters'" in invoke(pause, "queue", "leters").output
+    assert "Queue letters is paused" in invoke(pause, "queue", "letters").output
+
+
+def test_tasks_of_modules_that_only_workers_import_are_known(
+    tmp_path: Path, app: Celery, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "letters_of_the_shop.py").write_text(
+        "from celery import current_app\n\n\n@current_app.task(name='letters.send')\ndef send() -> None: ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    app.conf.include = ["letters_of_the_shop"]
+    app.set_current()
+    assert "Task letters.send is paused" in invoke(pause, "task", "letters.send").output
+
+
 @pytest.mark.parametrize("command", [(pause, "queue", "mail"), (resume, "queue", "mail"), (pauses,)])
 def test_without_a_ledger_it_says_what_to_do(invoke: Invoke, command: tuple[click.Command, str]) -> None:
     away = Celery("shop", broker="redis://:secret@127.0.0.1:1/0", set_as_current=False)

@@ -27,7 +27,7 @@ from celeriac.execution.task import awaited, mixed
 from celeriac.publish import outgoing
 from celeriac.publish.amqp import Outgoing, publishing
 from celeriac.publish.batch import Batch
-from celeriac.publish.canvas import send_groups_together
+from celeriac.publish.canvas import take_canvases_over
 from celeriac.publish.local import LocalOutbox
 from celeriac.publish.pipeline import Publishing
 from celeriac.publish.routes import check_routes
@@ -58,6 +58,7 @@ from celeriac.transport import sqlite as sqlite_transport
 from celeriac.transport.base import StoreTransport
 from celeriac.transport.leases import LeaseKeeper, keeper_of
 from celeriac.transport.rabbitmq import client as amqp_client
+from celeriac.workflow import Workflows
 
 # kombu has no entry point for transports, and Celery's for backends is missing
 # where celeriac is run from a checkout.
@@ -67,7 +68,7 @@ amqp_client.register()
 redis_transport.register()
 for _scheme in ("sqlite", "postgresql", "postgres", *redis_transport.SCHEMES):
     backends.BACKEND_ALIASES[_scheme] = "celeriac.results.backend:LedgerBackend"
-send_groups_together()
+take_canvases_over()
 StoreTransport.send = staticmethod(outgoing.send)  # type: ignore[method-assign]  # the seam between the rooms
 
 #: What our workers do beside running tasks.
@@ -251,6 +252,16 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
     def has_ledger(self) -> bool:
         """Whether a store knows what is delivered and what became of it: the broker itself, or one beside it."""
         return self.has_store or self.ledger_beside is not None
+
+    @property
+    def keeps_workflows(self) -> bool:
+        """Whether what becomes of a canvas is kept."""
+        return self.has_ledger and not self.conf.task_always_eager
+
+    @property
+    def workflows(self) -> Workflows:
+        """The canvases that were sent: looked at, waited for, resumed, cancelled."""
+        return Workflows(self)
 
     @cached_property
     def store(self) -> Store:

@@ -169,6 +169,8 @@ class Attempt:
     replaced: bool = False
     #: Makes Celery's request; None where no task can be run.
     request: Any = None
+    #: Of which workflow it is a part, as its message says.
+    workflow: list[Any] | None = None
     marked: bool = False
 
     def settlement(self) -> Settlement:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from celeriac.core.workflow import Workflow
 
 #: The delivery's own facts (message row, fencing token, generation, …), a list
 #: written by the transport on delivery and read by the execution pipeline.
@@ -22,6 +25,9 @@ LIMITS_HEADER = "celeriac_limits"
 
 #: When the first run of a task that is tried again began, in seconds since the epoch. Of a first run it says nothing.
 SINCE_HEADER = "celeriac_since"
+
+#: Whose part a message is, as ``core.workflow.Membership`` writes it.
+WORKFLOW_HEADER = "celeriac_workflow"
 
 #: Crashes after which the next run is the last before burial, and shared with nobody.
 LAST_CHANCE = 2
@@ -84,6 +90,8 @@ class TaskMessage:
     grows: str | None = None
     #: What must let it start, as ``core.limits.pack`` writes it; None where nothing does.
     limits: str | None = None
+    #: The workflow that is recorded with this message, its first.
+    opens: Workflow | None = None
 
 
 @dataclass(slots=True, frozen=True)

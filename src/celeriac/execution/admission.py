@@ -16,6 +16,7 @@ from celeriac.errors import ArgumentError, IdempotencyConflict, PoisonTask
 from celeriac.execution.circuits import kept_back
 from celeriac.execution.pauses import put_aside
 from celeriac.execution.room import Room
+from celeriac.execution.workflows import is_cancelled
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +29,8 @@ def admit(room: Room, attempt: Attempt) -> Outcome | None:
     delivery = attempt.delivery
     if delivery.settled:
         return Outcome.DUPLICATE
-    if not delivery.revoked and (put_aside(room.pauses, room.store, attempt) or _sent_to_its_lane(room, attempt)):
-        return Outcome.SNOOZED
+    if not delivery.revoked and (kept := _kept(room, attempt)):
+        return kept
     if delivery.crashes >= (room.own.max_crashes if attempt.task.runs_again_after_a_crash() else 1):
         return _bury(room, attempt)
     refusal = _claim_key(room, attempt) if attempt.key is not None else None
@@ -41,6 +42,25 @@ def admit(room: Room, attempt: Attempt) -> Outcome | None:
             return Outcome.SNOOZED
     # Last of all, since the store may have had the key wait for longer than the lease.
     return None if _still_ours(room, attempt) else Outcome.LEASE_LOST
+
+
+def _kept(room: Room, attempt: Attempt) -> Outcome | None:
+    """What people or limits say of it, who may have spoken since it was claimed."""
+    if attempt.workflow is not None and is_cancelled(room.cancelled, room.store, attempt):
+        return _revoke(attempt)
+    if put_aside(room.pauses, room.store, attempt) or _sent_to_its_lane(room, attempt):
+        return Outcome.SNOOZED
+    return None
+
+
+def _revoke(attempt: Attempt) -> Outcome:
+    """End it without running it, its chord told as of any that was revoked."""
+    why = "its workflow was cancelled"
+    attempt.failure = Failure("revoked", "TaskRevokedError", why)
+    attempt.buffering = True
+    with current.attempting(attempt):
+        attempt.task.backend.mark_as_revoked(attempt.task_id, why, request=attempt.request())
+    return Outcome.REVOKED
 
 
 def _sent_to_its_lane(room: Room, attempt: Attempt) -> bool:

@@ -15,7 +15,7 @@ from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
 from celeriac.core import current
 from celeriac.core.attempt import Attempt, Failure, Outcome, Record
-from celeriac.core.message import DELIVERY_HEADER, KEY_HEADER, DeliveryFacts, IdempotencyKey
+from celeriac.core.message import DELIVERY_HEADER, KEY_HEADER, WORKFLOW_HEADER, DeliveryFacts, IdempotencyKey
 from celeriac.core.telling import tells_somebody
 from celeriac.core.text import writable
 from celeriac.errors import StoreError
@@ -26,6 +26,7 @@ from celeriac.execution.limits import NO_LIMITS, Limits, left_to_celery, limit_t
 from celeriac.execution.room import Room, room_of
 from celeriac.execution.settler import STORE_WIDE
 from celeriac.execution.snoozing import Snooze, put_off
+from celeriac.execution.workflows import conclude
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ def begin(task: Any, uuid: str, request: dict[str, Any], header: list[Any]) -> A
         started_at=time.time(),
         started_clock=room.store.lease_now(),
         key=key_of(task.name, request),
+        workflow=request.get(WORKFLOW_HEADER),
         task=task,
     )
 
@@ -273,6 +275,8 @@ def unrecordable(room: Room, attempt: Attempt, error: Exception) -> bool:
 def _settle(room: Room, attempt: Attempt, request: dict[str, Any]) -> None:
     if attempt.outcome in (Outcome.LEASE_LOST, Outcome.SNOOZED) and attempt.snooze_until is None:
         return  # nothing is ours to write
+    if attempt.workflow is not None:
+        conclude(attempt, request, room.store)
     complete_record(room, attempt, request)
     elapsed = room.store.lease_now() - attempt.started_clock
     at_once = elapsed >= QUICK or attempt.delivery.batch == 1 or attempt.key is not None or bool(attempt.after_settle)

@@ -12,6 +12,7 @@ from celeriac.core.queue_limits import QueueLimits
 from celeriac.execution.deadlines import Deadlines
 from celeriac.execution.pauses import KnownPauses
 from celeriac.execution.settler import Settler
+from celeriac.execution.workflows import KnownCancelled
 from celeriac.settings import OwnSettings
 from celeriac.store.protocols import Store
 
@@ -39,6 +40,7 @@ class Room:
     #: Watches time limits where tasks run in the worker's own process.
     deadlines: Deadlines | None = None
     pauses: KnownPauses = field(default_factory=KnownPauses)
+    cancelled: KnownCancelled = field(default_factory=KnownCancelled)
 
     def expires_at(self, now: float) -> float | None:
         """When a task that settles now may be forgotten; never, where the app keeps all."""

@@ -12,7 +12,7 @@ from celery import signals
 from celery.app import amqp
 from kombu.exceptions import OperationalError
 
-from celeriac.core.message import DELIVERY_HEADER, LEDGER_HEADER, Published, TaskMessage
+from celeriac.core.message import DELIVERY_HEADER, LEDGER_HEADER, WORKFLOW_HEADER, Published, TaskMessage
 from celeriac.core.queue_limits import QueueLimits
 from celeriac.errors import StoreUnavailable
 from celeriac.publish import limits, rabbitmq
@@ -20,6 +20,7 @@ from celeriac.publish.outgoing import send
 from celeriac.publish.queues import Queues, of_our_kind
 from celeriac.publish.routes import Router
 from celeriac.publish.serialising import serialised
+from celeriac.publish.workflows import membership, take_along
 from celeriac.store.protocols import Store
 from celeriac.transport.connection import Connection
 from celeriac.transport.consumer import NamingConsumer
@@ -65,12 +66,15 @@ class Outgoing:
     def label(self, headers: dict[str, Any]) -> None:
         """Have a message's headers name its ledger, and no delivery: Celery copies a delivery's into its retry."""
         headers.pop(DELIVERY_HEADER, None)
+        part = membership()
+        if part is not None:
+            headers[WORKFLOW_HEADER] = part
         if self.stamp:
             headers[LEDGER_HEADER] = self.stamp
 
     def put(self, message: TaskMessage, afterwards: Callable[[], None]) -> None:
         """Send the message, and tell of it."""
-        self.published = send(self.store, [message])[0]
+        self.published = send(self.store, [take_along(message)])[0]
         afterwards()
 
     def limit(self, queues: QueueLimits, task: Any, body: Any, headers: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from celeriac.publish.amqp import Outgoing
 from celeriac.publish.local import LocalOutbox
 from celeriac.publish.mould import Mould, Moulds
 from celeriac.publish.outgoing import is_somebodys, may_go_ahead, send, tell_of_live
+from celeriac.publish.workflows import take_along
 from celeriac.store.protocols import Sending, Store
 
 #: Messages sent in one round trip: enough that it costs nothing, few enough that nobody waits long for the store.
@@ -66,7 +67,7 @@ class Batch(Outgoing):
 
     def put(self, message: TaskMessage, afterwards: Callable[[], None] | None = None) -> None:
         """Keep the message; a full slice is sent."""
-        self._messages.append(message)
+        self._messages.append(take_along(message))
         self._size += len(message.body)
         if afterwards is not None:
             self._afterwards.append(afterwards)

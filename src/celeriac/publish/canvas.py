@@ -1,16 +1,20 @@
-"""Celery's groups, and so chords, chunks and maps, send their members a few hundred at a time on a store of celeriac's."""
+"""Celery's canvases on a store of celeriac's: recorded as workflows, the members of groups sent a few hundred at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import wraps
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial, wraps
 from typing import Any
 
 from celery import canvas
 
+from celeriac.core.current import current
+from celeriac.core.workflow import OnFailure
 from celeriac.errors import PartlySent
 from celeriac.publish.amqp import publishing
 from celeriac.publish.batch import joining
+from celeriac.publish.outgoing import settling
+from celeriac.publish.workflows import new_opening, opening, sending, sending_members
 
 _one_by_one = canvas.group._apply_tasks  # noqa: SLF001  # the one place where a group sends
 
@@ -20,16 +24,24 @@ def _together(
     self: Any, tasks: Iterable[Any], producer: Any = None, app: Any = None, *args: Any, **kwargs: Any
 ) -> Iterator[Any]:
     app = app or self.app
-    batch = app.batch_of_group() if producer is None and hasattr(app, "batch_of_group") else None
-    if batch is None:
+    if not hasattr(app, "batch_of_group"):
         yield from _one_by_one(self, tasks, producer, app, *args, **kwargs)
         return
     # The members may come from a generator that publishes too, which is not the group's.
     members = list(tasks)
+    with sending_members(members, kwargs.get("chord")):
+        results = _sent(self, members, producer, app, *args, **kwargs)
+    yield from results
+
+
+def _sent(self: Any, members: list[Any], producer: Any, app: Any, *args: Any, **kwargs: Any) -> list[Any]:
+    batch = app.batch_of_group() if producer is None else None
+    if batch is None:
+        return list(_one_by_one(self, members, producer, app, *args, **kwargs))
     with joining(batch):
         try:
             # Not one of the broker's: that need not be there, and where it leads would be looked at for each member.
-            results = list(_one_by_one(self, members, batch, app, *args, **kwargs))
+            results: list[Any] = list(_one_by_one(self, members, batch, app, *args, **kwargs))
             with publishing():
                 batch.flush()
         except Exception as error:
@@ -39,9 +51,34 @@ def _together(
             raise PartlySent(sent, error) from error
         finally:
             batch.abandon()
-    yield from results
+    return results
 
 
-def send_groups_together() -> None:
-    """Put it in Celery's place; other apps' groups go on as they did."""
+def _recorded(applied: Callable[..., Any]) -> Callable[..., Any]:
+    """``apply_async`` of a canvas, which is a workflow where nobody else's is being sent or goes on."""
+
+    @wraps(applied)
+    def apply_async(self: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        app = self.app
+        if opening() is not None or settling() is not None or not getattr(app, "keeps_workflows", False):
+            return applied(self, args, kwargs, **options)
+        return send_workflow(partial(applied, self, args, kwargs, **options))
+
+    return apply_async
+
+
+def send_workflow(send: Callable[[], Any], name: str = "", on_failure: OnFailure = "block") -> Any:
+    """Send a canvas as a workflow; its result has the ``workflow_id``."""
+    attempt = current()
+    with sending(new_opening(name, on_failure, attempt.task_id if attempt is not None else None)) as opened:
+        result = send()
+    if result is not None:
+        result.workflow_id = opened.id
+    return result
+
+
+def take_canvases_over() -> None:
+    """Put these in Celery's place; other apps' canvases go on as they did."""
     canvas.group._apply_tasks = _together  # noqa: SLF001
+    for kind in (canvas._chain, canvas.group, canvas._chord):  # noqa: SLF001
+        kind.apply_async = _recorded(kind.apply_async)

@@ -28,6 +28,7 @@ from celeriac.core.text import writable
 from celeriac.publish.amqp import AMQP, Outgoing
 from celeriac.publish.ids import new_ids
 from celeriac.publish.routes import Router
+from celeriac.publish.workflows import membership
 
 #: Options that are the same for all messages of a mould; with any other one, the message goes Celery's way.
 _COMMON = frozenset(
@@ -177,7 +178,8 @@ class Moulds:
             return None
         common = {option: value for option, value in options.items() if option not in _OWN}
         try:
-            key = (name, options.get("group_index") is None, frozenset(common.items()))
+            part = membership()
+            key = (name, options.get("group_index") is None, part and tuple(part), frozenset(common.items()))
             if key not in self._known:
                 self._known[key] = self._cast(name, common, options.get("group_index"))
         except TypeError:  # a list or a mapping among them

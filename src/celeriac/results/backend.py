@@ -19,11 +19,13 @@ from kombu.utils.json import dumps as kombu_dumps
 
 from celeriac.core.attempt import Attempt, ChordPart, Record
 from celeriac.core.current import current
+from celeriac.core.message import WORKFLOW_HEADER
 from celeriac.core.telling import tells_somebody
 from celeriac.core.text import writable
 from celeriac.core.transactions import fate_of, forget, open_for
 from celeriac.errors import PublishRolledBack, StoreError, TransactionError
 from celeriac.results import chords
+from celeriac.results.blocked import WorkflowBlocked
 from celeriac.settings import absolute_url, shown_url
 from celeriac.store.protocols import News, Store
 from celeriac.store.registry import open_store
@@ -104,6 +106,14 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
             # Celery calls the callbacks before it finds that a result cannot be encoded.
             attempt.follow_ups.clear()
         super().mark_as_failure(task_id, *args, **kwargs)
+
+    def block(self, attempt: Attempt) -> None:
+        """Have what comes after a dead letter in its workflow read that it waits for that."""
+        for record in attempt.others:
+            if record.state == states.FAILURE:
+                cause = attempt.failure.error if attempt.failure is not None else ""
+                blocked = WorkflowBlocked(attempt.name, attempt.task_id, cause)
+                record.result = self.encode(self.encode_result(blocked, states.FAILURE))
 
     def _report_own(self, attempt: Attempt, result: Any, state: str, traceback: str | None, request: Any) -> None:
         record = self._record(attempt.task_id, result, state, traceback, request, attempt.delivery.generation)
@@ -371,7 +381,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
             0 if position is None else position,
             state == states.SUCCESS,
             self.encode(self.encode_result(result, state)),
-            self.encode(dict(request.chord)),
+            self.encode({**request.chord, WORKFLOW_HEADER: getattr(request, WORKFLOW_HEADER, None)}),
         )
 
     # -- error callbacks

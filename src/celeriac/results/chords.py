@@ -11,8 +11,10 @@ from celery.result import GroupResult, allow_join_result
 
 from celeriac.core.attempt import Attempt, ChordPart
 from celeriac.core.current import attempting
-from celeriac.core.message import DeliveryFacts, Lease
+from celeriac.core.message import WORKFLOW_HEADER, DeliveryFacts, Lease
+from celeriac.core.workflow import Membership
 from celeriac.errors import StoreError
+from celeriac.results.blocked import WorkflowBlocked
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +31,13 @@ def dispatch(backend: Any, group_id: str) -> None:
     body, parts = backend.store.chord_parts(group_id)
     if not body:
         return
-    callback = maybe_signature(backend.decode(body), app=backend.app)
-    gathered = _gatherer(group_id)
+    said = backend.decode(body)
+    header = said.pop(WORKFLOW_HEADER, None)
+    callback = maybe_signature(said, app=backend.app)
+    gathered = _gatherer(group_id, header)
     failed = [part for part in parts if not part.succeeded]
+    if _does_without(header):
+        parts, failed = [part for part in parts if part.succeeded], []
     with attempting(gathered):
         if failed:
             _fail(backend, callback, failed[0])
@@ -42,7 +48,13 @@ def dispatch(backend: Any, group_id: str) -> None:
         call()
 
 
-def _gatherer(group_id: str) -> Attempt:
+def _does_without(header: Any) -> bool:
+    """Whether the workflow goes on without members that have given up."""
+    part = Membership.from_header(header)
+    return part is not None and part.on_failure == "continue"
+
+
+def _gatherer(group_id: str, workflow: Any) -> Attempt:
     """Collects what Celery's canvas publishes and records."""
     return Attempt(
         task_id=f"chord-{group_id}",
@@ -52,6 +64,7 @@ def _gatherer(group_id: str) -> Attempt:
         started_at=0.0,
         buffering=True,
         entered=True,
+        workflow=workflow,
     )
 
 
@@ -77,10 +90,18 @@ def _results(backend: Any, group_id: str, parts: list[ChordPart]) -> list[Any]:
 
 def _fail(backend: Any, callback: Any, part: ChordPart) -> None:
     cause = backend.exception_to_python(backend.decode(part.result))
-    error = ChordError(f"Dependency {part.task_id} raised {cause!r}")
+    error = _error_of(backend, part, cause)
     if isinstance(cause, Exception):
         error.__cause__ = cause
     try:
         raise error
     except ChordError as raised:
         backend.chord_error_from_stack(callback, raised)
+
+
+def _error_of(backend: Any, part: ChordPart, cause: Any) -> ChordError:
+    """As Celery's; of a member that can be redriven, what says so."""
+    if part.task_id not in backend.store.dead_letters_of([part.task_id]):
+        return ChordError(f"Dependency {part.task_id} raised {cause!r}")
+    known = backend.store.records([part.task_id], live=False).get(part.task_id)
+    return WorkflowBlocked((known and known.name) or "a task", part.task_id, repr(cause))

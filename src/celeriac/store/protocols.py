@@ -34,6 +34,7 @@ from celeriac.core.message import (
     TaskMessage,
 )
 from celeriac.core.pauses import Pause, Paused, PauseKind, WaitingFilter, WaitingMessage
+from celeriac.core.workflow import Counted, Workflow
 from celeriac.store.guest import Guest
 
 
@@ -409,8 +410,48 @@ class Circuits(Protocol):
         """The state of every one, by name."""
 
 
+class Workflows(Protocol):
+    """Workflows, each recorded with the first of its messages (``TaskMessage.opens``)."""
+
+    def workflow(self, workflow_id: str) -> Workflow | None:
+        """One, by its id."""
+
+    def workflows(self, most: int, *, before: float | None = None) -> list[Workflow]:
+        """The newest first, ``most`` of them, sent before that time."""
+
+    def unfinished_workflows(self, most: int) -> list[Workflow]:
+        """Those that run or are blocked, as far as was noted, the one first that nobody has looked at for longest."""
+
+    def workflow_of(self, task_id: str) -> str | None:
+        """The id of the workflow of which the task, or the folded group, is a node; the newest if of several."""
+
+    def cancel_workflow(self, workflow_id: str, by: str) -> bool:
+        """Say that its members are not to run any more; false where somebody has said so before, or nobody knows it."""
+
+    def cancelled_workflows(self) -> frozenset[str]:
+        """The ids of all of which somebody said so, until they are forgotten."""
+
+    def note_workflow(self, workflow_id: str, state: str, outcome: str, *, over: Sequence[str] = ()) -> None:
+        """Keep what has become of it, longer than its members' results; nobody counts in the groups ``over`` any more."""
+
+    def counted(self, group_ids: Sequence[str]) -> dict[str, Counted]:
+        """How many members of each group have ended, as far as they are joined or counted."""
+
+
 class Store(
-    MessageQueue, Limits, Pauses, Outbox, Fanout, Ledger, Chords, Keys, DeadLetters, Failures, Circuits, Protocol
+    MessageQueue,
+    Limits,
+    Pauses,
+    Outbox,
+    Fanout,
+    Ledger,
+    Chords,
+    Keys,
+    DeadLetters,
+    Failures,
+    Circuits,
+    Workflows,
+    Protocol,
 ):
     """Everything, in one place: broker, ledger, keys and dead letters."""
 

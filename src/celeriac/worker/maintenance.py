@@ -17,6 +17,7 @@ from celeriac.store.protocols import Store
 from celeriac.transport.base import StoreTransport
 from celeriac.worker import timers
 from celeriac.worker.forks import apart_from_forks
+from celeriac.workflow.noting import note as note_workflows
 
 logger = logging.getLogger(__name__)
 
@@ -78,5 +79,6 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
             dead_letters_before=None if letters is None else now - letters,
         )
         store.let_go()
+        note_workflows(store)
         for group_id in store.chords_waiting(own.maintenance_seconds):
             chords.dispatch(app.backend, group_id)

@@ -22,6 +22,7 @@ from celeriac.store.relational.failures import FailuresPart
 from celeriac.store.relational.fanout import FanoutPart
 from celeriac.store.relational.keys import KeysPart
 from celeriac.store.relational.outbox import OutboxPart
+from celeriac.store.relational.workflows import WorkflowsPart
 
 
 class PostgresStore(
@@ -34,6 +35,7 @@ class PostgresStore(
     DeadLettersPart,
     FailuresPart,
     CircuitsPart,
+    WorkflowsPart,
 ):
     """The store in one schema; see ``celeriac.store.protocols.Store``.
 

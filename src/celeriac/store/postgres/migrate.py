@@ -14,7 +14,16 @@ from celeriac.store.postgres.session import Session
 from celeriac.store.sql import script
 
 #: One script a version, in order; the row ``version`` of ``fact`` says how many ran.
-MIGRATIONS = ("001_initial", "002_relayed", "003_dense", "004_limits", "005_desk", "006_circuits", "007_pauses")
+MIGRATIONS = (
+    "001_initial",
+    "002_relayed",
+    "003_dense",
+    "004_limits",
+    "005_desk",
+    "006_circuits",
+    "007_pauses",
+    "008_workflows",
+)
 #: ``MATERIALIZED`` is of 12; 13 is the oldest that is tried.
 OLDEST = 130_000
 #: Seconds that a change waits for a table, and others behind it; seconds until it tries again, and after which it gives up.

@@ -12,6 +12,7 @@ from celeriac.store.postgres import copying
 from celeriac.store.postgres.database import Database
 from celeriac.store.postgres.session import Session, pack
 from celeriac.store.protocols import News
+from celeriac.store.relational import workflows
 from celeriac.store.relational.limits import Claim
 from celeriac.store.relational.queue import MANY, QueuePart, told, waiting
 
@@ -34,15 +35,21 @@ class PostgresQueue(QueuePart):
         if copying.worth_it(messages):
             with suppress(_ThereAlreadyError):
                 return self._copy(messages, now)
-        with self.database.reading(self.database.timeout) as session:
-            row = session.run("queue.publish_many", _columns(messages, now)).fetchone()
-            self.database.bell.ring(session, News.WORK)
+        if any(message.opens is not None for message in messages):
+            with self.database.publishing() as session:
+                _record(session, messages, now)
+                row = session.run("queue.publish_many", _columns(messages, now)).fetchone()
+        else:
+            with self.database.reading(self.database.timeout) as session:
+                row = session.run("queue.publish_many", _columns(messages, now)).fetchone()
+                self.database.bell.ring(session, News.WORK)
         assert row is not None
         return told(messages, set(row[0] or ()))
 
     def _copy(self, messages: Sequence[TaskMessage], now: float) -> list[Published]:
         with self.database.publishing() as session:
             try:
+                _record(session, messages, now)
                 copying.copy(session, messages, now)
             except psycopg.errors.UniqueViolation as error:
                 raise _ThereAlreadyError from error
@@ -87,6 +94,12 @@ class PostgresQueue(QueuePart):
         row: tuple[bool, bool, bool, bool, bool] | None = session.run("queue.look", look).fetchone()
         assert row is not None
         return row
+
+
+def _record(session: Session, messages: Sequence[TaskMessage], now: float) -> None:
+    for message in messages:
+        if message.opens is not None:
+            workflows.record(session, message.opens, now)
 
 
 def _columns(messages: Sequence[TaskMessage], now: float) -> list[object]:

@@ -25,6 +25,7 @@ from celeriac.store.redis.pauses import PausesPart
 from celeriac.store.redis.queue import QueuePart
 from celeriac.store.redis.scripts import SCRIPTS, Script
 from celeriac.store.redis.wakeups import Wakeups
+from celeriac.store.redis.workflows import WorkflowsPart
 
 #: What is under the keys, and how; a change that an older version would misread makes it one more.
 VERSION = 1
@@ -41,6 +42,7 @@ class RedisStore(
     DeadLettersPart,
     FailuresPart,
     CircuitsPart,
+    WorkflowsPart,
 ):
     """The store under one prefix; see ``celeriac.store.protocols.Store``.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 
 from redis.exceptions import DataError
@@ -9,6 +10,7 @@ from redis.exceptions import DataError
 from celeriac.core.attempt import AttemptRecord, ChordPart, Record
 from celeriac.core.desk import By
 from celeriac.core.message import IdempotencyKey, Lease, TaskMessage
+from celeriac.core.workflow import Workflow
 
 Argument = bytes | str | int
 _TEXT, _BYTES = b"t", b"b"
@@ -99,7 +101,13 @@ def message_arguments(message: TaskMessage) -> tuple[Argument, ...]:
         plain(message.limits),
         plain(message.envelope),
         pack(message.body),
+        b"" if message.opens is None else _workflow(message.opens),
     )
+
+
+def _workflow(workflow: Workflow) -> bytes:
+    row = [workflow.id, workflow.name, workflow.shape(), workflow.on_failure, workflow.parent or ""]
+    return json.dumps(row).encode()
 
 
 def messages_arguments(messages: Sequence[TaskMessage]) -> Iterator[Argument]:

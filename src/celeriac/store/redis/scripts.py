@@ -24,6 +24,7 @@ ROOMS = (
     "failures",
     "fanout",
     "circuits",
+    "workflows",
 )
 LIBRARIES = (
     "clock",
@@ -36,6 +37,7 @@ LIBRARIES = (
     "records",
     "history",
     "joins",
+    "workflows",
     "sending",
     "failures",
     "acts",

@@ -37,6 +37,7 @@ _AGEING = (
     "dead_letters.prune_letter_chords",
     "dead_letters.prune_actions",
     "failures.prune",
+    "workflows.prune",
 )
 
 LOST, HELD = Settled(held=False), Settled(held=True)

@@ -20,7 +20,7 @@ from celeriac.core.message import (
 )
 from celeriac.errors import IdempotencyConflict
 from celeriac.store.protocols import Sending
-from celeriac.store.relational import keys, limits, pauses
+from celeriac.store.relational import keys, limits, pauses, workflows
 from celeriac.store.relational.limits import Claim, LimitsPart
 from celeriac.store.relational.part import DELAYED, LANED, PARKED, READY, REMEMBERED
 from celeriac.store.relational.pauses import PausesPart
@@ -78,6 +78,8 @@ def insert(raw: Session, message: TaskMessage, status: int, now: float) -> bool:
         enter_lane(raw, message)
     if message.grows is not None:
         grow(raw, message.grows, 1, now)
+    if message.opens is not None:
+        workflows.record(raw, message.opens, now)
     return True
 
 

@@ -15,6 +15,7 @@ from celeriac.store.relational.fanout import FanoutPart
 from celeriac.store.relational.keys import KeysPart
 from celeriac.store.relational.ledger import LedgerPart
 from celeriac.store.relational.outbox import OutboxPart
+from celeriac.store.relational.workflows import WorkflowsPart
 from celeriac.store.sqlite import log
 from celeriac.store.sqlite.borrowed import Borrowed
 from celeriac.store.sqlite.commits import Commits
@@ -24,7 +25,16 @@ from celeriac.store.sqlite.queue import SQLiteQueue
 
 
 class SQLiteStore(
-    SQLiteQueue, OutboxPart, FanoutPart, LedgerPart, ChordsPart, KeysPart, DeadLettersPart, FailuresPart, CircuitsPart
+    SQLiteQueue,
+    OutboxPart,
+    FanoutPart,
+    LedgerPart,
+    ChordsPart,
+    KeysPart,
+    DeadLettersPart,
+    FailuresPart,
+    CircuitsPart,
+    WorkflowsPart,
 ):
     """The store in one file; see ``celeriac.store.protocols.Store``.
 

@@ -11,7 +11,7 @@ from celeriac.store.sql import script
 from celeriac.store.sqlite.database import APPLICATION_ID, Database, Session, identity
 
 #: One script a version, in order; ``PRAGMA user_version`` says how many ran.
-MIGRATIONS = ("001_initial", "002_relayed", "003_limits", "004_desk", "005_circuits", "006_pauses")
+MIGRATIONS = ("001_initial", "002_relayed", "003_limits", "004_desk", "005_circuits", "006_pauses", "007_workflows")
 
 
 def migrate(database: Database) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import chain
 
 from celeriac.core.message import Published, TaskMessage
+from celeriac.store.relational import workflows
 from celeriac.store.relational.part import READY
 from celeriac.store.relational.queue import QueuePart, row, told
 from celeriac.store.sqlite.database import STATEMENTS, Database, Session
@@ -28,6 +29,9 @@ class SQLiteQueue(QueuePart):
         rows = [row(message, READY, now) for message in messages]
         with self.database.writing() as raw:
             last = raw.run("queue.last_message").fetchone()[0]
+            for message in messages:
+                if message.opens is not None:
+                    workflows.record(raw, message.opens, now)
             for lane in {(message.queue, message.priority, message.limits) for message in messages if message.limits}:
                 raw.run("limits.entered", lane)
             if _insert(raw, messages, rows) == len(rows):

@@ -1,5 +1,5 @@
 -- name: prune
--- needs: records history acts
+-- needs: records history acts workflows
 -- At most so many of a kind; returns how many of all.
 local now, attempts_before, letters_before, broadcasts_before, most =
     take_number(), take_number(), take_number(), take_number(), take_number()
@@ -116,6 +116,10 @@ for _, key in ipairs(over('expiry:keys', now)) do
     total = total + 1
 end
 total = total + prune_chords()
+for _, id in ipairs(over('workflows:over', attempts_before)) do
+    forget_workflow(id)
+    total = total + 1
+end
 for _, task in ipairs(over('failures:loose', attempts_before)) do total = total + read_failure(task) end
 if letters_before then
     for _, number in ipairs(over('letters:failed', letters_before)) do total = total + delete_letter(number) end

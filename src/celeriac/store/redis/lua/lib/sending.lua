@@ -1,15 +1,16 @@
--- needs: rows keys records joins
+-- needs: rows keys records joins workflows
 -- Messages on their way in.
 local function take_message()
-    -- Not by take(): thousands come at once, and fifteen calls are a tenth of what one of them costs.
+    -- Not by take(): thousands come at once, and sixteen calls are a tenth of what one of them costs.
     local at, a = place, ARGV
-    place = at + 15
+    place = at + 16
     local ways = a[at + 11]
     return {
         queue = a[at + 1], priority = a[at + 2], run_at = a[at + 3], expires = a[at + 4], task = a[at + 5],
         name = a[at + 6], generation = a[at + 7], key = a[at + 8], digest = a[at + 9], ttl = a[at + 10],
         awaited = ways ~= '' and ways:find('a', 1, true), follow_up = ways ~= '' and ways:find('f', 1, true),
         grows = a[at + 12], limits = a[at + 13], envelope = a[at + 14], body = a[at + 15],
+        opens = a[at + 16],
     }
 end
 
@@ -144,6 +145,7 @@ local function send_all(messages, now)
     local answers, plain = {}, {}
     for number, m in ipairs(messages) do
         m.number = number
+        if m.opens ~= '' then record_workflow(m.opens, now) end
         local alone = not is_plain_message(m, now)
         if #plain > 0 and (alone or #plain == 500) then
             insert_plain(plain, now, answers)

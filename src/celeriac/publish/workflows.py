@@ -1,0 +1,105 @@
+"""A canvas on its way out: what it is, recorded with its first message; and whose part each message is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from celeriac.core.message import TaskMessage
+from celeriac.core.workflow import FOLDED_ABOVE, Membership, OnFailure, Sent, Workflow, name_of, nodes_from
+from celeriac.publish.ids import new_id
+from celeriac.publish.outgoing import settling
+
+
+@dataclass(slots=True)
+class Opening:
+    """A workflow that is being sent: its record, once its first task is known, and until a message has taken it along."""
+
+    id: str
+    name: str
+    on_failure: OnFailure
+    parent: str | None
+    record: Workflow | None = None
+    #: There is nothing to record: a message has taken it along, or it is one task.
+    done: bool = False
+
+    def begins_with(self, sent: Sequence[Sent], group_id: str | None = None) -> None:
+        """Note what the canvas is, from the tasks that are sent first; what comes later is known by then."""
+        if self.record is None:
+            nodes = nodes_from(sent, group_id)
+            self.record = Workflow(self.id, self.name or name_of(nodes), nodes, self.on_failure, self.parent)
+            self.done = self.record.size == 1
+
+
+_OPENING: ContextVar[Opening | None] = ContextVar("celeriac_workflow", default=None)
+#: Whether the members of a group that are sent now are one node.
+_FOLDED: ContextVar[bool] = ContextVar("celeriac_folded", default=False)
+
+
+def opening() -> Opening | None:
+    """The workflow that this thread, or coroutine, is sending."""
+    return _OPENING.get()
+
+
+@contextmanager
+def sending(opened: Opening) -> Iterator[Opening]:
+    """Have what is published be its parts."""
+    token = _OPENING.set(opened)
+    try:
+        yield opened
+    finally:
+        _OPENING.reset(token)
+
+
+@contextmanager
+def sending_members(members: Sequence[Any], chord: Any) -> Iterator[None]:
+    """Have what is published be the members of a group: Celery's frozen signatures, results and group ids."""
+    opened = opening()
+    if opened is not None and opened.record is None and members:
+        opened.begins_with([_sent(sig, group_id, chord) for sig, _, group_id in members], str(members[0][2]))
+    token = _FOLDED.set(len(members) > FOLDED_ABOVE and not any(_leads_on(sig) for sig, _, _ in members))
+    try:
+        yield
+    finally:
+        _FOLDED.reset(token)
+
+
+def new_opening(name: str, on_failure: OnFailure, parent: str | None) -> Opening:
+    """A workflow that nobody has sent yet."""
+    return Opening(new_id(), name, on_failure, parent)
+
+
+def membership() -> list[Any] | None:
+    """What the header of a message that is built now says; the part of one that goes on is the next step's too."""
+    opened = opening()
+    if opened is not None:
+        whole = opened.record is None or opened.record.size > 1
+        return Membership(opened.id, opened.on_failure, _FOLDED.get()).header() if whole else None
+    attempt = settling()
+    if attempt is None or attempt.workflow is None:
+        return None
+    if attempt.retrying:
+        return attempt.workflow
+    known = Membership.from_header(attempt.workflow)
+    return None if known is None else known._replace(folded=_FOLDED.get()).header()
+
+
+def take_along(message: TaskMessage) -> TaskMessage:
+    """The message, which records the workflow where it is the first."""
+    opened = opening()
+    if opened is not None and opened.record is not None and not opened.done and message.task_id is not None:
+        message.opens, opened.done = opened.record, True
+    return message
+
+
+def _sent(sig: Any, group_id: Any, chord: Any) -> Sent:
+    # What a signature holds can be followed as its dictionaries are sent.
+    options = {**sig.options, "group_id": group_id, "chord": chord or sig.options.get("chord"), "kwargs": sig.kwargs}
+    return Sent(str(options.get("task_id") or ""), str(sig.task), options)
+
+
+def _leads_on(member: Any) -> bool:
+    return bool(member.options.get("chain")) or getattr(member, "subtask_type", None) is not None

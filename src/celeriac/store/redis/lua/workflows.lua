@@ -1,0 +1,77 @@
+-- name: read
+-- needs: workflows
+return read_workflow(take())
+
+-- name: newest
+-- needs: workflows
+local before, most, found = take(), take_number(), {}
+local bound = before == '' and '+inf' or '(' .. before
+for _, id in ipairs(call('ZREVRANGEBYSCORE', base .. 'workflows', bound, '-inf', 'LIMIT', 0, most)) do
+    found[#found + 1] = read_workflow(id)
+end
+return found
+
+-- name: unfinished
+-- needs: workflows
+local found = {}
+for _, id in ipairs(call('ZRANGE', base .. 'workflows:open', 0, take_number() - 1)) do
+    found[#found + 1] = read_workflow(id)
+end
+return found
+
+-- name: find
+-- needs: base
+return call('GET', base .. 'wn:' .. take()) or ''
+
+-- name: cancel
+-- needs: workflows
+local id, by = take(), take()
+local name = base .. 'w:' .. id
+if call('HGET', name, 'cancelled_at') ~= '' then return 0 end
+call('HSET', name, 'cancelled_at', text(clock()), 'cancelled_by', by)
+call('SADD', base .. 'workflows:cancelled', id)
+return 1
+
+-- name: cancelled
+-- needs: base
+return call('SMEMBERS', base .. 'workflows:cancelled')
+
+-- name: note
+-- needs: workflows joins
+local id, state, outcome, now = take(), take(), take(), clock()
+local name = base .. 'w:' .. id
+local known = call('HGET', name, 'state')
+if not known then return 0 end
+call('HSET', name, 'state', state, 'outcome', outcome)
+if state == 'running' or state == 'blocked' then
+    call('ZADD', base .. 'workflows:open', now, id)
+else
+    call('ZREM', base .. 'workflows:open', id)
+end
+if state == 'running' then
+    call('ZREM', base .. 'workflows:over', id)
+elseif known == state then
+    call('ZADD', base .. 'workflows:over', 'NX', now, id)
+else
+    call('ZADD', base .. 'workflows:over', now, id)
+end
+for _ = 1, take_number() do
+    local group = take()
+    local size, open = unpack(call('HMGET', base .. 'c:' .. group, 'size', 'state'))
+    if open == 'open' and not size then
+        call('HSET', base .. 'c:' .. group, 'state', 'sent', 'updated', now)
+        call('ZADD', base .. 'chords:over', now, group)
+    end
+end
+return 1
+
+-- name: counted
+-- needs: base
+local found = {}
+for _ = 1, take_number() do
+    local group = take()
+    local ended = call('HLEN', base .. 'p:' .. group)
+    local failed = tonumber(call('HGET', base .. 'c:' .. group, 'failed') or 0)
+    if ended > 0 then found[#found + 1] = { group, ended - failed, failed } end
+end
+return found

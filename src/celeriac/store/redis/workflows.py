@@ -1,0 +1,57 @@
+"""Workflows: recorded with their first message, looked at, cancelled, and what has become of them noted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from celeriac.core.workflow import Counted, OnFailure, Workflow
+from celeriac.store.redis.packing import number, plain, text, to_number
+from celeriac.store.redis.part import Part
+
+
+class WorkflowsPart(Part):
+    """The workflows' side of the store."""
+
+    def workflow(self, workflow_id: str) -> Workflow | None:
+        found = self.database.call("workflows.read", [plain(workflow_id)])
+        return _workflow(found) if found else None
+
+    def workflows(self, most: int, *, before: float | None = None) -> list[Workflow]:
+        return [_workflow(found) for found in self.database.call("workflows.newest", [number(before), most])]
+
+    def unfinished_workflows(self, most: int) -> list[Workflow]:
+        return [_workflow(found) for found in self.database.call("workflows.unfinished", [most])]
+
+    def workflow_of(self, task_id: str) -> str | None:
+        return text(self.database.call("workflows.find", [plain(task_id)])) or None
+
+    def cancel_workflow(self, workflow_id: str, by: str) -> bool:
+        return bool(self.database.call("workflows.cancel", [plain(workflow_id), plain(by)]))
+
+    def cancelled_workflows(self) -> frozenset[str]:
+        return frozenset(text(found) for found in self.database.call("workflows.cancelled", []))
+
+    def note_workflow(self, workflow_id: str, state: str, outcome: str, *, over: Sequence[str] = ()) -> None:
+        groups = [plain(group_id) for group_id in over]
+        self.database.call("workflows.note", [plain(workflow_id), state, plain(outcome), len(groups), *groups])
+
+    def counted(self, group_ids: Sequence[str]) -> dict[str, Counted]:
+        found = self.database.call("workflows.counted", [len(group_ids), *map(plain, group_ids)])
+        return {text(group_id): Counted(int(succeeded), int(failed)) for group_id, succeeded, failed in found}
+
+
+def _workflow(found: Sequence[bytes]) -> Workflow:
+    id_, name, shape, on_failure, parent, sent_at, cancelled_at, cancelled_by, state, outcome = found
+    return Workflow(
+        text(id_),
+        text(name),
+        Workflow.nodes_of(text(shape)),
+        cast(OnFailure, text(on_failure)),
+        text(parent) or None,
+        to_number(sent_at) or 0.0,
+        to_number(cancelled_at),
+        text(cancelled_by) or None,
+        text(state),
+        text(outcome) or None,
+    )

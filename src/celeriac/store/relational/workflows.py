@@ -1,0 +1,76 @@
+"""Workflows: recorded with their first message, looked at, cancelled, and what has become of them noted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from celeriac.core.workflow import Counted, Workflow
+from celeriac.store.relational.part import Part
+from celeriac.store.relational.session import Session
+
+
+def record(raw: Session, workflow: Workflow, now: float) -> None:
+    """Write it, in the transaction that sends its first message."""
+    row = (workflow.id, workflow.name, workflow.shape(), workflow.on_failure, workflow.parent, now)
+    raw.run("workflows.record", row)
+
+
+class WorkflowsPart(Part):
+    """The workflows' side of the store."""
+
+    def workflow(self, workflow_id: str) -> Workflow | None:
+        with self.database.reading() as raw:
+            row = raw.run("workflows.read", (workflow_id,)).fetchone()
+        return None if row is None else _workflow(row)
+
+    def workflows(self, most: int, *, before: float | None = None) -> list[Workflow]:
+        with self.database.reading() as raw:
+            return [_workflow(row) for row in raw.run("workflows.newest", (before, most)).fetchall()]
+
+    def unfinished_workflows(self, most: int) -> list[Workflow]:
+        with self.database.reading() as raw:
+            return [_workflow(row) for row in raw.run("workflows.unfinished", (most,)).fetchall()]
+
+    def workflow_of(self, task_id: str) -> str | None:
+        with self.database.reading() as raw:
+            row = raw.run("workflows.find", (json.dumps(task_id),)).fetchone()
+        return None if row is None else str(row[0])
+
+    def cancel_workflow(self, workflow_id: str, by: str) -> bool:
+        with self.database.writing() as raw:
+            return raw.run("workflows.cancel", (workflow_id, self.now(), by)).rowcount == 1
+
+    def cancelled_workflows(self) -> frozenset[str]:
+        with self.database.reading() as raw:
+            return frozenset(row[0] for row in raw.run("workflows.cancelled").fetchall())
+
+    def note_workflow(self, workflow_id: str, state: str, outcome: str, *, over: Sequence[str] = ()) -> None:
+        now = self.now()
+        with self.database.writing() as raw:
+            raw.run("workflows.note", (workflow_id, state, outcome, now))
+            if over:
+                raw.run("workflows.close_groups", (json.dumps(list(over)), now))
+
+    def counted(self, group_ids: Sequence[str]) -> dict[str, Counted]:
+        if not group_ids:
+            return {}
+        with self.database.reading() as raw:
+            rows = raw.run("workflows.counted", (json.dumps(list(group_ids)),)).fetchall()
+        return {group_id: Counted(succeeded, ended - succeeded) for group_id, succeeded, ended in rows}
+
+
+def _workflow(row: Sequence[object]) -> Workflow:
+    id_, name, shape, on_failure, parent, sent_at, cancelled_at, cancelled_by, state, outcome = row
+    return Workflow(
+        id_,  # type: ignore[arg-type]  # STRICT columns
+        name,  # type: ignore[arg-type]
+        Workflow.nodes_of(shape),  # type: ignore[arg-type]
+        on_failure,  # type: ignore[arg-type]
+        parent,  # type: ignore[arg-type]
+        sent_at,  # type: ignore[arg-type]
+        cancelled_at,  # type: ignore[arg-type]
+        cancelled_by,  # type: ignore[arg-type]
+        state,  # type: ignore[arg-type]
+        outcome,  # type: ignore[arg-type]
+    )

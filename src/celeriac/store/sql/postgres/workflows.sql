@@ -1,0 +1,51 @@
+-- A publish that is repeated records nothing anew.
+-- name: record
+INSERT INTO workflow (id, name, shape, on_failure, parent, sent_at)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (id) DO NOTHING
+
+-- name: read
+SELECT id, name, shape, on_failure, parent, sent_at, cancelled_at, cancelled_by, state, outcome
+FROM workflow WHERE id = $1
+
+-- name: newest
+SELECT id, name, shape, on_failure, parent, sent_at, cancelled_at, cancelled_by, state, outcome
+FROM workflow WHERE ($1::float8 IS NULL OR sent_at < $1) ORDER BY sent_at DESC, id DESC LIMIT $2
+
+-- Those of which more is to be known, the one first that nobody has looked at for longest.
+-- name: unfinished
+SELECT id, name, shape, on_failure, parent, sent_at, cancelled_at, cancelled_by, state, outcome
+FROM workflow WHERE state IN ('running', 'blocked') ORDER BY coalesce(noted_at, 0), sent_at LIMIT $1
+
+-- The ids of nodes stand in the shape between quotes.
+-- name: find
+SELECT id FROM workflow WHERE strpos(shape, $1) > 0 ORDER BY sent_at DESC LIMIT 1
+
+-- name: cancel
+UPDATE workflow SET cancelled_at = $2, cancelled_by = $3 WHERE id = $1 AND cancelled_at IS NULL
+
+-- name: cancelled
+SELECT id FROM workflow WHERE cancelled_at IS NOT NULL
+
+-- name: note
+UPDATE workflow SET state = $2, outcome = $3,
+       noted_at = CASE WHEN state = $2 AND state <> 'running' THEN coalesce(noted_at, $4) ELSE $4 END
+WHERE id = $1
+
+-- Groups that no body waits for were counted alone; as chords that are over they go when they are old.
+-- name: close_groups
+UPDATE chord SET state = 'sent', updated_at = $2
+WHERE group_id IN (SELECT value FROM jsonb_array_elements_text($1::jsonb) AS value) AND size IS NULL AND state = 'open'
+
+-- name: counted
+SELECT group_id, count(*) FILTER (WHERE succeeded = 1), count(*)
+FROM chord_part WHERE group_id IN (SELECT value FROM jsonb_array_elements_text($1::jsonb) AS value) GROUP BY group_id
+
+-- name: prune
+WITH old AS MATERIALIZED (
+    SELECT ctid, noted_at AS at FROM workflow
+    WHERE noted_at < $1 AND noted_at >= $3 AND state <> 'running'
+          AND (SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema(), 11)))
+    ORDER BY noted_at LIMIT $2 FOR UPDATE SKIP LOCKED),
+gone AS (DELETE FROM workflow WHERE ctid = ANY (ARRAY(SELECT ctid FROM old)) RETURNING 1)
+SELECT (SELECT count(*) FROM gone), count(*), max(at) FROM old

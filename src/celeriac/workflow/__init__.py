@@ -1,0 +1,5 @@
+"""What was sent as a canvas, as a thing: looked at, waited for, drawn, resumed and cancelled."""
+
+from celeriac.workflow.room import Workflows, WorkflowStatus
+
+__all__ = ["WorkflowStatus", "Workflows"]

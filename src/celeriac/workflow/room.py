@@ -1,0 +1,264 @@
+"""``app.workflows``: the workflows in Python."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Record
+from celeriac.core.message import WORKFLOW_HEADER
+from celeriac.core.workflow import ENDED, POLICIES, NodeState, OnFailure, Progress, State, Workflow, progress, state_of
+from celeriac.desk.steps import Done
+from celeriac.desk.who import whoami
+from celeriac.errors import CeleriacError
+from celeriac.publish.canvas import send_workflow
+from celeriac.store.protocols import News, Store
+
+#: Workflows that are read at once.
+PAGE = 100
+#: Seconds a waiter looks again even when nothing was committed.
+LOOK_AGAIN = 1.0
+
+
+class UnknownWorkflow(CeleriacError):
+    """There is no workflow of this id, and none of which it is a task."""
+
+    def __init__(self, workflow_id: str) -> None:
+        super().__init__(workflow_id)
+        self.workflow_id = workflow_id
+
+    def __str__(self) -> str:
+        return (
+            f"{self.workflow_id} is no workflow, and no task of one, that is known here: it was sent to another store, or is "
+            "forgotten (celeriac_history_expires). `celery -A app workflow list` shows those that there are"
+        )
+
+
+@dataclass(frozen=True)
+class WorkflowStatus:
+    """A workflow and what has become of it; times in seconds since the epoch."""
+
+    workflow: Workflow
+    state: State
+    nodes: list[Progress]
+
+    @property
+    def id(self) -> str:
+        """The workflow's id."""
+        return self.workflow.id
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.workflow.name
+
+    @property
+    def done(self) -> int:
+        """How many of its tasks have succeeded."""
+        return sum(one.succeeded for one in self.nodes)
+
+    @property
+    def size(self) -> int:
+        """How many tasks it has, as it was sent."""
+        return self.workflow.size
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens by itself."""
+        return self.state in ENDED
+
+    @property
+    def finished_at(self) -> float | None:
+        """When its last task ended; None while it runs."""
+        ends = [one.finished_at for one in self.nodes if one.finished_at is not None]
+        return max(ends, default=None) if self.ended else None
+
+
+class Workflows:
+    """The canvases that were sent.
+
+    A workflow is a chain, group or chord that somebody sent; its id is its result's ``workflow_id``. Where one is asked
+    for, the id of any of its tasks will do too.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    @property
+    def _store(self) -> Store:
+        store: Store = self._app.store
+        return store
+
+    # -- sending
+
+    def send(self, canvas: Any, *args: Any, name: str = "", on_failure: OnFailure = "block", **kwargs: Any) -> Any:
+        """Send a canvas under a name of its own, and say what becomes of it when a task gives up.
+
+        Args:
+            canvas: a chain, group or chord; `args` and `kwargs` are its first task's.
+            name: for people.
+            on_failure: ``"block"``: what comes after it waits until its dead letter is redriven. ``"fail"``: the rest is
+                cancelled. ``"continue"``: a chord's body runs without it; elsewhere as ``"block"``.
+
+        Raises:
+            ValueError: another policy.
+        """
+        if on_failure not in POLICIES:
+            raise ValueError(f"on_failure={on_failure!r} is none of {', '.join(POLICIES)}")
+        return send_workflow(partial(canvas.apply_async, args, kwargs), name, on_failure)
+
+    # -- looking
+
+    def get(self, workflow_id: str) -> WorkflowStatus:
+        """What has become of one.
+
+        Raises:
+            UnknownWorkflow: nobody has sent it.
+        """
+        return self._status(self._find(workflow_id))
+
+    def list(self, *, newest: int = 20, state: State | str | None = None) -> list[WorkflowStatus]:
+        """The newest first."""
+        wanted = None if state is None else State(state)
+        found: list[WorkflowStatus] = []
+        for workflow in self._all():
+            status = self._status(workflow)
+            if wanted is None or status.state is wanted:
+                found.append(status)
+            if len(found) >= newest:
+                break
+        return found
+
+    def _all(self) -> Iterator[Workflow]:
+        before: float | None = None
+        while page := self._store.workflows(PAGE, before=before):
+            yield from page
+            before = page[-1].sent_at
+
+    def _find(self, workflow_id: str) -> Workflow:
+        known = self._store.workflow(workflow_id)
+        if known is None and (owner := self._store.workflow_of(workflow_id)):
+            known = self._store.workflow(owner)
+        if known is None:
+            raise UnknownWorkflow(workflow_id)
+        return known
+
+    def _status(self, workflow: Workflow) -> WorkflowStatus:
+        return status_of(self._store, workflow)
+
+    def wait(self, workflow_id: str, timeout: float | None = None) -> WorkflowStatus:
+        """What has become of it once it has ended: is through, blocked, failed or cancelled.
+
+        Args:
+            workflow_id: its id.
+            timeout: seconds.
+
+        Raises:
+            UnknownWorkflow: nobody has sent it.
+            TimeoutError: it has not ended in time.
+        """
+        workflow = self._find(workflow_id)
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            mark = self._store.mark(News.RESULTS)
+            status = self._status(self._store.workflow(workflow.id) or workflow)
+            if status.ended:
+                return status
+            left = LOOK_AGAIN if until is None else min(LOOK_AGAIN, until - time.monotonic())
+            if left <= 0:
+                raise TimeoutError(
+                    f"workflow {workflow.name}[{workflow.id}] has not ended within {timeout:g} seconds: "
+                    f"{status.done:,} of {status.size:,} tasks are done"
+                )
+            self._store.wait(left, mark, News.RESULTS)
+
+    # -- acting
+
+    def dead_letters(self, workflow_id: str) -> Sequence[DeadLetter]:
+        """The dead letters of its members, oldest first."""
+        workflow = self._find(workflow_id)
+        return [
+            letter
+            for letter in self._store.dead_letters(DeadLetterFilter())
+            if workflow.id in letter.envelope and _is_of(letter, workflow.id)
+        ]
+
+    def resume(self, workflow_id: str, *, who: str | None = None, note: str | None = None) -> Done:
+        """Redrive the dead letters of its members, so that what waits for them goes on.
+
+        Raises:
+            UnknownWorkflow: nobody has sent it.
+            WorkflowCancelled: it was cancelled, and none of it would run.
+        """
+        workflow = self._find(workflow_id)
+        if workflow.cancelled_at is not None:
+            raise WorkflowCancelled(workflow)
+        ids = [letter.id for letter in self.dead_letters(workflow.id)]
+        if not ids:
+            return Done()
+        done: Done = self._app.dead_letters.redrive(*ids, who=who, note=note)
+        return done
+
+    def cancel(self, workflow_id: str, *, who: str | None = None, terminate: bool = True) -> WorkflowStatus:
+        """Have none of its tasks begin any more, and stop those that run.
+
+        Args:
+            workflow_id: its id.
+            who: for those who look at it.
+            terminate: stop what runs, as far as the pool can.
+
+        Raises:
+            UnknownWorkflow: nobody has sent it.
+        """
+        workflow = self._find(workflow_id)
+        self._store.cancel_workflow(workflow.id, who or whoami())
+        status = self.get(workflow.id)
+        open_ = [one for one in status.nodes if one.node.size == 1 and one.state in _OPEN]
+        if ids := [one.node.id for one in open_ if one.state is not NodeState.PLANNED]:
+            self._app.control.revoke(ids, terminate=terminate, reply=False)
+        for one in status.nodes:
+            if one.node.size == 1 and one.state in (NodeState.PLANNED, NodeState.CANCELLED):
+                self._store.store(_revoked(one.node.id, one.node.task))
+        return self.get(workflow.id)
+
+
+class WorkflowCancelled(CeleriacError):
+    """It was cancelled, and so cannot be resumed."""
+
+    def __init__(self, workflow: Workflow) -> None:
+        super().__init__(workflow.id, workflow.name)
+        self.workflow = workflow
+
+    def __str__(self) -> str:
+        return (
+            f"workflow {self.workflow.name}[{self.workflow.id}] was cancelled by {self.workflow.cancelled_by or '?'}, and none of "
+            "its tasks would run. Send it anew"
+        )
+
+
+_OPEN = frozenset({NodeState.PLANNED, NodeState.WAITING, NodeState.RUNNING})
+
+
+def status_of(store: Store, workflow: Workflow) -> WorkflowStatus:
+    """What has become of a workflow, from what the store has of its nodes."""
+    records = store.records(workflow.single)
+    counted = store.counted(workflow.folded)
+    failed = [record.task_id for record in records.values() if record.state == "FAILURE"]
+    lettered = store.dead_letters_of(failed) if failed else {}
+    nodes = progress(workflow, records, counted, lettered)
+    return WorkflowStatus(workflow, state_of(workflow, nodes), nodes)
+
+
+def _revoked(task_id: str, name: str) -> Record:
+    now = time.time()
+    meta = '{"why": "cancelled with its workflow"}'
+    return Record(task_id, 0, "REVOKED", closed=True, name=name, finished_at=now, meta=meta, expires_at=now + 86_400.0)
+
+
+def _is_of(letter: DeadLetter, workflow_id: str) -> bool:
+    header = json.loads(letter.envelope)[0].get(WORKFLOW_HEADER)
+    return bool(header) and header[0] == workflow_id

@@ -1,0 +1,110 @@
+"""A workflow as a picture: what runs at the same time stands in one column, time goes from left to right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from celeriac.core.workflow import NodeState, Progress
+from celeriac.workflow.layout import columns
+from celeriac.workflow.room import WorkflowStatus
+
+#: Pixels: a node, and what is between two.
+WIDE, HIGH, GAP_X, GAP_Y, EDGE, HEAD = 190, 46, 56, 16, 20, 44
+#: Characters of a name that a node has room for.
+_ROOM = 24
+#: Text, border and ground of each state, on light and on dark paper.
+_COLOURS = {
+    NodeState.SUCCEEDED: (("#14532d", "#16a34a", "#dcfce7"), ("#bbf7d0", "#22c55e", "#052e16")),
+    NodeState.RUNNING: (("#1e3a8a", "#2563eb", "#dbeafe"), ("#bfdbfe", "#3b82f6", "#172554")),
+    NodeState.FAILED: (("#7f1d1d", "#dc2626", "#fee2e2"), ("#fecaca", "#ef4444", "#450a0a")),
+    NodeState.BLOCKED: (("#78350f", "#d97706", "#fef3c7"), ("#fde68a", "#f59e0b", "#451a03")),
+    NodeState.WAITING: (("#374151", "#6b7280", "#f3f4f6"), ("#e5e7eb", "#9ca3af", "#1f2937")),
+    NodeState.PLANNED: (("#6b7280", "#d1d5db", "#ffffff"), ("#9ca3af", "#4b5563", "#111827")),
+    NodeState.CANCELLED: (("#6b7280", "#9ca3af", "#e5e7eb"), ("#9ca3af", "#6b7280", "#374151")),
+}
+
+
+def svg(status: WorkflowStatus) -> str:
+    """The picture as one SVG document, which fits light and dark pages; needs no font and no script."""
+    nodes = [one.node for one in status.nodes]
+    stacked = columns(nodes)
+    tallest = max(map(len, stacked), default=0)
+    width = 2 * EDGE + len(stacked) * WIDE + max(len(stacked) - 1, 0) * GAP_X
+    height = HEAD + 2 * EDGE + tallest * HIGH + max(tallest - 1, 0) * GAP_Y
+    at = {
+        place: _corner(x, y, len(column), tallest) for x, column in enumerate(stacked) for y, place in enumerate(column)
+    }
+    edges = [_edge(at[before], at[place]) for place, node in enumerate(nodes) for before in node.after]
+    boxes = [_box(one, at[place]) for place, one in enumerate(status.nodes)]
+    said = f"{status.state.value}, {status.done:,} of {status.size:,} done"
+    width = max(width, 2 * EDGE + 9 * max(len(status.name), len(said)))
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    label = f'role="img" aria-label="{escape(status.name)}: {said}" font-family="system-ui, sans-serif"'
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} {label}>',
+            f"<style>{_style()}</style>",
+            f'<text class="ink" x="{EDGE}" y="26" font-size="16" font-weight="600">{escape(status.name)}</text>',
+            f'<text class="dim" x="{EDGE}" y="46" font-size="13">{said}</text>',
+            *edges,
+            *boxes,
+            "</svg>",
+            "",
+        ]
+    )
+
+
+def _corner(x: int, y: int, count: int, tallest: int) -> tuple[int, int]:
+    """Top left; a column that is not full stands in the middle."""
+    free = (tallest - count) * (HIGH + GAP_Y) // 2
+    return EDGE + x * (WIDE + GAP_X), HEAD + EDGE + free + y * (HIGH + GAP_Y)
+
+
+def _edge(start: tuple[int, int], end: tuple[int, int]) -> str:
+    x, y, to_x, to_y = start[0] + WIDE, start[1] + HIGH // 2, end[0], end[1] + HIGH // 2
+    middle = (x + to_x) // 2
+    return f'<path class="edge" d="M{x} {y}C{middle} {y} {middle} {to_y} {to_x} {to_y}"/>'
+
+
+def _box(one: Progress, corner: tuple[int, int]) -> str:
+    x, y = corner
+    name = one.node.task if one.node.size == 1 else f"{one.node.size:,} × {one.node.task}"
+    shown = name if len(name) <= _ROOM else f"…{name[1 - _ROOM :]}"
+    # Of many, several lie on one another.
+    stack = f'<rect x="{x + 4}" y="{y + 4}" width="{WIDE}" height="{HIGH}" rx="7"/>' if one.node.size > 1 else ""
+    return (
+        f'<g class="{one.state.value}"><title>{escape(name)}: {escape(said(one))}</title>{stack}'
+        f'<rect x="{x}" y="{y}" width="{WIDE}" height="{HIGH}" rx="7"/>'
+        f'<text x="{x + 12}" y="{y + 20}" font-size="13" font-weight="600">{escape(shown)}</text>'
+        f'<text x="{x + 12}" y="{y + 37}" font-size="12">{escape(said(one))}</text></g>'
+    )
+
+
+def said(one: Progress) -> str:
+    """What has become of a node, in a few words."""
+    if one.node.size > 1:
+        parts = [f"{one.succeeded:,} ✓"]
+        left = one.node.size - one.succeeded - one.failed
+        parts += [f"{left:,} to go"] if left > 0 and one.state is not NodeState.CANCELLED else []
+        return "  ".join([*parts, *([f"{one.failed:,} ✗"] if one.failed else [])])
+    took = one.started_at is not None and one.finished_at is not None
+    text = "dead letter" if one.dead_letter else one.state.value
+    return f"{text}, {one.finished_at - one.started_at:.1f} s" if took else text  # type: ignore[operator]  # both are there
+
+
+def _style() -> str:
+    light = [_rule(state, *colours[0]) for state, colours in _COLOURS.items()]
+    dark = [_rule(state, *colours[1]) for state, colours in _COLOURS.items()]
+    paper = ".ink{fill:#111827}.dim{fill:#6b7280}.edge{fill:none;stroke:#9ca3af;stroke-width:1.5}"
+    ink = ".ink{fill:#f9fafb}.dim{fill:#9ca3af}.edge{stroke:#6b7280}"
+    return f"{paper}{''.join(light)}@media (prefers-color-scheme:dark){{{ink}{''.join(dark)}}}"
+
+
+def _rule(state: NodeState, text: str, border: str, ground: str) -> str:
+    dashed = ";stroke-dasharray:4 3" if state in _NOT_YET else ""
+    name = state.value
+    return f".{name} rect{{fill:{ground};stroke:{border};stroke-width:1.5{dashed}}}.{name} text{{fill:{text}}}"
+
+
+_NOT_YET: Sequence[NodeState] = (NodeState.PLANNED, NodeState.BLOCKED)

@@ -8,6 +8,7 @@ from celeriac.execution.circuits import CircuitOpen
 from celeriac.execution.snoozing import Snooze
 from celeriac.publish.amqp import BrokerUnavailable
 from celeriac.publish.queues import Queue
+from celeriac.results.blocked import WorkflowBlocked
 
 __all__ = [
     "BrokerUnavailable",
@@ -20,5 +21,6 @@ __all__ = [
     "Rate",
     "Retries",
     "Snooze",
+    "WorkflowBlocked",
 ]
 __version__ = "0.1.0"

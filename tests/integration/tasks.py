@@ -108,6 +108,31 @@ def fail_with_half_a_character() -> None:
 
 
 @task()
+def needs(journal: str, gate: str, line: str) -> str:
+    """Gives up unless the file `gate` is there."""
+    if not Path(gate).exists():
+        raise ValueError(f"{line} cannot be done")
+    note(journal, line)
+    return line
+
+
+@task(bind=True, max_retries=1, default_retry_delay=0)
+def second_time(self: Any, journal: str, line: str) -> str:
+    """Is retried once."""
+    if not self.request.retries:
+        raise self.retry(countdown=0)
+    note(journal, line)
+    return line
+
+
+@task(bind=True)
+def sends_a_chain(self: Any, journal: str) -> str:
+    """Its body sends a canvas."""
+    step = self.app.tasks["effect"]
+    return str(chain(step.si(journal, "x"), step.si(journal, "y")).apply_async().workflow_id)
+
+
+@task()
 def effect(journal: str, line: str) -> str:
     note(journal, line)
     return line

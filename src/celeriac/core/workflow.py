@@ -19,7 +19,7 @@ POLICIES: tuple[OnFailure, ...] = ("block", "fail", "continue")
 #: Members of a group above which they are one node with a count.
 FOLDED_ABOVE = 20
 #: What Celery calls the steps that are no tasks of their own.
-_GROUP, _CHORD, _CHAIN = "celery.group", "celery.chord", "celery.chain"
+_PARTS = _GROUP, _CHORD, _CHAIN = "celery.group", "celery.chord", "celery.chain"
 
 
 class Membership(NamedTuple):
@@ -183,6 +183,8 @@ class _Builder:
 
     def sent(self, sent: Sent, after: list[int]) -> list[int]:
         """What is sent, which may be a chain, a group or a chord itself."""
+        if sent.task not in _PARTS:
+            return self.task(sent, after)
         return self._step({"task": sent.task, "options": sent.options, "kwargs": sent.options.get("kwargs")}, after)
 
     def task(self, sent: Sent, after: list[int]) -> list[int]:
@@ -196,6 +198,7 @@ class _Builder:
                 node.after += new
             return tail
         place = self._add(Node(sent.task_id, sent.task, list(after)))
+        self._known[sent.task_id] = place, [place]
         for link in _listed(sent.options.get("link")):
             self._step(link, [place])
         tail = self._join(self._follow(_listed(sent.options.get("chain")), [place]), sent.options)
@@ -245,7 +248,7 @@ class _Builder:
 
     def _group(self, tasks: Sequence[Any], after: list[int], options: Mapping[str, Any]) -> list[int]:
         group_id = str(options.get("task_id") or options.get("group_id") or "")
-        plain = all(isinstance(task, dict) and task.get("task") not in (_CHAIN, _GROUP, _CHORD) for task in tasks)
+        plain = all(isinstance(task, dict) and task.get("task") not in _PARTS for task in tasks)
         if plain and len(tasks) > FOLDED_ABOVE:
             return [self._add(Node(group_id, _names(task.get("task") for task in tasks), list(after), len(tasks)))]
         return [end for task in tasks for end in self._step(task, after)]
@@ -267,7 +270,7 @@ class _Builder:
 
 
 def _leads_on(member: Sent) -> bool:
-    return member.task in (_CHAIN, _GROUP, _CHORD) or bool(_listed(member.options.get("chain")))
+    return member.task in _PARTS or bool(_listed(member.options.get("chain")))
 
 
 def _listed(value: Any) -> list[Any]:
@@ -297,6 +300,8 @@ class NodeState(Enum):
     CANCELLED = "cancelled"
 
 
+#: Celery's states of what is over; RETRY is what a task that waits to be tried again reads.
+_ENDS = frozenset({"SUCCESS", "FAILURE", "REVOKED", "IGNORED"})
 #: States of a node after which its result may be forgotten.
 _OVER = frozenset({NodeState.SUCCEEDED, NodeState.FAILED, NodeState.CANCELLED})
 
@@ -359,7 +364,7 @@ def progress(
             # Its result was forgotten meanwhile.
             seen = _as_noted(node, before_now[place])
         if seen.state in (NodeState.PLANNED, NodeState.FAILED) and not seen.dead_letter:
-            seen.state = _held_up(seen, before, cancelled=workflow.cancelled_at is not None)
+            seen.state = _held_up(workflow, seen, before)
         found.append(seen)
     return found
 
@@ -387,10 +392,10 @@ def _as_noted(node: Node, row: list[Any]) -> Progress:
 def _of_one(node: Node, record: Record | None, dead_letter: bool) -> Progress:
     if record is None:
         return Progress(node, NodeState.PLANNED)
-    state, live = record.state, not record.closed
+    state, live = record.state, not record.closed or record.state not in _ENDS
     found = Progress(node, NodeState.WAITING, started_at=record.started_at, finished_at=record.finished_at)
     if live:
-        found.state = NodeState.RUNNING if state == "STARTED" or record.started_at else NodeState.WAITING
+        found.state = NodeState.RUNNING if state == "STARTED" else NodeState.WAITING
         found.running = int(found.state is NodeState.RUNNING)
         found.finished_at = None
     elif state == "SUCCESS":
@@ -415,14 +420,21 @@ def _of_many(node: Node, counted: Counted) -> Progress:
     return found
 
 
-def _held_up(seen: Progress, before: Sequence[Progress], *, cancelled: bool) -> NodeState:
+def _held_up(workflow: Workflow, seen: Progress, before: Sequence[Progress]) -> NodeState:
     """A node that has not begun, or whose end another one's failure has brought."""
-    stopped = [one.state for one in before if one.state in (NodeState.FAILED, NodeState.BLOCKED)]
-    if stopped and (seen.state is NodeState.PLANNED or seen.started_at is None):
-        return NodeState.CANCELLED if cancelled else NodeState.BLOCKED
-    if seen.state is NodeState.PLANNED and cancelled:
+    begun = seen.state is NodeState.FAILED and seen.started_at is not None
+    if begun or (not before and seen.state is NodeState.FAILED):
+        return NodeState.FAILED
+    stopping = {NodeState.BLOCKED} if _does_without(workflow, seen.node) else {NodeState.FAILED, NodeState.BLOCKED}
+    if workflow.cancelled_at is not None:
         return NodeState.CANCELLED
-    return seen.state
+    # What a failure has brought that was put right since is no failure any more.
+    return NodeState.BLOCKED if any(one.state in stopping for one in before) else NodeState.PLANNED
+
+
+def _does_without(workflow: Workflow, node: Node) -> bool:
+    """Whether it begins although something that it waits for has failed."""
+    return workflow.on_failure == "continue" and node.joins
 
 
 def state_of(workflow: Workflow, nodes: Sequence[Progress]) -> State:
@@ -441,6 +453,13 @@ def state_of(workflow: Workflow, nodes: Sequence[Progress]) -> State:
     if NodeState.CANCELLED in states and not states & {NodeState.RUNNING, NodeState.WAITING, NodeState.PLANNED}:
         return State.CANCELLED
     return State.RUNNING
+
+
+def is_busy(one: Progress) -> bool:
+    """Whether something of a node waits to be run, or runs."""
+    if one.node.size > 1 and one.state is NodeState.FAILED:
+        return one.succeeded + one.failed < one.node.size
+    return one.state in (NodeState.WAITING, NodeState.RUNNING)
 
 
 def _goes_on(nodes: Sequence[Progress]) -> bool:

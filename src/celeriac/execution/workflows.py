@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from celeriac.core.attempt import TERMINAL, Attempt, ChordPart, Outcome
 from celeriac.core.workflow import Membership
 from celeriac.store.protocols import Store
 
-#: Seconds after which it is looked up again which workflows somebody has cancelled.
-KNOWN_FOR = 0.5
-
 
 class KnownCancelled:
-    """The workflows that are cancelled, as of half a second ago; asked for only where members of some run."""
+    """The workflows that are cancelled; asked for once for all that was claimed together, where there are members of some."""
 
     def __init__(self) -> None:
         self._known: frozenset[str] = frozenset()
-        self._until = 0.0
+        #: On the lease clock.
+        self._asked_at = float("-inf")
 
-    def has(self, store: Store, workflow_id: str) -> bool:
-        """Whether the workflow was cancelled."""
-        if time.monotonic() >= self._until:
+    def has(self, store: Store, workflow_id: str, claimed_at: float) -> bool:
+        """Whether the workflow was cancelled before something of it was claimed."""
+        if self._asked_at <= claimed_at:
+            asked_at = store.lease_now()
             self._known = store.cancelled_workflows()
-            self._until = time.monotonic() + KNOWN_FOR
+            self._asked_at = asked_at
         return workflow_id in self._known
 
 
 def is_cancelled(known: KnownCancelled, store: Store, attempt: Attempt) -> bool:
     """Whether the attempt must not begin, since its workflow was cancelled."""
     part = Membership.from_header(attempt.workflow)
-    return part is not None and known.has(store, part.workflow)
+    return part is not None and known.has(store, part.workflow, attempt.delivery.claimed_at)
 
 
 def conclude(attempt: Attempt, request: dict[str, Any], store: Store) -> None:

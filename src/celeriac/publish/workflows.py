@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,6 +13,8 @@ from celeriac.core.message import TaskMessage
 from celeriac.core.workflow import FOLDED_ABOVE, Membership, OnFailure, Sent, Workflow, name_of, nodes_from
 from celeriac.publish.ids import new_id
 from celeriac.publish.outgoing import settling
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -29,9 +32,13 @@ class Opening:
     def begins_with(self, sent: Sequence[Sent], group_id: str | None = None) -> None:
         """Note what the canvas is, from the tasks that are sent first; what comes later is known by then."""
         if self.record is None:
-            nodes = nodes_from(sent, group_id)
+            try:
+                nodes = nodes_from(sent, group_id)
+            except RecursionError:  # what Celery can send is not to fail for being looked at
+                logger.warning("a canvas that begins with %s is too deep to be recorded as a workflow", sent[0].task)
+                nodes = []
             self.record = Workflow(self.id, self.name or name_of(nodes), nodes, self.on_failure, self.parent)
-            self.done = self.record.size == 1
+            self.done = self.record.size <= 1
 
 
 _OPENING: ContextVar[Opening | None] = ContextVar("celeriac_workflow", default=None)

@@ -11,7 +11,18 @@ from typing import Any
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Record
 from celeriac.core.message import WORKFLOW_HEADER
-from celeriac.core.workflow import ENDED, POLICIES, NodeState, OnFailure, Progress, State, Workflow, progress, state_of
+from celeriac.core.workflow import (
+    ENDED,
+    POLICIES,
+    NodeState,
+    OnFailure,
+    Progress,
+    State,
+    Workflow,
+    is_busy,
+    progress,
+    state_of,
+)
 from celeriac.desk.steps import Done
 from celeriac.desk.who import whoami
 from celeriac.errors import CeleriacError
@@ -68,8 +79,8 @@ class WorkflowStatus:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more happens by itself."""
-        return self.state in ENDED
+        """Whether nothing more happens by itself: of a blocked one, too, what can still be done was done."""
+        return self.state in ENDED and not any(is_busy(one) for one in self.nodes)
 
     @property
     def finished_at(self) -> float | None:

@@ -88,9 +88,11 @@ def said(one: Progress) -> str:
         left = one.node.size - one.succeeded - one.failed
         parts += [f"{left:,} to go"] if left > 0 and one.state is not NodeState.CANCELLED else []
         return "  ".join([*parts, *([f"{one.failed:,} ✗"] if one.failed else [])])
-    took = one.started_at is not None and one.finished_at is not None
     text = "dead letter" if one.dead_letter else one.state.value
-    return f"{text}, {one.finished_at - one.started_at:.1f} s" if took else text  # type: ignore[operator]  # both are there
+    if one.started_at is None or one.finished_at is None:
+        return text
+    seconds = one.finished_at - one.started_at
+    return f"{text}, {seconds:.1f} s" if seconds >= 1 else f"{text}, {seconds * 1000:.0f} ms"
 
 
 def _style() -> str:

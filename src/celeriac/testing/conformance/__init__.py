@@ -27,6 +27,7 @@ from celeriac.testing.conformance.pauses import PausesConformance  # noqa: E402
 from celeriac.testing.conformance.queue import QueueConformance  # noqa: E402
 from celeriac.testing.conformance.settling import SettleConformance  # noqa: E402
 from celeriac.testing.conformance.waiting import WaitingConformance  # noqa: E402
+from celeriac.testing.conformance.workflows import WorkflowsConformance  # noqa: E402
 
 __all__ = ["StoreConformance", "StoreHarness", "run_check"]
 
@@ -48,5 +49,6 @@ class StoreConformance(
     CircuitsConformance,
     PausesConformance,
     WaitingConformance,
+    WorkflowsConformance,
 ):
     """All that is asked of a store."""

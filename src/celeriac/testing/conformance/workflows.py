@@ -1,0 +1,154 @@
+# expected figures are the point of a check
+"""What a store keeps of workflows."""
+
+from __future__ import annotations
+
+import pytest
+
+from celeriac.core.attempt import ChordPart, Outcome
+from celeriac.core.workflow import Counted, Node, Workflow
+from celeriac.errors import StoreError
+from celeriac.store.protocols import Store
+from celeriac.testing.conformance.harness import (
+    Conformance,
+    StoreHarness,
+    claim,
+    claim_one,
+    ids,
+    publish,
+    settle,
+    task,
+)
+
+
+def a_workflow(name: str = "w", *nodes: Node, **fields: object) -> Workflow:
+    shape = list(nodes) or [Node(f"{name}-1", "shop.load"), Node(f"{name}-2", "shop.mail", [0])]
+    return Workflow(f"id-{name}", f"{name} ü", shape, **fields)  # type: ignore[arg-type]
+
+
+def send(store: Store, workflow: Workflow) -> None:
+    publish(store, task(f"{workflow.id}-first", opens=workflow))
+
+
+class WorkflowsConformance(Conformance):
+    """Recorded with their first message; counted, cancelled, noted, forgotten."""
+
+    def test_a_workflow_is_recorded_with_its_first_message(self, harness: StoreHarness, store: Store) -> None:
+        sent = a_workflow("w", Node("a", "shop.load"), Node("g", "x", [0], 30), on_failure="fail", parent="somebody")
+        before = store.now()
+        send(store, sent)
+        found = harness.open().workflow("id-w")
+        assert found is not None
+        assert (found.name, found.nodes, found.on_failure, found.parent) == ("w ü", sent.nodes, "fail", "somebody")
+        assert (found.state, found.outcome, found.cancelled_at, found.cancelled_by) == ("running", None, None, None)
+        assert before - 1 <= found.sent_at <= store.now() + 1
+        assert store.workflow("unknown") is None
+
+    def test_it_is_recorded_with_many_messages_too(self, store: Store) -> None:
+        messages = [task(f"{number}", generation=0) for number in range(60)]
+        messages[0].opens = a_workflow("w")
+        store.publish(messages)
+        assert store.workflow("id-w") is not None
+        assert ids(claim(store)) == [message.task_id for message in messages]
+
+    def test_what_is_not_accepted_is_not_recorded(self, harness: StoreHarness, store: Store) -> None:
+        with pytest.raises(StoreError):
+            store.publish([task("a", opens=a_workflow("w")), harness.unstorable()])
+        assert store.workflow("id-w") is None
+
+    def test_who_sends_it_again_records_nothing_anew(self, store: Store) -> None:
+        send(store, a_workflow("w"))
+        first = store.workflow("id-w")
+        again = a_workflow("w")
+        again.name = "another"
+        send(store, again)
+        assert store.workflow("id-w") == first
+
+    def test_the_newest_come_first_and_by_pages(self, harness: StoreHarness, store: Store) -> None:
+        for name in "abc":
+            send(store, a_workflow(name))
+            harness.pass_time(1)
+        [newest, second] = store.workflows(2)
+        assert [newest.id, second.id] == ["id-c", "id-b"]
+        assert [found.id for found in store.workflows(2, before=second.sent_at)] == ["id-a"]
+
+    def test_it_is_found_by_any_of_its_nodes(self, store: Store) -> None:
+        send(store, a_workflow("a"))
+        send(store, a_workflow("b", Node("b-1", "x"), Node("group-7", "y", [0], 40)))
+        assert store.workflow_of("a-2") == "id-a"
+        assert store.workflow_of("group-7") == "id-b"
+        assert store.workflow_of("-2") is None
+
+    def test_a_cancelled_one_says_by_whom_and_is_told_to_all(self, harness: StoreHarness, store: Store) -> None:
+        send(store, a_workflow("a"))
+        send(store, a_workflow("b"))
+        assert store.cancelled_workflows() == frozenset()
+        assert store.cancel_workflow("id-a", "me@host")
+        assert not store.cancel_workflow("id-a", "another")
+        assert not store.cancel_workflow("unknown", "me")
+        assert harness.open().cancelled_workflows() == {"id-a"}
+        found = store.workflow("id-a")
+        assert found is not None
+        assert found.cancelled_by == "me@host"
+        assert found.cancelled_at == pytest.approx(store.now(), abs=5)
+
+    def test_those_that_go_on_are_looked_at_in_turn(self, harness: StoreHarness, store: Store) -> None:
+        for name in "abc":
+            send(store, a_workflow(name))
+            harness.pass_time(1)
+        assert [found.id for found in store.unfinished_workflows(2)] == ["id-a", "id-b"]
+        store.note_workflow("id-a", "running", "[]")
+        harness.pass_time(1)
+        store.note_workflow("id-b", "blocked", "[[1]]")
+        harness.pass_time(1)
+        assert [found.id for found in store.unfinished_workflows(3)] == ["id-c", "id-a", "id-b"]
+        store.note_workflow("id-c", "succeeded", "[[2]]")
+        assert [found.id for found in store.unfinished_workflows(3)] == ["id-a", "id-b"]
+        found = store.workflow("id-c")
+        assert found is not None
+        assert (found.state, found.outcome) == ("succeeded", "[[2]]")
+
+    def test_one_that_is_over_goes_when_its_end_is_old(self, harness: StoreHarness, store: Store) -> None:
+        for name in ("over", "open", "late"):
+            send(store, a_workflow(name))
+        store.note_workflow("id-over", "succeeded", "[]")
+        harness.pass_time(100)
+        store.note_workflow("id-over", "succeeded", "[]")  # that it is over is no news
+        store.note_workflow("id-late", "failed", "[]")
+        store.prune(store.now(), attempts_before=store.now() - 50, dead_letters_before=None)
+        assert [found.id for found in store.workflows(9)] == ["id-late", "id-open"]
+        assert store.workflow_of("over-1") is None
+
+    def test_members_are_counted_as_they_end(self, store: Store) -> None:
+        publish(store, "a", "b", "c")
+        for outcome, succeeded in ((Outcome.COMPLETED, True), (Outcome.FAILED, False), (Outcome.COMPLETED, True)):
+            taken = claim_one(store)
+            part = ChordPart("group", str(taken.task_id), 0, succeeded, None, "")
+            settle(store, taken, outcome, chord=[part])
+        assert store.counted(["group", "unknown"]) == {"group": Counted(2, 1)}
+        assert store.counted([]) == {}
+
+    def test_a_group_that_nobody_joins_is_forgotten_after_its_workflow(
+        self, harness: StoreHarness, store: Store
+    ) -> None:
+        send(store, a_workflow("w", Node("group", "x", [], 30)))
+        taken = claim_one(store)
+        settle(store, taken, chord=[ChordPart("group", str(taken.task_id), 0, True, None, "")])
+        assert store.chords_waiting(-1) == []
+        harness.pass_time(100)
+        store.prune(store.now(), attempts_before=store.now() - 50, dead_letters_before=None)
+        assert store.counted(["group"]) == {"group": Counted(1, 0)}
+        store.note_workflow("id-w", "succeeded", "[]", over=["group"])
+        harness.pass_time(100)
+        store.prune(store.now(), attempts_before=store.now() - 50, dead_letters_before=None)
+        assert store.counted(["group"]) == {}
+
+    def test_a_chord_that_waits_for_its_body_is_not_taken_for_one(self, store: Store) -> None:
+        store.set_chord_size("group", 2)
+        publish(store, "a", "b")
+        settle(store, claim_one(store), chord=[ChordPart("group", "a", 0, True, "1", "body")])
+        send(store, a_workflow("w"))
+        store.note_workflow("id-w", "cancelled", "[]", over=["group"])
+        settled = settle(store, claim_one(store), chord=[ChordPart("group", "b", 1, True, "2", "body")])
+        assert settled.complete_chords == ("group",)
+        assert ids(claim(store)) == ["id-w-first"]

@@ -1,0 +1,224 @@
+"""What a workflow is, and what has become of it, from what Celery says and the ledger has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from celeriac.core.attempt import Record
+from celeriac.core.workflow import (
+    FOLDED_ABOVE,
+    Counted,
+    Membership,
+    Node,
+    NodeState,
+    OnFailure,
+    Sent,
+    State,
+    Workflow,
+    name_of,
+    nodes_from,
+    progress,
+    snapshot,
+    state_of,
+)
+
+
+def step(task_id: str, task: str = "t", **options: Any) -> dict[str, Any]:
+    return {"task": task, "options": {"task_id": task_id, **options}, "kwargs": {}}
+
+
+def group(*tasks: dict[str, Any], task_id: str = "g") -> dict[str, Any]:
+    return {"task": "celery.group", "kwargs": {"tasks": list(tasks)}, "options": {"task_id": task_id}}
+
+
+def edges(nodes: list[Node]) -> dict[str, list[str]]:
+    return {node.id: [nodes[place].id for place in node.after] for node in nodes}
+
+
+def first(task_id: str, *chain: dict[str, Any], **options: Any) -> Sent:
+    return Sent(task_id, "t", {"chain": list(reversed(chain)), **options})
+
+
+def test_a_chain_is_one_after_the_other() -> None:
+    nodes = nodes_from([first("a", step("b"), step("c"))])
+    assert edges(nodes) == {"a": [], "b": ["a"], "c": ["b"]}
+    assert not any(node.joins for node in nodes)
+
+
+def test_a_body_waits_for_all_members_and_stands_behind_them() -> None:
+    body = step("body", chain=[step("after")])
+    nodes = nodes_from([first(name, chord=body, group_id="g") for name in "abc"], "g")
+    assert [node.id for node in nodes] == ["a", "b", "c", "body", "after"]
+    assert edges(nodes)["body"] == ["a", "b", "c"]
+    assert [node.joins for node in nodes] == [False, False, False, True, False]
+
+
+def test_a_chord_within_a_chain() -> None:
+    inner = {
+        "task": "celery.chord",
+        "options": {},
+        "kwargs": {"header": group(step("b"), step("c")), "body": step("d")},
+    }
+    nodes = nodes_from([first("a", inner, step("e"))])
+    assert edges(nodes) == {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"], "e": ["d"]}
+
+
+def test_a_chord_as_a_member_of_another() -> None:
+    outer = step("outer")
+    joined = step("inner", chord=outer, group_id="o")
+    inner = {
+        "kwargs": {"header": group(step("b", chord=joined), step("c", chord=joined)), "body": joined},
+        "chord": outer,
+        "group_id": "o",
+    }
+    nodes = nodes_from([Sent("", "celery.chord", inner), first("a", chord=outer, group_id="o")], "o")
+    assert edges(nodes) == {"b": [], "c": [], "inner": ["b", "c"], "a": [], "outer": ["inner", "a"]}
+
+
+def test_links_come_after_what_they_are_linked_to() -> None:
+    assert edges(nodes_from([first("a", link=[step("b")])])) == {"a": [], "b": ["a"]}
+
+
+@pytest.mark.parametrize(("count", "folded"), [(FOLDED_ABOVE, 1), (FOLDED_ABOVE + 1, FOLDED_ABOVE + 1)])
+def test_many_equal_members_are_one_node(count: int, folded: int) -> None:
+    sent = [first(f"m{number}", chord=step("body"), group_id="g") for number in range(count)]
+    nodes = nodes_from(sent, "g")
+    assert max(node.size for node in nodes) == folded
+    assert sum(node.size for node in nodes) == count + 1
+    assert nodes[-1].id == "body"
+    assert nodes[-1].joins
+    later = nodes_from([first("a", group(*[step(f"m{number}") for number in range(count)]))])
+    assert max(node.size for node in later) == folded
+
+
+def test_members_that_lead_on_are_not_folded() -> None:
+    nodes = nodes_from([first(f"m{number}", step(f"n{number}")) for number in range(30)], "g")
+    assert len(nodes) == 60
+
+
+def test_what_celery_says_twice_makes_no_circle() -> None:
+    body = step("body", chord=step("body"))
+    assert edges(nodes_from([first("a", chord=body, group_id="g")])) == {"a": [], "body": ["a"]}
+
+
+def test_a_long_canvas_takes_no_time() -> None:
+    body: dict[str, Any] = step("end")
+    for depth in range(20):
+        body = step(
+            f"b{depth}",
+            chain=[
+                {
+                    "task": "celery.chord",
+                    "options": {},
+                    "kwargs": {
+                        "header": group(*[step(f"{depth}-{n}", chord=body, group_id=f"g{depth}") for n in range(15)]),
+                        "body": body,
+                    },
+                }
+            ],
+        )
+    nodes = nodes_from([first("a", body)])
+    assert len(nodes) == 20 * 16 + 2
+
+
+def test_it_is_named_by_its_first_tasks() -> None:
+    nodes = [Node(str(place), f"shop.{name}") for place, name in enumerate(["load", "load", "sum", "mail", "tidy"])]
+    assert name_of(nodes) == "load → sum → mail → …"
+
+
+def test_it_travels_and_comes_back() -> None:
+    part = Membership("w", "continue", folded=True)
+    assert Membership.from_header(part.header()) == part
+    assert Membership.from_header(None) is None
+    assert Membership.from_header(["w"]) is None
+    nodes = [Node("a", "t"), Node("g", "t", [0], 30, joins=True)]
+    assert Workflow.nodes_of(Workflow("w", "n", nodes).shape()) == nodes
+
+
+# -- states
+
+
+def chain_of(*names: str, on_failure: OnFailure = "block") -> Workflow:
+    nodes = [Node(name, "t", [place - 1] if place else []) for place, name in enumerate(names)]
+    return Workflow("w", "n", nodes, on_failure)
+
+
+def record(task_id: str, state: str = "SUCCESS", **fields: Any) -> Record:
+    fields.setdefault("started_at", 1.0)
+    return Record(task_id, 0, state, fields.pop("closed", state in ("SUCCESS", "FAILURE", "REVOKED")), **fields)
+
+
+def look(
+    workflow: Workflow, *records: Record, counted: dict[str, Counted] | None = None, lettered: tuple[str, ...] = ()
+) -> tuple[State, list[str]]:
+    nodes = progress(workflow, {one.task_id: one for one in records}, counted or {}, lettered)
+    return state_of(workflow, nodes), [one.state.value for one in nodes]
+
+
+def test_it_runs_until_all_have_succeeded() -> None:
+    chain = chain_of("a", "b")
+    assert look(chain) == (State.RUNNING, ["planned", "planned"])
+    waits = record("a", "PENDING", started_at=None)
+    assert look(chain, waits) == (State.RUNNING, ["waiting", "planned"])
+    retried = record("a", "RETRY", closed=True)
+    assert look(chain, retried) == (State.RUNNING, ["waiting", "planned"])
+    assert look(chain, record("a"), record("b", "STARTED")) == (State.RUNNING, ["succeeded", "running"])
+    assert look(chain, record("a"), record("b")) == (State.SUCCEEDED, ["succeeded", "succeeded"])
+
+
+def test_a_dead_letter_blocks_it_and_what_comes_after() -> None:
+    chain = chain_of("a", "b", "c")
+    told = record("b", "FAILURE", started_at=None), record("c", "FAILURE", started_at=None)
+    found = look(chain, record("a", "FAILURE"), *told, lettered=("a",))
+    assert found == (State.BLOCKED, ["failed", "blocked", "blocked"])
+    assert look(chain, record("a"), record("b", "PENDING", started_at=None), told[1]) == (
+        State.RUNNING,
+        ["succeeded", "waiting", "planned"],
+    )
+
+
+def test_what_is_no_dead_letter_fails_it() -> None:
+    assert look(chain_of("a", "b"), record("a", "FAILURE")) == (State.FAILED, ["failed", "blocked"])
+    failing = chain_of("a", "b", on_failure="fail")
+    assert look(failing, record("a", "FAILURE"), lettered=("a",))[0] is State.FAILED
+
+
+def test_a_cancelled_one_is_over_when_nothing_runs() -> None:
+    chain = chain_of("a", "b")
+    chain.cancelled_at = 1.0
+    assert look(chain, record("a", "STARTED"))[0] is State.RUNNING
+    assert look(chain, record("a", "REVOKED")) == (State.CANCELLED, ["cancelled", "cancelled"])
+
+
+@pytest.mark.parametrize(
+    ("counted", "state"),
+    [
+        (Counted(0, 0), "waiting"),
+        (Counted(5, 0), "running"),
+        (Counted(30, 0), "succeeded"),
+        (Counted(29, 1), "failed"),
+    ],
+)
+def test_many_are_counted(counted: Counted, state: str) -> None:
+    many = Workflow("w", "n", [Node("g", "t", [], 30)])
+    [one] = progress(many, {}, {"g": counted}, ())
+    assert (one.state.value, one.succeeded, one.failed) == (state, *counted)
+
+
+def test_it_goes_on_without_a_member_where_that_was_said() -> None:
+    nodes = [Node("a", "t"), Node("b", "t"), Node("body", "t", [0, 1], joins=True)]
+    workflow = Workflow("w", "n", nodes, "continue")
+    ended = record("a"), record("b", "FAILURE")
+    assert look(workflow, *ended, lettered=("b",))[0] is not State.SUCCEEDED
+    assert look(workflow, *ended, record("body"), lettered=("b",))[0] is State.SUCCEEDED
+
+
+def test_what_was_noted_outlives_results() -> None:
+    workflow = chain_of("a", "b")
+    nodes = progress(workflow, {"a": record("a", finished_at=3.0)}, {}, ())
+    workflow.outcome = snapshot(nodes)
+    [first_node, second] = progress(workflow, {}, {}, ())
+    assert (first_node.state, first_node.finished_at) == (NodeState.SUCCEEDED, 3.0)
+    assert second.state is NodeState.PLANNED

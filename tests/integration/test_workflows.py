@@ -10,7 +10,7 @@ import pytest
 from celery import chain, chord, group, states
 
 from celeriac import WorkflowBlocked
-from celeriac.core.workflow import NodeState, State
+from celeriac.core.workflow_state import NodeState, State
 from celeriac.workflow import WorkflowStatus
 from celeriac.workflow.room import WorkflowCancelled
 from tests.integration.sites import BesideSite, PostgresSite, RedisSite, Site, lines, open_gate

@@ -12,7 +12,7 @@ from celeriac.cli.ages import ago, iso, lasting
 from celeriac.cli.group import Group, app_of
 from celeriac.cli.screen import echo, plural, to_json, width
 from celeriac.cli.text import Column, cells, one_line, shorten, table
-from celeriac.core.workflow import NodeState, Progress, State
+from celeriac.core.workflow_state import NodeState, Progress, State
 from celeriac.workflow import Workflows, WorkflowStatus
 from celeriac.workflow.layout import columns, is_plain
 from celeriac.workflow.room import UnknownWorkflow, WorkflowCancelled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from celeriac.core.workflow import ENDED, State, snapshot
+from celeriac.core.workflow_state import ENDED, State, snapshot
 from celeriac.store.protocols import Store
 from celeriac.workflow.room import status_of
 

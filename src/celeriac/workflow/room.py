@@ -11,18 +11,8 @@ from typing import Any
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Record
 from celeriac.core.message import WORKFLOW_HEADER
-from celeriac.core.workflow import (
-    ENDED,
-    POLICIES,
-    NodeState,
-    OnFailure,
-    Progress,
-    State,
-    Workflow,
-    is_busy,
-    progress,
-    state_of,
-)
+from celeriac.core.workflow import POLICIES, OnFailure, Workflow
+from celeriac.core.workflow_state import ENDED, NodeState, Progress, State, is_busy, progress, state_of
 from celeriac.desk.steps import Done
 from celeriac.desk.who import whoami
 from celeriac.errors import CeleriacError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from celeriac.core.workflow import NodeState, Progress
+from celeriac.core.workflow_state import NodeState, Progress
 from celeriac.workflow.layout import columns
 from celeriac.workflow.room import WorkflowStatus
 

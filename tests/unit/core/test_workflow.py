@@ -12,17 +12,13 @@ from celeriac.core.workflow import (
     Counted,
     Membership,
     Node,
-    NodeState,
     OnFailure,
     Sent,
-    State,
     Workflow,
     name_of,
     nodes_from,
-    progress,
-    snapshot,
-    state_of,
 )
+from celeriac.core.workflow_state import NodeState, State, progress, snapshot, state_of
 
 
 def step(task_id: str, task: str = "t", **options: Any) -> dict[str, Any]:

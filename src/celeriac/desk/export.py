@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from typing import IO, Any
 
 from celeriac.core.attempt import AttemptRecord, DeadLetter, DeadLetterFilter
 from celeriac.core.desk import By, Verb
+from celeriac.core.message import HIGHEST_PRIORITY
 from celeriac.desk.steps import Step, Steps, pages
 from celeriac.errors import DeadLetterError
 from celeriac.store.protocols import Store
@@ -38,8 +38,11 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "acked_at": _OPTIONAL_NUMBER,
     "acked_by": _OPTIONAL_TEXT,
     "note": _OPTIONAL_TEXT,
+    "snoozes": (int,),
     "attempts": (list,),
 }
+#: What an older version did not write, and what that meant.
+_LATER = {"snoozes": 0}
 _ATTEMPT: dict[str, tuple[type, ...]] = {
     "generation": (int,),
     "started_at": _OPTIONAL_NUMBER,
@@ -52,10 +55,10 @@ _ATTEMPT: dict[str, tuple[type, ...]] = {
 }
 #: Headers, properties, content type, content encoding.
 _ENVELOPE = (dict, dict, str, str)
-#: No store counts further.
-_MOST = 2**31
-#: How `surrogateescape` shows a byte that is none of the encoding.
-_BAD_BYTE = re.compile("[\udc80-\udcff]")
+#: No store counts further, with room for what a redrive and its retries add; and no calendar.
+_MOST, _LAST_MOMENT = 2**30, 253_402_300_800
+#: How `surrogateescape` shows a byte that is none of the encoding; and what no text of a store may have in it.
+_BAD_BYTE, _HALF = re.compile("[\udc80-\udcff]"), re.compile("[\ud800-\udfff]")
 
 
 class DamagedExport(DeadLetterError):
@@ -156,7 +159,7 @@ def read(source: Iterable[str], *, partial: bool = False) -> Iterator[DeadLetter
 def _data(number: int, line: str) -> dict[str, Any]:
     try:
         data = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedExport(number, f"it is no JSON ({error})") from error
     if not isinstance(data, dict):
         raise DamagedExport(number, f"it is {type(data).__name__}, not an object")
@@ -175,12 +178,15 @@ def _check_count(number: int, said: Any, count: int, *, partial: bool) -> None:
 
 
 def _letter(number: int, data: dict[str, Any]) -> DeadLetter:
+    data = {**_LATER, **data}
     _check(number, "", data, _FIELDS)
     envelope = data["envelope"]
     if tuple(map(type, envelope)) != _ENVELOPE:
         raise DamagedExport(number, "envelope is not headers, properties, content type and encoding")
     if not data["task_id"]:
         raise DamagedExport(number, "task_id is empty")
+    if data["priority"] > HIGHEST_PRIORITY:
+        raise DamagedExport(number, f"priority is {data['priority']}, and {HIGHEST_PRIORITY} is the highest")
     attempts = [_attempt(number, data["task_id"], one) for one in data["attempts"]]
     plain = {name: data[name] for name in _FIELDS if name not in ("envelope", "body", "attempts")}
     return DeadLetter(id=0, envelope=pack(*envelope), body=_body(number, data["body"]), attempts=attempts, **plain)
@@ -199,9 +205,11 @@ def _check(number: int, where: str, data: Any, wanted: dict[str, tuple[type, ...
 def _fits(value: Any, types: tuple[type, ...]) -> bool:
     if isinstance(value, bool) or not isinstance(value, types):
         return False
-    if isinstance(value, int):
-        return 0 <= value < _MOST or float in types
-    return not isinstance(value, float) or math.isfinite(value)
+    if isinstance(value, str):
+        return _HALF.search(value) is None
+    if float in types and value is not None:
+        return 0 <= value < _LAST_MOMENT  # which is also false of what is no number
+    return not isinstance(value, int) or 0 <= value < _MOST
 
 
 def _attempt(number: int, task_id: str, data: Any) -> AttemptRecord:
@@ -212,11 +220,11 @@ def _attempt(number: int, task_id: str, data: Any) -> AttemptRecord:
 
 def _body(number: int, data: dict[str, Any]) -> str | bytes:
     text, encoded = data.get("text"), data.get("base64")
-    if isinstance(text, str) and len(data) == 1:
+    if isinstance(text, str) and len(data) == 1 and _HALF.search(text) is None:
         return text
     try:
         if isinstance(encoded, str) and len(data) == 1:
             return b64decode(encoded, validate=True)
     except ValueError as error:
         raise DamagedExport(number, f"body is no base64 ({error})") from error
-    raise DamagedExport(number, "body has neither text nor base64")
+    raise DamagedExport(number, "body has neither text nor base64, or half a character")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from celeriac.core.attempt import DeadLetter
+from celeriac.core.attempt import DeadLetter, Outcome
 
 from .conftest import Invoke, Shop
 
@@ -74,6 +74,12 @@ DAMAGES: dict[str, tuple[Callable[[Lines], object], str]] = {
     "a field is missing": (_without("envelope"), "line 2 of the export: envelope is missing"),
     "a number is text": (_with("failed_at", "yesterday"), "line 2 of the export: failed_at is 'yesterday'"),
     "a number is none": (_with("failed_at", float("nan")), "line 2 of the export: failed_at is nan"),
+    "a number beyond any": (_with("failed_at", 10**400), "line 2 of the export: failed_at is 1000"),
+    "a time beyond any": (_with("acked_at", 1e300), "line 2 of the export: acked_at is 1e+300"),
+    "a priority beyond any": (_with("priority", 77_777), "line 2 of the export: priority is 77777, and 9 is the highest"),
+    "half a character": (_with("error", "\ud800"), "line 2 of the export: error is '\\ud800'"),
+    "half a character in a body": (_with("body", {"text": "\ud800"}), "line 2 of the export: body has neither"),
+    "snoozes are no number": (_with("snoozes", "often"), "line 2 of the export: snoozes is 'often'"),
     "a generation below zero": (_with("generation", -1), "line 2 of the export: generation is -1"),
     "a generation beyond any": (_with("generation", 2**70), "line 2 of the export: generation is"),
     "yes is no number": (_with("priority", True), "line 2 of the export: priority is True"),
@@ -119,6 +125,37 @@ def test_a_damaged_file(shop: Shop, cli: Invoke, file: Path, cut: Callable[[byte
     assert result.exit_code == 1
     assert said in result.stderr
     assert shop.letters() == []
+
+
+def test_a_line_that_is_nested_without_end(shop: Shop, cli: Invoke, file: Path) -> None:
+    cli("purge", "--all", "--yes")
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:2], "[" * 200_000]))
+    result = cli("import", file)
+    assert result.exit_code == 1
+    assert "line 3 of the export: it is no JSON" in result.stderr
+    assert shop.letters() == []
+
+
+def test_what_an_older_version_has_exported_comes_back(shop: Shop, cli: Invoke, file: Path) -> None:
+    cli("purge", "--all", "--yes")
+    *lines, last = map(json.loads, file.read_text().splitlines())
+    for line in lines:
+        del line["snoozes"]
+    file.write_text("".join(json.dumps(line) + "\n" for line in [*lines, last]))
+    assert cli("import", file).stdout == "3 imported\n"
+    assert [letter.snoozes for letter in shop.letters()] == [0, 0, 0]
+
+
+def test_the_count_of_snoozes_comes_back(shop: Shop, cli: Invoke, tmp_path: Path) -> None:
+    shop.publish()
+    delivery = shop.claim()
+    shop.settle(delivery, Outcome.SNOOZED, snooze_until=shop.store.now() - 1)
+    shop.bury(shop.claim())
+    cli("export", "--output", tmp_path / "dead.jsonl")
+    cli("purge", "--all", "--yes")
+    cli("import", tmp_path / "dead.jsonl")
+    assert [letter.snoozes for letter in shop.letters()] == [1]
 
 
 def test_lines_may_be_left_out_on_purpose(shop: Shop, cli: Invoke, file: Path) -> None:

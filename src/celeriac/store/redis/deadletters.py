@@ -134,7 +134,7 @@ class DeadLettersPart(Part):
     # -- acted on
 
     def redrive(self, letter: DeadLetter, message: TaskMessage, by: By) -> None:
-        identity = (letter.id, plain(letter.task_id), letter.generation, *by_arguments(by))
+        identity = (letter.id, plain(letter.task_id), letter.generation, letter.snoozes, *by_arguments(by))
         answer = self.database.call("letters.redrive", [*identity, *message_arguments(message)])
         name, key = letter.name or "?", message.key
         if answer == b"gone":
@@ -208,7 +208,7 @@ def _imported(letter: DeadLetter) -> Iterator[Argument]:
     yield from (pack(letter.error_type), pack(letter.error), pack(letter.traceback), pack(letter.worker))
     yield from (number(letter.failed_at), plain(letter.envelope), pack(letter.body), letter.priority)
     yield from (fingerprint(letter.error_type, letter.error), number(letter.acked_at), pack(letter.acked_by))
-    yield from (pack(letter.note), len(letter.attempts))
+    yield from (pack(letter.note), letter.snoozes, len(letter.attempts))
     for attempt in letter.attempts:
         yield from _attempt(attempt)
 

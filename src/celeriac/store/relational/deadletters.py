@@ -113,6 +113,8 @@ class DeadLettersPart(Part):
                 )
             higher = max(letter.generation + 1, self._next_generation(raw, letter.task_id))
             queue.publish(raw, replace(message, awaited=True, generation=higher), now)
+            if letter.snoozes:
+                raw.run("dead_letters.keep_snoozes", (letter.snoozes, letter.task_id))
             # The letter has kept its chords from being pruned; now it has their time once more to end.
             raw.run("dead_letters.keep_chords", (now, letter.task_id))
             raw.run("failures.read", (letter.task_id,))
@@ -195,6 +197,7 @@ def _imported(letter: DeadLetter) -> tuple[object, ...]:
         letter.acked_at,
         letter.acked_by,
         letter.note,
+        letter.snoozes,
     )
 
 

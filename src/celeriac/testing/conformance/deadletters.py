@@ -127,6 +127,19 @@ class DeadLetterConformance(Conformance):
         assert settle(store, again).held
         assert (state_of(store, "a"), [found.generation for found in store.attempts("a")]) == ("SUCCESS", [0])
 
+    @pytest.mark.parametrize("limits", [None, '[["a limit","",1,null,1]]'])
+    def test_a_redrive_keeps_the_count_of_snoozes(self, store: Store, limits: str | None) -> None:
+        publish(store, task("a", limits=limits))
+        for _ in range(2):
+            run(store, outcome=Outcome.SNOOZED, snooze_until=store.now() - 1)
+        letter = _bury(store, "a", publish_it=False)
+        store.redrive(letter, _again(letter, limits=limits), ME)
+        assert store.records(["a"])["a"].snoozes == 2
+        run(store, outcome=Outcome.SNOOZED, snooze_until=store.now() - 1)
+        run(store, outcome=Outcome.DEAD_LETTERED)
+        [again] = store.dead_letters(ALL)
+        assert again.snoozes == 3
+
     def test_what_was_redriven_waits_again(self, store: Store) -> None:
         letter = _bury(store, "a")
         store.redrive(letter, _again(letter), ME)

@@ -134,8 +134,10 @@ class DeskConformance(Conformance):
     def test_an_import_brings_back_all_that_was_exported(self, harness: StoreHarness, store: Store) -> None:
         publish(store, task("a", body=b"\x00body", envelope='["envelope"]', priority=6))
         run(store, outcome=Outcome.RETRY, retry=task("a", body=b"\x00body", envelope='["2"]'))
+        run(store, outcome=Outcome.SNOOZED, snooze_until=store.now() - 1)
         run(store, outcome=Outcome.DEAD_LETTERED, worker="w1")
         [letter] = store.dead_letters(ALL)
+        assert letter.snoozes == 1
         store.acknowledge_dead_letters([letter.id], ANNA)
         [letter] = store.dead_letters(ALL)
         store.purge_dead_letters([letter.id], ME)

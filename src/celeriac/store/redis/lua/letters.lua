@@ -35,7 +35,14 @@ return found
 
 -- name: redrive
 -- needs: sending history acts
-local number, task, generation, by, now = take(), take(), take_number(), take_by(), clock()
+local function keep_snoozes(task, snoozes)
+    local id = call('HGET', base .. 'live', task)
+    local s = state_of(id) or new_state(row_of(id), READY)
+    s.snoozes = snoozes
+    put_state(id, s)
+end
+
+local number, task, generation, snoozes, by, now = take(), take(), take_number(), take_number(), take_by(), clock()
 local m = take_message()
 if call('EXISTS', base .. 'l:' .. number) == 0 then return 'gone' end
 if m.key ~= '' then
@@ -51,6 +58,7 @@ end
 delete_letter(number)
 m.awaited, m.generation = true, string.format('%d', math.max(generation + 1, next_generation(task)))
 send(m, now)
+if snoozes > 0 then keep_snoozes(task, snoozes) end
 act(by, 'redriven', number, task)
 say('commits')
 return 'sent'
@@ -104,7 +112,7 @@ local function take_letter()
         failed = take(), attempts = {},
     }
     l.row.envelope, l.row.body, l.row.priority = take(), take(), take()
-    l.why.print, l.acked, l.acked_by, l.note = take(), take(), take(), take()
+    l.why.print, l.acked, l.acked_by, l.note, l.why.snoozes = take(), take(), take(), take(), take_number()
     for number = 1, take_number() do
         local attempt = {}
         for field = 1, 8 do attempt[field] = take() end

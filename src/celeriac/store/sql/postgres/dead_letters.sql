@@ -49,9 +49,9 @@ RETURNING task_id
 
 -- name: import
 INSERT INTO dead_letter (task_id, generation, name, queue, reason, error_type, error, traceback, worker, failed_at, envelope,
-                         body, priority, fingerprint, acked_at, acked_by, note)
+                         body, priority, fingerprint, acked_at, acked_by, note, snoozes)
 SELECT $1::text, $2::int, $3::text, $4::text, $5::text, $6::text, $7::text, $8::text, $9::text, $10::float8, $11::text,
-       $12::packed, $13::smallint, $14::text, $15::float8, $16::text, $17::text
+       $12::packed, $13::smallint, $14::text, $15::float8, $16::text, $17::text, $18::int
 WHERE NOT EXISTS (SELECT 1 FROM dead_letter WHERE task_id = $1 AND generation >= $2)
   AND NOT EXISTS (SELECT 1 FROM task WHERE task_id = $1 AND generation > $2)
   AND NOT EXISTS (SELECT 1 FROM message WHERE task_id = $1)
@@ -65,6 +65,9 @@ WHERE NOT EXISTS (SELECT 1 FROM attempt WHERE task_id = $1 AND generation = $2 A
 -- name: hold_chord
 INSERT INTO letter_chord (task_id, group_id, held_at) VALUES ($1, $2, $3)
 ON CONFLICT (task_id, group_id) DO UPDATE SET held_at = excluded.held_at
+
+-- name: keep_snoozes
+UPDATE message SET snoozes = $1 WHERE task_id = $2
 
 -- name: keep_chords
 UPDATE chord SET updated_at = $1 WHERE group_id IN (SELECT group_id FROM letter_chord WHERE task_id = $2)

@@ -49,8 +49,8 @@ RETURNING task_id
 
 -- name: import
 INSERT INTO dead_letter (task_id, generation, name, queue, reason, error_type, error, traceback, worker, failed_at, envelope,
-                         body, priority, fingerprint, acked_at, acked_by, note)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17
+                         body, priority, fingerprint, acked_at, acked_by, note, snoozes)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18
 WHERE NOT EXISTS (SELECT 1 FROM dead_letter WHERE task_id = ?1 AND generation >= ?2)
   AND NOT EXISTS (SELECT 1 FROM task WHERE task_id = ?1 AND generation > ?2)
   AND NOT EXISTS (SELECT 1 FROM message WHERE task_id = ?1)
@@ -64,6 +64,9 @@ WHERE NOT EXISTS (SELECT 1 FROM attempt WHERE task_id = ?1 AND generation = ?2 A
 -- name: hold_chord
 INSERT INTO letter_chord (task_id, group_id, held_at) VALUES (?, ?, ?)
 ON CONFLICT (task_id, group_id) DO UPDATE SET held_at = excluded.held_at
+
+-- name: keep_snoozes
+UPDATE message SET snoozes = ? WHERE task_id = ?
 
 -- name: keep_chords
 UPDATE chord SET updated_at = ?1 WHERE group_id IN (SELECT group_id FROM letter_chord WHERE task_id = ?2)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from amqp.exceptions import MessageNacked
+from amqp.exceptions import AccessRefused, MessageNacked, NotAllowed, RecoverableConnectionError
 from kombu.exceptions import OperationalError
 
 from celeriac.publish.amqp import BrokerUnavailable
@@ -28,23 +28,40 @@ class PublishUnknown(BrokerUnavailable):
         return f"broker {self.location}: the publish was not confirmed ({self.detail}). {self.remedy}"
 
 
+class BrokerRefused(BrokerUnavailable):
+    """RabbitMQ does not let this user in, or not into what the URL names. Nothing was sent."""
+
+    remedy = (
+        "Nothing was sent. Look at user, password and virtual host in broker_url, and at what that user may do there: "
+        "rabbitmqctl list_vhosts, and list_permissions"
+    )
+
+    def __str__(self) -> str:
+        return f"broker {self.location}: it refused access ({self.detail}). {self.remedy}"
+
+
 @contextmanager
-def confirmed_by(location: str) -> Iterator[None]:
-    """Publish to the broker at ``location`` (a URL without password).
+def confirmed_by(location: str, *, under_way: bool = False) -> Iterator[None]:
+    """Publish to the broker at ``location`` (a URL without password); what is ``under_way`` it may have already.
 
     Raises:
         PublishUnknown: it could not be reached, refused the message, or has not confirmed it in time.
+        BrokerRefused: it refused user or virtual host.
     """
     try:
         yield
     except BrokerUnavailable:
         raise
     except (DeadlineExceeded, OperationalError) as error:
-        raise PublishUnknown(location, _REFUSED if _refused(error) else str(error)) from error
+        raise PublishUnknown(location, _REFUSED if _comes_of(error, MessageNacked) else str(error)) from error
+    except (AccessRefused, NotAllowed) as error:
+        # It may have been sent before, on a connection that was lost.
+        unknown = under_way or _comes_of(error, RecoverableConnectionError, OSError)
+        raise (PublishUnknown if unknown else BrokerRefused)(location, str(error)) from error
 
 
-def _refused(error: BaseException | None) -> bool:
-    while error is not None and not isinstance(error, MessageNacked):
+def _comes_of(error: BaseException | None, *kinds: type[BaseException]) -> bool:
+    while error is not None and not isinstance(error, kinds):
         error = error.__context__
     return error is not None
 

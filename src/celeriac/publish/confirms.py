@@ -72,7 +72,7 @@ class Confirms:
             return
         translated = self._producer.connection._reraise_as_library_errors  # noqa: SLF001  # as Celery does
         try:
-            with confirmed_by(self._location), within(self._seconds), translated():
+            with confirmed_by(self._location, under_way=True), within(self._seconds), translated():
                 self._under_way.wait(self._seconds)
         except Returned as returned:
             _ = self.certain

@@ -24,6 +24,7 @@ from celeriac.core.telling import tells_somebody
 from celeriac.core.text import writable
 from celeriac.core.transactions import fate_of, forget, open_for
 from celeriac.errors import PublishRolledBack, StoreError, TransactionError
+from celeriac.publish.amqp import publishing
 from celeriac.results import chords
 from celeriac.results.blocked import WorkflowBlocked
 from celeriac.settings import absolute_url, shown_url
@@ -342,6 +343,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
     def delete_group(self, group_id: str) -> None:
         self._delete_group(group_id)
 
+    @publishing()
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
         header: GroupResult = self.app.GroupResult(*header_result_args)
         if getattr(self.app, "local_outbox", None) is not None:
@@ -351,10 +353,12 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
             # A nested header is joined by its tree, not by the flat parts.
             header.save(backend=self)
 
+    @publishing()
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         if self.store.set_chord_size(group_id, chord_size):
             chords.dispatch(self, group_id)
 
+    @publishing()
     def add_to_chord(self, chord_id: str, result: AsyncResult) -> None:
         """The chord grows with the message of its new member: one that dies with this run was never a member."""
         attempt = current()

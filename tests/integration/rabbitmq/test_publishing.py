@@ -15,7 +15,9 @@ from celeriac.errors import OptionError, QueueConflict, Unroutable
 from celeriac.transport.rabbitmq.deadline import within
 from celeriac.transport.rabbitmq.queues import CONSUMER_TIMEOUT, DEAD_LETTERS, DELIVERY_LIMIT
 from tests.integration.rabbitmq.sites import RabbitMQSite
+from tests.integration.tasks import make_app
 from tests.support import wait_for
+from tools.services.rabbitmq import PASSWORD
 
 QUORUM = {"x-queue-type": "quorum"}
 
@@ -125,6 +127,16 @@ class TestConfirms:
         with pytest.raises(BrokerUnavailable, match="the queue is full"):
             add.delay(1, 2)
         assert site.waiting("full") == 1
+
+    @pytest.mark.parametrize("wrong", ["password", "virtual host"])
+    def test_a_url_that_opens_nothing(self, site: RabbitMQSite, wrong: str) -> None:
+        url = site.url.replace(f":{PASSWORD}@", ":wrong@") if wrong == "password" else f"{site.url}-gone"
+        app = make_app(url)
+        for send_it in (app.tasks["add"].delay, lambda *args: app.send_tasks([app.tasks["add"].s(*args)])):
+            with pytest.raises(BrokerUnavailable, match=r"Nothing was sent.*virtual host") as caught:
+                send_it(1, 2)
+            assert url.rpartition("/")[2] in str(caught.value)
+            assert ":wrong@" not in str(caught.value)
 
     def test_a_broadcast_that_nobody_hears_is_not_sent_to_a_queue_of_the_clients(self, site: RabbitMQSite) -> None:
         queues = [Queue("mine", Exchange("mine"), "mine", queue_arguments=QUORUM), Broadcast("news")]

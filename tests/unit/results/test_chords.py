@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import chord
+from kombu.exceptions import OperationalError
 
-from celeriac import Celery
+from celeriac import BrokerUnavailable, Celery
 from celeriac.core.attempt import ChordPart
-from celeriac.errors import StoreReadOnly, StoreUnavailable
+from celeriac.errors import ServerUnavailable, StoreReadOnly, StoreUnavailable
 from celeriac.results import chords
 
 GROUP = "group-1"
@@ -64,3 +66,43 @@ def test_a_body_that_cannot_be_sent_fails(app: Any, body: Any, monkeypatch: pyte
     monkeypatch.setattr(app.backend, "restore_group", refuse)
     chords.dispatch(app.backend, GROUP)
     assert (app.store.size("celery"), body.state) == (0, "FAILURE")
+
+
+@pytest.mark.parametrize("step", ["set_chord_size", "publish"])
+def test_a_store_that_goes_away_while_a_chord_is_sent_is_a_broker_that_does(
+    app: Any, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callers look for the same error as from any other publish, whichever step of it meets the trouble."""
+
+    def refuse(*_: Any) -> Any:
+        raise ServerUnavailable("db.internal", "connection refused")
+
+    total = app.tasks["total"]
+    monkeypatch.setattr(app.store, step, refuse)
+    header = [total.s([1]), total.s([2])]
+    with pytest.raises(BrokerUnavailable, match=r"db\.internal.*connection refused") as caught:
+        chord(header, total.s(), app=app).delay()
+    assert isinstance(caught.value, OperationalError)
+
+
+def test_the_tree_of_a_nested_header_that_cannot_be_saved(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise ServerUnavailable("db.internal", "connection refused")
+
+    monkeypatch.setattr(app.store, "save_group", refuse)
+    nested = app.GroupResult("inner", [app.AsyncResult("member")])
+    with pytest.raises(BrokerUnavailable, match="connection refused"):
+        app.backend.apply_chord(("outer", [nested]), app.tasks["total"].s())
+
+
+def test_a_local_outbox_keeps_no_chord_and_says_so(
+    app: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise ServerUnavailable("db.internal", "connection refused")
+
+    app.conf.celeriac_local_outbox = f"sqlite:///{tmp_path}/local.db"
+    monkeypatch.setattr(app.store, "get_group", refuse)
+    member = app.tasks["total"].s([1])
+    with pytest.raises(BrokerUnavailable, match="connection refused"):
+        chord([member, member.clone()], app.tasks["total"].s(), app=app).delay()

@@ -17,13 +17,13 @@ from celeriac.cli.failures import failures
 from celeriac.cli.outbox import outbox
 from celeriac.cli.plan import plan
 from celeriac.execution.circuits import CircuitOpen
-from celeriac.publish.amqp import BrokerUnavailable
 from celeriac.publish.arguments import UnsendableArgument
 from celeriac.publish.routes import UndeclaredQueue
 from celeriac.settings import PRECEDENCE, defaults_reference
 from celeriac.settings.names import MisspeltNameWarning
 from celeriac.settings.reference import Row
 from celeriac.settings.sources import Source
+from celeriac.transport.unavailable import BrokerUnavailable
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 MADE = "<!-- Made by `python -m tools.reference`; change the code instead. -->"

@@ -6,9 +6,9 @@ from celeriac.core.limits import Concurrency, FairShare, Rate
 from celeriac.core.retries import Retries
 from celeriac.execution.circuits import CircuitOpen
 from celeriac.execution.snoozing import Snooze
-from celeriac.publish.amqp import BrokerUnavailable
 from celeriac.publish.queues import Queue
 from celeriac.results.blocked import WorkflowBlocked
+from celeriac.transport.unavailable import BrokerUnavailable
 
 __all__ = [
     "BrokerUnavailable",

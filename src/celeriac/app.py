@@ -25,7 +25,7 @@ from celeriac.execution.opening import open_room
 from celeriac.execution.room import Room
 from celeriac.execution.task import awaited, mixed
 from celeriac.publish import outgoing
-from celeriac.publish.amqp import Outgoing, publishing
+from celeriac.publish.amqp import Outgoing
 from celeriac.publish.batch import Batch
 from celeriac.publish.canvas import take_canvases_over
 from celeriac.publish.local import LocalOutbox
@@ -59,6 +59,7 @@ from celeriac.transport.base import StoreTransport
 from celeriac.transport.leases import LeaseKeeper, keeper_of
 from celeriac.transport.rabbitmq import client as amqp_client
 from celeriac.workflow import Workflows
+from celeriac.transport.unavailable import publishing
 
 # kombu has no entry point for transports, and Celery's for backends is missing
 # where celeriac is run from a checkout.

@@ -207,9 +207,9 @@ def _fits(value: Any, types: tuple[type, ...]) -> bool:
         return False
     if isinstance(value, str):
         return _HALF.search(value) is None
-    if float in types and value is not None:
-        return 0 <= value < _LAST_MOMENT  # which is also false of what is no number
-    return not isinstance(value, int) or 0 <= value < _MOST
+    if not isinstance(value, (int, float)):
+        return True
+    return 0 <= value < (_LAST_MOMENT if float in types else _MOST)  # which is also false of what is no number
 
 
 def _attempt(number: int, task_id: str, data: Any) -> AttemptRecord:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, NamedTuple
 
 import kombu
 from celery import signals
 from celery.app import amqp
-from kombu.exceptions import OperationalError
 
 from celeriac.core.message import DELIVERY_HEADER, LEDGER_HEADER, WORKFLOW_HEADER, Published, TaskMessage
 from celeriac.core.queue_limits import QueueLimits
-from celeriac.errors import StoreUnavailable
 from celeriac.publish import limits, rabbitmq
 from celeriac.publish.outgoing import send
 from celeriac.publish.queues import Queues, of_our_kind
@@ -26,31 +24,7 @@ from celeriac.transport.connection import Connection
 from celeriac.transport.consumer import NamingConsumer
 from celeriac.transport.envelope import clamp_priority
 from celeriac.transport.rabbitmq.queues import task_queue
-
-#: What to do when a publish has raised, besides mending the store.
-_UNKNOWN = (
-    "Whether the task was sent is not known where the answer was lost; sending it again is safe under an idempotency key, "
-    "or with a task_id of its own."
-)
-
-
-class BrokerUnavailable(StoreUnavailable, OperationalError):  # type: ignore[misc]  # kombu's class is untyped
-    """Nothing can be published now. Also the error that code for other brokers catches: kombu's `OperationalError`."""
-
-    remedy = f"{_UNKNOWN} {StoreUnavailable.remedy}"
-
-
-@contextmanager
-def publishing() -> Iterator[None]:
-    """Raise what a store that cannot be written, or opened, says as the error of a broker."""
-    try:
-        yield
-    except BrokerUnavailable:
-        raise
-    except StoreUnavailable as error:
-        raised = BrokerUnavailable(error.location, error.detail)
-        raised.remedy = f"{_UNKNOWN} {error.remedy}"
-        raise raised from error
+from celeriac.transport.unavailable import publishing
 
 
 class Outgoing:

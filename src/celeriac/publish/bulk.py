@@ -11,11 +11,11 @@ from celery.canvas import Signature, maybe_signature
 from celery.exceptions import NotRegistered
 
 from celeriac.errors import CeleriacError, PartlySent
-from celeriac.publish.amqp import publishing
 from celeriac.publish.arguments import check_arguments
 from celeriac.publish.batch import Batch, joining
 from celeriac.publish.confirms import Confirms
 from celeriac.publish.mould import Mould, plainly_applied
+from celeriac.transport.unavailable import publishing
 
 #: Options that an `apply_async` without any gives to `send_task`.
 _NOTHING = {"link": None, "link_error": None, "shadow": None}

@@ -11,10 +11,10 @@ from celery import canvas
 from celeriac.core.current import current
 from celeriac.core.workflow import OnFailure
 from celeriac.errors import PartlySent
-from celeriac.publish.amqp import publishing
 from celeriac.publish.batch import joining
 from celeriac.publish.outgoing import settling
 from celeriac.publish.workflows import new_opening, opening, sending, sending_members
+from celeriac.transport.unavailable import publishing
 
 _one_by_one = canvas.group._apply_tasks  # noqa: SLF001  # the one place where a group sends
 

@@ -10,8 +10,8 @@ from typing import Any
 from amqp.exceptions import AccessRefused, MessageNacked, NotAllowed, RecoverableConnectionError
 from kombu.exceptions import OperationalError
 
-from celeriac.publish.amqp import BrokerUnavailable
 from celeriac.transport.rabbitmq.deadline import DeadlineExceeded
+from celeriac.transport.unavailable import BrokerUnavailable
 
 _REFUSED = "it refused the message: the queue is full, or has no leader"
 

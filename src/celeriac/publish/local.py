@@ -12,12 +12,12 @@ from typing import Any
 
 from celeriac.core.message import Published, TaskMessage
 from celeriac.errors import SettingsError, StoreUnavailable
-from celeriac.publish.amqp import publishing
 from celeriac.publish.relay import Relay
 from celeriac.settings import is_sqlite
 from celeriac.store.guest import Guest
 from celeriac.store.outbox import OutboxWriter
 from celeriac.store.tables import PATIENCE, Outside, ddl
+from celeriac.transport.unavailable import publishing
 
 logger = logging.getLogger(__name__)
 

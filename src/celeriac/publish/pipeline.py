@@ -11,7 +11,7 @@ from celeriac.core.message import KEY_HEADER
 from celeriac.core.transactions import any_open, open_for, publishing_within
 from celeriac.core.workflow import Sent
 from celeriac.errors import CeleriacWarning, OptionError
-from celeriac.publish.amqp import Outgoing, publishing
+from celeriac.publish.amqp import Outgoing
 from celeriac.publish.batch import batch_for
 from celeriac.publish.ids import new_id
 from celeriac.publish.outgoing import settling
@@ -25,6 +25,7 @@ from celeriac.publish.workflows import opening
 from celeriac.settings import capabilities_of
 from celeriac.store.guest import Guest
 from celeriac.transport.base import StoreTransport
+from celeriac.transport.unavailable import publishing
 
 #: Options that say what a task is, and not how it is called.
 _DECLARED_ONLY = frozenset({"idempotency_key", "idempotency_ttl", "limits", "circuits"})

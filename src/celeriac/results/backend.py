@@ -24,12 +24,12 @@ from celeriac.core.telling import tells_somebody
 from celeriac.core.text import writable
 from celeriac.core.transactions import fate_of, forget, open_for
 from celeriac.errors import PublishRolledBack, StoreError, TransactionError
-from celeriac.publish.amqp import publishing
 from celeriac.results import chords
 from celeriac.results.blocked import WorkflowBlocked
 from celeriac.settings import absolute_url, shown_url
 from celeriac.store.protocols import News, Store
 from celeriac.store.registry import open_store
+from celeriac.transport.unavailable import publishing
 
 logger = logging.getLogger(__name__)
 

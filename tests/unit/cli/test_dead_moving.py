@@ -76,7 +76,10 @@ DAMAGES: dict[str, tuple[Callable[[Lines], object], str]] = {
     "a number is none": (_with("failed_at", float("nan")), "line 2 of the export: failed_at is nan"),
     "a number beyond any": (_with("failed_at", 10**400), "line 2 of the export: failed_at is 1000"),
     "a time beyond any": (_with("acked_at", 1e300), "line 2 of the export: acked_at is 1e+300"),
-    "a priority beyond any": (_with("priority", 77_777), "line 2 of the export: priority is 77777, and 9 is the highest"),
+    "a priority beyond any": (
+        _with("priority", 77_777),
+        "line 2 of the export: priority is 77777, and 9 is the highest",
+    ),
     "half a character": (_with("error", "\ud800"), "line 2 of the export: error is '\\ud800'"),
     "half a character in a body": (_with("body", {"text": "\ud800"}), "line 2 of the export: body has neither"),
     "snoozes are no number": (_with("snoozes", "often"), "line 2 of the export: snoozes is 'often'"),

@@ -66,6 +66,6 @@ def test_one_that_the_worker_ends_is_none(app: Celery, begun: Request, monkeypat
     monkeypatch.setattr(grace, "start_thread", lambda _: None)
     monkeypatch.setattr(grace, "_leave", lambda _: ended.append("left"))
     worker = SimpleNamespace(app=app, pool=None)
-    Grace(worker)._end()  # noqa: SLF001  # it ends the process
+    Grace(worker)._end()  # it ends the process
     assert ended == ["left"]
     assert crashes(app) == 0

@@ -35,7 +35,10 @@ def test_a_message_that_was_refused() -> None:
 
 @pytest.mark.parametrize("error", [AccessRefused("login was refused"), NotAllowed("vhost x not found")])
 def test_a_broker_that_lets_nobody_in(error: Exception) -> None:
-    with pytest.raises(BrokerRefused, match="Nothing was sent. Look at user, password") as caught, confirmed_by("amqp://q"):
+    with (
+        pytest.raises(BrokerRefused, match="Nothing was sent") as caught,
+        confirmed_by("amqp://q"),
+    ):
         raise error
     assert isinstance(caught.value, OperationalError)
     assert str(error) in str(caught.value)

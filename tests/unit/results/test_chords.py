@@ -95,9 +95,7 @@ def test_the_tree_of_a_nested_header_that_cannot_be_saved(app: Any, monkeypatch:
         app.backend.apply_chord(("outer", [nested]), app.tasks["total"].s())
 
 
-def test_a_local_outbox_keeps_no_chord_and_says_so(
-    app: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_local_outbox_keeps_no_chord_and_says_so(app: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> Any:
         raise ServerUnavailable("db.internal", "connection refused")
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from celeriac.errors import StoreUnavailable
-from celeriac.publish.amqp import publishing
 from celeriac.publish.batch import Batch, batch_for
 from celeriac.publish.bulk import Sender, send_one_by_one
 from celeriac.publish.confirms import together
 from celeriac.publish.mould import Moulds
 from celeriac.publish.stamp import stamp_of
 from celeriac.publish.ways.choice import Configured
+from celeriac.transport.unavailable import publishing
 
 
 class Many:

@@ -9,7 +9,6 @@ from kombu.exceptions import OperationalError
 
 from celeriac.core.transactions import open_for
 from celeriac.errors import LeadsElsewhere
-from celeriac.publish.amqp import publishing
 from celeriac.publish.ids import new_id
 from celeriac.publish.local import LocalOutbox
 from celeriac.publish.recording import Recorder
@@ -18,6 +17,7 @@ from celeriac.settings import capabilities_of
 from celeriac.store.guest import Guest
 from celeriac.store.outbox import OutboxWriter
 from celeriac.store.protocols import Publisher
+from celeriac.transport.unavailable import publishing
 
 
 class ToOutbox(Preparing):

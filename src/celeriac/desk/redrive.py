@@ -15,6 +15,7 @@ from kombu.serialization import dumps
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Record
 from celeriac.core.desk import By
+from celeriac.core.limits import unpack
 from celeriac.core.message import DELIVERY_HEADER, LIMITS_HEADER, TaskMessage
 from celeriac.desk import steps
 from celeriac.desk.choosing import as_of
@@ -22,6 +23,7 @@ from celeriac.desk.contents import contents, decoded
 from celeriac.desk.editing import Edit, EditRefused, serializer_of
 from celeriac.desk.steps import Pace, Refusal, Step, Steps, pages
 from celeriac.errors import DeadLetterError, RedriveRefused, RedriveSuperseded
+from celeriac.publish.limits import names_now
 from celeriac.transport.envelope import epoch, pack, task_columns
 
 #: Dead letters read at once where they go out slowly: what is known of them must not be old.
@@ -128,6 +130,7 @@ def _redrive_one(app: Any, letter: DeadLetter, record: Record | None, by: By, ho
         message = message_again(letter, record, now=app.store.now(), ignore_expiry=how.ignore_expiry)
         message = _of_its_chord(app, letter, message, alone=how.alone)
         message, by = _as_asked(app, letter, message, by, how)
+        message = _with_limits_of_now(app, message)
         if not dry_run:
             app.store.redrive(letter, message, by)
     except (RedriveRefused, RedriveExpired, RedriveSuperseded, RedriveAlone, EditRefused) as error:
@@ -153,12 +156,25 @@ def _as_asked(app: Any, letter: DeadLetter, message: TaskMessage, by: By, how: H
 def _to_queue(app: Any, message: TaskMessage, queue: str) -> TaskMessage:
     headers, properties, content_type, encoding = json.loads(message.envelope)
     properties["delivery_info"] = {"exchange": "", "routing_key": queue}
-    limits = message.limits
-    if {message.queue, queue} & app.amqp.queues.limited.keys():
-        # The worker that gets it adds its task's, and those of the queue where it is now.
-        limits = headers[LIMITS_HEADER] = None
-    envelope = pack(headers, properties, content_type, encoding)
-    return replace(message, queue=queue, envelope=envelope, limits=limits)
+    moved = replace(message, queue=queue, envelope=pack(headers, properties, content_type, encoding))
+    # The worker that gets it adds its task's, and those of the queue where it is now.
+    return _without_limits(moved) if {message.queue, queue} & app.amqp.queues.limited.keys() else moved
+
+
+def _with_limits_of_now(app: Any, message: TaskMessage) -> TaskMessage:
+    """The message, without its limits where task and queue declare others than when it was sent: the worker adds them."""
+    task = app.tasks.get(message.name)
+    if message.limits is None or task is None:
+        return message
+    if {bound.name for bound in unpack(message.limits)} == names_now(app, task, message.queue):
+        return message
+    return _without_limits(message)
+
+
+def _without_limits(message: TaskMessage) -> TaskMessage:
+    headers, properties, content_type, encoding = json.loads(message.envelope)
+    headers[LIMITS_HEADER] = None
+    return replace(message, envelope=pack(headers, properties, content_type, encoding), limits=None)
 
 
 def message_again(letter: DeadLetter, record: Record | None, *, now: float, ignore_expiry: bool = False) -> TaskMessage:

@@ -182,7 +182,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
             producer.limit(known, self.app._tasks.get(name), body, headers)  # noqa: SLF001  # `tasks` would finalize the app
 
     def _as_an_exchange_gives(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The options of what comes to a queue whose limits nobody can add before: not with half of them."""
+        """The options of what comes to a queue whose limits nobody can add before: not with half, the worker adds all."""
         return limits.without_limits(options) if self.queues.limited else options
 
     def _priority(self, queue: str, options: dict[str, Any]) -> Any:

@@ -19,7 +19,8 @@ def with_limits(task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> d
     """
     declared: Limits | None = getattr(task, "declared_limits", None)
     if declared is None:
-        return options
+        # A retry has its predecessor's headers, and may go to another queue than that.
+        return options if task is None else without_limits(options)
     headers = {**(options.get("headers") or {}), LIMITS_HEADER: declared.bind(args or (), kwargs or {})}
     return {**options, "headers": headers}
 
@@ -55,11 +56,18 @@ def limits_again(app: Any, task: Any, queue: str, args: Any, kwargs: Any) -> dic
 
 
 def without_limits(options: dict[str, Any]) -> dict[str, Any]:
-    """The publish options of what an exchange gives to a queue: the worker that it comes to adds all limits."""
+    """The publish options of what has no limits, or is given all of them later."""
     headers = options.get("headers") or {}
     if LIMITS_HEADER not in headers:
         return options
     return {**options, "headers": {name: value for name, value in headers.items() if name != LIMITS_HEADER}}
+
+
+def names_now(app: Any, task: Any, queue: str) -> set[str]:
+    """The names of the limits that a task declares now, and a queue."""
+    declared: Limits | None = getattr(task, "declared_limits", None)
+    of_queue: QueueLimits | None = app.amqp.queues.limited.get(queue)
+    return {name for limits in (declared, of_queue) if limits is not None for name in limits.rules}
 
 
 def declared_rules(app: Any) -> dict[str, Rule]:

@@ -183,6 +183,52 @@ def test_what_goes_to_another_queue_has_its_limits_and_no_others(shop: Shop, cli
     assert json.loads(delivery.envelope)[0][LIMITS_HEADER] is None
 
 
+@pytest.mark.parametrize(
+    "old",
+    [
+        pytest.param([Bound("api", "", Rule(5))], id="the queue has declared some since"),
+        pytest.param(
+            [
+                Bound("api", "", Rule(5)),
+                Bound("gone", "", Rule(1)),
+                Bound("queue payments concurrency customer:{customer_id}", "customer:7", Rule(2)),
+            ],
+            id="one is declared no more",
+        ),
+    ],
+)
+def test_what_was_sent_with_other_limits_is_given_those_that_are_declared_now(
+    shop: Shop, cli: Invoke, old: list[Bound]
+) -> None:
+    limited_queues(shop)
+
+    @shop.app.task(name="shop.pay", limits=[Concurrency(5, name="api")], shared=False)
+    def pay(customer_id: int) -> None: ...
+
+    _ = pay.name
+    letter = shop.fail("shop.pay", (7,), celeriac_limits=pack_limits(old))
+    assert cli("redrive", letter.id).exit_code == 0
+    delivery = shop.claim()
+    assert not delivery.limited, "the worker adds both"
+    assert json.loads(delivery.envelope)[0][LIMITS_HEADER] is None
+
+
+@pytest.mark.parametrize("task", ["shop.pay", "shop.unknown"])
+def test_what_was_sent_with_the_limits_of_now_keeps_them(shop: Shop, cli: Invoke, task: str) -> None:
+    limited_queues(shop)
+
+    @shop.app.task(name="shop.pay", limits=[Concurrency(5, name="api")], shared=False)
+    def pay(customer_id: int) -> None: ...
+
+    _ = pay.name
+    now = [Bound("api", "", Rule(9)), Bound("queue payments concurrency customer:{customer_id}", "customer:7", Rule(2))]
+    letter = shop.fail(task, (7,), celeriac_limits=pack_limits(now))
+    assert cli("redrive", letter.id).exit_code == 0
+    delivery = shop.claim()
+    assert delivery.limited
+    assert json.loads(delivery.envelope)[0][LIMITS_HEADER] == pack_limits(now)
+
+
 def test_a_compressed_body_stays_one(shop: Shop, cli: Invoke) -> None:
     declare(shop)
     body, kind = compress(json.dumps([[7], {}, {}]).encode(), "zlib")

@@ -181,3 +181,18 @@ def test_a_retry_that_names_an_exchange_and_a_key_is_still_of_its_queue(tmp_path
     assert {size.queue: size.ready for size in app.store.sizes()}["default"] == 1
     app.close()
     app.store.close()
+
+
+@pytest.mark.parametrize(("task", "own"), [("charge", []), ("own", [("stalls.own concurrency {customer_id}", "7")])])
+@pytest.mark.parametrize(("to", "its"), [("default", []), ("pay", ["customer:7", "stalls.{task}"])])
+def test_a_retry_in_another_queue_leaves_the_limits_of_the_first(
+    app: Celery, task: str, own: list[tuple[str, str]], to: str, its: list[str]
+) -> None:
+    again = app.tasks[f"stalls.{task}"]
+    again.apply_async((7,), queue="few")
+    headers, _, *_ = json.loads(sent_to(app, "few").envelope)
+    again.push_request(**headers, args=[7], kwargs={}, called_directly=False, delivery_info={"routing_key": "few"})
+    again.signature_from_request(again.request, queue=to, task_id="another").apply_async()
+    again.pop_request()
+    values = [value.format(task=task) for value in its]
+    assert [value for _, value in limits_of(sent_to(app, to))] == [*values, *[value for _, value in own]]

@@ -294,6 +294,16 @@ class PausesConformance(Conformance):
         assert {(item.task_id, item.revoked) for item in got} == {("1", True), ("limited", True)}
         assert paused_in(store) == 2
 
+    def test_what_was_revoked_before_it_was_sent_is_ended_in_spite_of_the_pause(self, store: Store) -> None:
+        store.revoke(["ready", "limited"], 60)
+        pause(store)
+        publish(store, "ready", limited("limited", slots(1)), limited("other", slots(1)))
+        got = claim(store)
+        assert {(item.task_id, item.revoked) for item in got} == {("ready", True), ("limited", True)}
+        # Its worker ends before it has ended the task.
+        store.hand_back([item.lease for item in got])
+        assert {item.task_id for item in claim(store)} == {"ready", "limited"}
+
     # -- beside a broker that is no store
 
     def test_a_broker_is_given_nothing_of_what_is_paused(self, store: Store) -> None:

@@ -42,6 +42,7 @@ WHERE message.id = head.id AND name IN (SELECT name FROM pause WHERE kind = 'tas
 -- name: sweep_lanes
 WITH laned AS MATERIALIZED (
     SELECT id FROM message WHERE status = 7 AND name IN (SELECT name FROM pause WHERE kind = 'task')
+      AND NOT EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id)
     LIMIT 2000 FOR UPDATE SKIP LOCKED)
 UPDATE message SET status = 8 FROM laned WHERE message.id = laned.id
 

@@ -36,7 +36,8 @@ WHERE id IN (SELECT id FROM message WHERE status = 4 AND queue = ? ORDER BY id L
 
 -- name: sweep_lanes
 UPDATE message SET status = 8
-WHERE id IN (SELECT id FROM message WHERE status = 7 AND name IN (SELECT name FROM pause WHERE kind = 'task') LIMIT 2000)
+WHERE id IN (SELECT id FROM message WHERE status = 7 AND name IN (SELECT name FROM pause WHERE kind = 'task')
+             AND NOT EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id) LIMIT 2000)
 
 -- name: hold
 UPDATE message

@@ -236,6 +236,14 @@ def deaf(journal: str) -> None:
     lock(mutex)
 
 
+@task(limits=[Concurrency(1)])
+def deaf_alone(journal: str, first: bool = True) -> str:
+    """One at a time; the first waits for ever, as `deaf`."""
+    if first:
+        deaf(journal)
+    return "alone"
+
+
 @task()
 def hold_with_pid(journal: str, gate: str, line: str) -> str:
     note(journal, f"{line} {os.getpid()}")

@@ -85,12 +85,15 @@ def test_what_goes_on_after_its_hard_limit_settles_nothing(site: Site, pool: Poo
     assert site.add.delay(1, 1).get(timeout=PATIENCE) == 2
 
 
-def test_a_thread_that_cannot_be_interrupted_keeps_its_slot(site: Site) -> None:
+def test_a_thread_that_cannot_be_interrupted_keeps_its_slot_and_that_of_no_limit(site: Site) -> None:
+    """Of the worker, which has no more threads than it was given. A limit's is free: one that hangs must not stop all others."""
     worker = site.worker("threads", concurrency=2)
     journal = site.file()
-    result = site.deaf.apply_async((journal,), time_limit=1)
+    result = site.deaf_alone.apply_async((journal,), time_limit=1)
+    waits = site.deaf_alone.delay(journal, first=False)
     with pytest.raises(TimeLimitExceeded):
         result.get(timeout=PATIENCE)
+    assert waits.get(timeout=PATIENCE) == "alone"
     wait_for(lambda: "cannot be interrupted" in worker.log(), PATIENCE, worker.tail)
     assert site.add.delay(1, 1).get(timeout=PATIENCE) == 2
     assert worker.running

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from inspect import Signature
 from typing import Any, NamedTuple
 
@@ -18,6 +19,10 @@ _AT_ONCE = 0.1
 _PERIODS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _RATE = re.compile(r"(\d+)\s*/\s*([smhd])")
 _MOST_LIMITS = 8
+#: No SQL store reads this back out of JSON.
+_NUL, _SHOWN_NUL = "\x00", "\\x00"
+#: Of a packed limit; and what no number in it reaches.
+_PARTS, _MOST = 5, 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +154,36 @@ def unpack(text: str) -> list[Bound]:
     return [Bound(name, value, Rule(*rule)) for name, value, *rule in json.loads(text)]
 
 
+def as_written(text: object) -> str | None:
+    """A message's limits, if `pack` can have made them; None for what else a message may bring.
+
+    What a claim cannot read would stop all claims from its queue.
+    """
+    return text if isinstance(text, str) and _is_packed(text) else None
+
+
+@lru_cache(maxsize=1024)
+def _is_packed(text: str) -> bool:
+    try:
+        given = json.loads(text)
+        bounds = [Bound(name, value, Rule(*rule)) for name, value, *rule in given]
+        plain = all(type(one) is list and len(one) == _PARTS for one in given)
+        return (
+            plain and bool(bounds) and all(map(_is_sound, bounds)) and len({one.bucket for one in bounds}) == len(given)
+        )
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
+def _is_sound(bound: Bound) -> bool:
+    """Whether every store can count it; raises ValueError for half a character."""
+    slots, every, burst = bound.rule
+    texts = all(isinstance(text, str) for text in bound[:2]) and _NUL.encode() not in bound.bucket.encode()
+    paced = every is None or (type(every) in (int, float) and 0 < every <= _PERIODS["d"])
+    numbers = [burst] if slots is None else [burst, slots]
+    return texts and paced and all(_is_whole(number) and number < _MOST for number in numbers)
+
+
 class Limits:
     """A task's limits, checked where it is declared.
 
@@ -202,7 +237,8 @@ class Named:
         owner = origin.task if origin.queue is None else f"queue {origin.queue}"
         kind = type(limit).__name__
         shown = limit.key if isinstance(limit.key, str) else getattr(limit.key, "__qualname__", "")
-        self.name = limit.name or " ".join(part for part in (owner, kind.lower(), shown) if part)
+        name = limit.name or " ".join(part for part in (owner, kind.lower(), shown) if part)
+        self.name = name.replace(_NUL, _SHOWN_NUL)
 
 
 class Compiled(Named):
@@ -214,7 +250,8 @@ class Compiled(Named):
         self._template = None if limit.key is None else ArgumentTemplate(origin, limit.key, signature)
 
     def bind(self, arguments: Mapping[str, Any]) -> Bound:
-        return Bound(self.name, "" if self._template is None else self._template.of(arguments), self.rule)
+        value = "" if self._template is None else self._template.of(arguments)
+        return Bound(self.name, value.replace(_NUL, _SHOWN_NUL), self.rule)
 
 
 def joined(limits: str | None, bounds: Iterable[Bound]) -> str | None:

@@ -11,6 +11,7 @@ from kombu.message import Message as KombuMessage
 from kombu.serialization import registry
 from kombu.utils.json import loads as kombu_loads
 
+from celeriac.core.limits import as_written
 from celeriac.core.message import (
     DELIVERY_HEADER,
     HIGHEST_PRIORITY,
@@ -78,7 +79,7 @@ def task_columns(headers: dict[str, Any]) -> dict[str, Any]:
         "expires_at": epoch(headers.get("expires")),
         "key": key and IdempotencyKey(name, key["key"], key["digest"], key["ttl"]),
         "awaited": bool(key and key.get("awaited")),
-        "limits": headers.get(LIMITS_HEADER),
+        "limits": as_written(headers.get(LIMITS_HEADER)),
     }
 
 

@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from celeriac.core.limits import Bound, Concurrency, FairShare, Limits, Rate, Rule, combined, pack, unpack, with_rule
+from celeriac.core.limits import (
+    Bound,
+    Concurrency,
+    FairShare,
+    Limits,
+    Rate,
+    Rule,
+    as_written,
+    combined,
+    pack,
+    unpack,
+    with_rule,
+)
 from celeriac.core.templates import Origin
 from celeriac.errors import ArgumentError, OptionError
 
@@ -129,3 +141,39 @@ def test_values_with_anything_in_them_come_back() -> None:
     given = [Bound("n\x1f", 'v"\n☃', Rule(slots=1)), Bound("m", "", Rule(every=0.5, burst=3))]
     assert unpack(pack(given)) == sorted(given)
     assert "\n" not in pack(given)
+
+
+def test_a_value_with_a_nul_is_one_that_every_store_can_count() -> None:
+    [one] = bound([Concurrency(1, key="{note}")], 7, note="a\x00b")
+    assert one.value == "a\\x00b"
+
+
+ONE = '["a","",2,null,1]'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(7, None, [], {}, "", "[]", "{}", "no JSON", "[7]", '["ab"]', '[["a",""]]', "[" * 100_000),
+        *(
+            '[["a","",0,null,1]]',
+            '[["a","",true,null,1]]',
+            '[["a","",2,0,1]]',
+            '[["a","",2,NaN,1]]',
+            '[["a","",2,null,0]]',
+        ),
+        *('[["a","",2,null,1e400]]', f'[["a","",{2**60},null,1]]', '[["a","",2,1e300,1]]', '[["a","",2,null,1,1]]'),
+        *('[["a\\u0000","",2,null,1]]', '[["a","\\ud800",2,null,1]]', '[[7,"",2,null,1]]', f"[{ONE},{ONE}]"),
+    ],
+)
+def test_what_was_not_packed_here_limits_nothing(text: Any) -> None:
+    assert as_written(text) is None
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [[Concurrency(2)], [Rate("1/d"), FairShare("{note}")], [Concurrency(2**40, key="ü:{customer_id}"), Rate("9/s")]],
+)
+def test_what_was_packed_is_read(limits: Any) -> None:
+    packed = Limits(TASK, limits, SIGNATURE).bind((7,), {"note": "\x00\n\x1f"})
+    assert as_written(packed) == packed

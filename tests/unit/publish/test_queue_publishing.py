@@ -196,3 +196,11 @@ def test_a_retry_in_another_queue_leaves_the_limits_of_the_first(
     again.pop_request()
     values = [value.format(task=task) for value in its]
     assert [value for _, value in limits_of(sent_to(app, to))] == [*values, *[value for _, value in own]]
+
+
+def test_no_argument_and_no_header_stops_the_claims_from_a_queue(app: Celery) -> None:
+    app.tasks["stalls.charge"].apply_async(("\x00",), queue="pay")
+    app.tasks["stalls.charge"].apply_async((7,), headers={LIMITS_HEADER: "no limits"})
+    found = app.store.claim(["pay", "default"], 10, owner="test", lease=30.0)
+    assert [delivery.limited for delivery in found] == [True, False]
+    assert app.store.taken() == {"queue pay concurrency customer:{customer_id}\x1fcustomer:\\x00": 1}

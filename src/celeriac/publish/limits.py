@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from inspect import Signature
 from typing import Any
 
@@ -40,6 +41,21 @@ def add_queues(limits: QueueLimits, task: Any, body: Any, headers: dict[str, Any
     args, kwargs, *_ = body
     bounds = limits.bind(task.name, signature, args or (), kwargs or {})
     headers[LIMITS_HEADER] = joined(headers.get(LIMITS_HEADER), bounds)
+
+
+#: What a call with these arguments carries.
+LimitsOf = Callable[[Any, Any], "str | None"]
+
+
+def limits_of(task: Any, queues: QueueLimits | None) -> LimitsOf:
+    """Gives the limits of each call of the task in a queue with these; raises as `add_queues`."""
+    declared: Limits | None = getattr(task, "declared_limits", None)
+
+    def of(args: Any, kwargs: Any) -> str | None:
+        own = None if declared is None else declared.bind(args, kwargs)
+        return own if queues is None else joined(own, queues.bind(task.name, task.call_signature, args, kwargs))
+
+    return of
 
 
 def limits_again(app: Any, task: Any, queue: str, args: Any, kwargs: Any) -> dict[str, Any]:

@@ -23,10 +23,12 @@ from celery.utils.saferepr import saferepr
 from kombu.serialization import registry
 from kombu.utils.json import dumps as kombu_dumps
 
-from celeriac.core.message import TaskMessage
+from celeriac.core.message import LIMITS_HEADER, TaskMessage
+from celeriac.core.queue_limits import QueueLimits
 from celeriac.core.text import writable
 from celeriac.publish.amqp import AMQP, Outgoing
 from celeriac.publish.ids import new_ids
+from celeriac.publish.limits import LimitsOf, limits_of
 from celeriac.publish.routes import Router
 from celeriac.publish.workflows import membership
 
@@ -40,8 +42,6 @@ _COMMON = frozenset(
 )
 #: Options that a mould has a hole for, or that are not the message's.
 _OWN = frozenset({"task_id", "group_index", "producer", "add_to_parent"})
-#: What a task may declare that makes headers of each call's arguments.
-_BY_THE_CALL = ("key_template", "declared_limits")
 #: Ids made at once.
 _IDS = 100
 _NUMBERS = frozenset({int, float, bool, type(None)})
@@ -65,24 +65,28 @@ _encode = _encoder()
 class _Marks:
     """Stand where messages differ; no message has them by chance."""
 
-    task_id, args, kwargs = (f"celeriac{uuid4().hex}" for _ in range(3))
+    task_id, args, kwargs, limits = (f"celeriac{uuid4().hex}" for _ in range(4))
     group_index = uuid4().int
 
 
 class _UnmouldableError(Exception):
-    """The message is for an exchange, or for a queue with limits, which are of each call."""
+    """The message is for an exchange."""
 
 
 class _Caster(Outgoing):
     """Takes the message that Celery has built."""
 
     message: TaskMessage | None = None
+    #: Those of the queue that it goes to, which are of each call.
+    queues: QueueLimits | None = None
 
     def put(self, message: TaskMessage, afterwards: Callable[[], None]) -> None:
         self.message = message
 
-    def limit(self, *_: object) -> None:
-        raise _UnmouldableError
+    def limit(self, queues: QueueLimits, task: Any, body: Any, headers: dict[str, Any]) -> None:
+        if getattr(task, "call_signature", None) is not None:  # else a worker that knows it adds them
+            self.queues = queues
+            headers[LIMITS_HEADER] = _Marks.limits
 
     def send_elsewhere(self, sender: Callable[[], Any]) -> Any:
         raise _UnmouldableError
@@ -95,36 +99,54 @@ class Mould:
         cast: the message with marks in it.
         shown: gives the arguments as people are shown them.
         result: gives the result of a task id.
+        limits: gives the limits of a call; None where it has none.
     """
 
-    def __init__(self, cast: TaskMessage, shown: Callable[[Any], str], result: Callable[[str], Any]) -> None:
+    def __init__(
+        self,
+        cast: TaskMessage,
+        shown: Callable[[Any], str],
+        result: Callable[[str], Any],
+        limits: LimitsOf | None = None,
+    ) -> None:
         assert isinstance(cast.body, str)
         self._queue, self._name, self._priority = cast.queue, cast.name, cast.priority
         self._envelope = cast.envelope.replace("%", "%%")
+        if limits is not None:  # a call may have none
+            self._envelope = self._envelope.replace(f'"{_Marks.limits}"', "%(limits)s")
         for hole in ("task_id", "args", "kwargs", "group_index"):
             self._envelope = self._envelope.replace(str(getattr(_Marks, hole)), f"%({hole})s")
         self._tail = cast.body.removeprefix("[[], {}")
         self._shown = shown
+        self._limits = limits
         self.result = result
 
     def fill(self, task_id: str, args: Any, kwargs: Any, group_index: int | None, *, fresh: bool) -> TaskMessage | None:
-        """The message; None where Celery's serializer has to see to the arguments. A ``fresh`` id is nobody's yet."""
+        """The message; None where Celery's serializer has to see to the arguments. A ``fresh`` id is nobody's yet.
+
+        Raises:
+            ArgumentError: no key of a limit can be made of the arguments.
+        """
         try:
             arguments = _encode((args, kwargs))
         except (TypeError, ValueError, RecursionError):
             return None
+        limits = None if self._limits is None else self._limits(args, kwargs)
         values = {
             "task_id": _inside(task_id),
             "args": _inside(self._shown(args)),
             "kwargs": _inside(self._shown(kwargs)) if kwargs else "{}",
             "group_index": group_index,
+            "limits": "null" if limits is None else f'"{_inside(limits)}"',
         }
         envelope = self._envelope % values
         if not envelope.isascii():
             envelope = writable(envelope)
         generation = 0 if fresh else None
         body = arguments[:-1] + self._tail
-        return TaskMessage(self._queue, envelope, body, task_id, self._name, self._priority, None, None, generation)
+        message = TaskMessage(self._queue, envelope, body, task_id, self._name, self._priority, None, None, generation)
+        message.limits = limits
+        return message
 
 
 def _inside(text: str) -> str:
@@ -174,25 +196,28 @@ class Moulds:
 
     def of(self, name: str, task: Any, options: Mapping[str, Any]) -> Mould | None:
         """The mould for a task under these options of ``send_task``; None where there can be none."""
-        if not self._usable or any(getattr(task, option, None) is not None for option in _BY_THE_CALL):
+        if not self._usable or getattr(task, "key_template", None) is not None:
             return None
         common = {option: value for option, value in options.items() if option not in _OWN}
         try:
             part = membership()
             key = (name, options.get("group_index") is None, part and tuple(part), frozenset(common.items()))
             if key not in self._known:
-                self._known[key] = self._cast(name, common, options.get("group_index"))
+                self._known[key] = self._cast(name, task, common, options.get("group_index"))
         except TypeError:  # a list or a mapping among them
             return None
         return self._known[key]
 
-    def _cast(self, name: str, common: dict[str, Any], group_index: int | None) -> Mould | None:
+    def _cast(self, name: str, task: Any, common: dict[str, Any], group_index: int | None) -> Mould | None:
         if any(value is not None and option not in _COMMON for option, value in common.items()):
             return None
         app, caster = self._app, _Caster(self._app.store, self._stamp)
         if common.get("serializer") not in (None, "json") or not isinstance(common.get("queue") or "", str):
             return None
-        marks = {"task_id": _Marks.task_id, "argsrepr": _Marks.args, "kwargsrepr": _Marks.kwargs}
+        declared = getattr(task, "declared_limits", None)
+        marks: dict[str, Any] = {"task_id": _Marks.task_id, "argsrepr": _Marks.args, "kwargsrepr": _Marks.kwargs}
+        if declared is not None:
+            marks["headers"] = {LIMITS_HEADER: _Marks.limits}
         index = None if group_index is None else _Marks.group_index
         with suppress(_UnmouldableError):
             self._build(
@@ -201,7 +226,8 @@ class Moulds:
         if caster.message is None:
             return None
         maxlen, maxlevels = app.amqp.argsrepr_maxsize, app.conf.task_repr_maxlevels
-        return Mould(caster.message, lambda value: shown(value, maxlen, maxlevels), _result_of(app, common))
+        limits = None if declared is None and caster.queues is None else limits_of(task, caster.queues)
+        return Mould(caster.message, lambda value: shown(value, maxlen, maxlevels), _result_of(app, common), limits)
 
 
 def _result_of(app: Any, common: dict[str, Any]) -> Callable[[str], Any]:

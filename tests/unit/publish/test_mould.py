@@ -17,7 +17,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from kombu.serialization import register, unregister
 
-from celeriac import Celery
+from celeriac import Celery, Concurrency, FairShare, Queue, Rate
 from celeriac.core.message import TaskMessage
 from celeriac.publish.batch import Batch
 from celeriac.publish.bulk import Sender
@@ -33,7 +33,7 @@ _seconds = st.floats(min_value=1, max_value=1e6)
 _options = st.fixed_dictionaries(
     {},
     optional={
-        "queue": st.sampled_from(["celery", "mails", "50%"]),
+        "queue": st.sampled_from(["celery", "mails", "50%", "few"]),
         "priority": st.integers(-1, 12) | st.none(),
         "ignore_result": st.booleans(),
         "time_limit": st.just(900.0),
@@ -66,6 +66,11 @@ def _anything(*args: Any, **kwargs: Any) -> None:
     """Takes whatever it is given."""
 
 
+def _tenant(args: Any, kwargs: Any) -> str:
+    """A key of any text."""
+    return f"{args!r} {kwargs!r}"
+
+
 @pytest.fixture(scope="module", autouse=True)
 def other() -> Iterator[None]:
     """A serializer that is not JSON, and needs nothing installed."""
@@ -82,6 +87,9 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Celery]:
     app.task(name="anything", shared=False)(_anything)
     app.task(name="routed", shared=False)(_anything)
     app.task(name="limited", shared=False, time_limit=30, ignore_result=True)(_anything)
+    app.task(name="held", shared=False, limits=[Concurrency(2), FairShare(_tenant, name="50% %(x)s")])(_anything)
+    app.task(name="freed", shared=False, limits=[])(_anything)
+    app.amqp.queues.add(Queue("few", concurrency=3, limits=[Rate("9/s", key="{task}")]))
     # What the message says of now is said of one moment.
     app.now = lambda: _MOMENT
     yield app
@@ -123,7 +131,7 @@ def _by_apply_async(app: Celery, signature: Any) -> TaskMessage:
 
 @settings(max_examples=400, deadline=None)
 @given(
-    name=st.sampled_from(["anything", "routed", "limited"]),
+    name=st.sampled_from(["anything", "routed", "limited", "held", "freed"]),
     args=st.lists(_values, max_size=3),
     kwargs=_keywords,
     options=_options,
@@ -200,6 +208,21 @@ def test_arguments_are_shown_as_celery_shows_them(value: Any) -> None:
 @pytest.mark.parametrize("value", [(Decimal(1),), ("a\nb",), ("it's",), ("\\",), (True, None, 1.5), {"k": "\x7f"}])
 def test_some_that_python_shows_otherwise(value: Any) -> None:
     assert shown(value, 1024, 3) == saferepr(value, 1024, maxlevels=3)
+
+
+def test_limited_ones_take_the_short_way_too(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = _Kept(app)
+    built: list[str] = []
+    create = app.amqp.create_task_message
+
+    def counted(task_id: str, *args: Any, **kwargs: Any) -> Any:
+        built.append(task_id)
+        return create(task_id, *args, **kwargs)
+
+    monkeypatch.setitem(app.amqp.__dict__, "create_task_message", counted)
+    Sender(app, batch).send([app.tasks["held"].s(number).set(queue="few") for number in range(5)])
+    assert len(built) == 1, "the mould"
+    assert len({message.limits for message in batch.messages}) == 5
 
 
 def test_a_fresh_id_is_of_the_first_generation(app: Celery) -> None:

@@ -67,8 +67,8 @@ def _value(_context: click.Context, parameter: click.Parameter, text: str | None
         return None
     try:
         value = json.loads(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is no JSON ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(f"{text!r:.200} is no JSON ({error})") from error
     if not isinstance(value, wanted):
         raise click.BadParameter(f"{text!r} is no JSON {'list' if wanted is list else 'object'}")
     return value
@@ -83,10 +83,10 @@ def _values(_context: click.Context, _parameter: click.Parameter, texts: Sequenc
             raise click.BadParameter(f"{text!r} is no NAME=JSON")
         try:
             found[name] = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise click.BadParameter(
-                f"the value of {name}, {value!r}, is no JSON ({error}); text goes in quotation marks: "
-                f"--set '{name}=\"{value}\"'"
+                f"the value of {name}, {value!r:.200}, is no JSON ({error}); text goes in quotation marks: "
+                f"--set '{name}=\"{value:.200}\"'"
             ) from error
     return found
 

@@ -39,7 +39,8 @@ class Contents:
     @property
     def key(self) -> str | None:
         """The idempotency key it was published under."""
-        return (self.headers.get(KEY_HEADER) or {}).get("key")
+        key = self.headers.get(KEY_HEADER)
+        return key.get("key") if isinstance(key, dict) else None
 
     @property
     def joins(self) -> str | None:

@@ -13,6 +13,7 @@ from kombu.serialization import dumps, registry
 
 from celeriac.core.attempt import DeadLetter
 from celeriac.core.message import KEY_HEADER, LIMITS_HEADER, TaskMessage
+from celeriac.core.text import writable
 from celeriac.desk.contents import contents, decoded
 from celeriac.desk.signatures import positional
 from celeriac.errors import ArgumentError, DeadLetterError
@@ -162,4 +163,4 @@ def _by_place(names: Sequence[str], args: Sequence[Any]) -> dict[str, Any]:
 
 
 def _short(values: Mapping[str, Any], name: str) -> str:
-    return saferepr(values[name], _LOGGED) if name in values else "unset"
+    return writable(saferepr(values[name], _LOGGED)) if name in values else "unset"

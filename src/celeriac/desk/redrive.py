@@ -39,10 +39,24 @@ class RedriveExpired(DeadLetterError):
         self.task, self.letter_id, self.expired_at = task, letter_id, expired_at
 
     def __str__(self) -> str:
-        moment = datetime.fromtimestamp(self.expired_at, timezone.utc).isoformat(timespec="seconds")
+        moment = datetime.fromtimestamp(max(self.expired_at, 0.0), timezone.utc).isoformat(timespec="seconds")
         return (
             f"task {self.task}: dead letter {self.letter_id} is not redriven, since it was to run before {moment} (expires). "
             "If it is still wanted, redrive it with --ignore-expiry; otherwise purge it"
+        )
+
+
+class RedriveUnreadable(DeadLetterError):
+    """What its message says of itself cannot be read: no store would know when it is due, or what key it has."""
+
+    def __init__(self, task: str, letter_id: int, problem: str) -> None:
+        super().__init__(task, letter_id, problem)
+        self.task, self.letter_id, self.problem = task, letter_id, problem
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.task}: dead letter {self.letter_id} is not redriven, since its headers cannot be read "
+            f"({self.problem}). Send the task anew with the arguments that `dead show` prints, and purge this"
         )
 
 
@@ -62,13 +76,15 @@ class RedriveAlone(DeadLetterError):
 
 
 class UnknownQueue(DeadLetterError):
-    """The app declares its queues, and ``queue`` is none of them: nobody would consume what is sent there."""
+    """The app declares its queues, and ``queue`` is none of them, or it is no name: nobody would consume what is sent there."""
 
     def __init__(self, queue: str, known: Sequence[str]) -> None:
         super().__init__(queue, tuple(known))
         self.queue, self.known = queue, tuple(known)
 
     def __str__(self) -> str:
+        if not _is_name(self.queue):
+            return f"{self.queue!r} is no name of a queue. Nothing was redriven"
         near = get_close_matches(self.queue, self.known, 1)
         named = f"did you mean {near[0]}?" if near else f"there are {', '.join(self.known)}."
         return f"queue {self.queue} is not declared in task_queues; {named} Nothing was redriven"
@@ -121,23 +137,35 @@ def check_queue(app: Any, queue: str) -> None:
         UnknownQueue: naming the nearest.
     """
     known = app.amqp.queues
-    if queue not in known and not known.create_missing:
+    if not _is_name(queue) or (queue not in known and not known.create_missing):
         raise UnknownQueue(queue, sorted(known))
+
+
+def _is_name(queue: str) -> bool:
+    return bool(queue.strip()) and queue.isprintable()
 
 
 def _redrive_one(app: Any, letter: DeadLetter, record: Record | None, by: By, how: How, dry_run: bool) -> Step:
     try:
-        message = message_again(letter, record, now=app.store.now(), ignore_expiry=how.ignore_expiry)
+        message = _readable_again(letter, record, app.store.now(), how)
         message = _of_its_chord(app, letter, message, alone=how.alone)
         message, by = _as_asked(app, letter, message, by, how)
         message = _with_limits_of_now(app, message)
         if not dry_run:
             app.store.redrive(letter, message, by)
-    except (RedriveRefused, RedriveExpired, RedriveSuperseded, RedriveAlone, EditRefused) as error:
+    except (RedriveRefused, RedriveExpired, RedriveSuperseded, RedriveAlone, RedriveUnreadable, EditRefused) as error:
         return Step(refused=Refusal(letter, error))
     except DeadLetterError:
         return Step(gone=1)
     return Step(done=1)
+
+
+def _readable_again(letter: DeadLetter, record: Record | None, now: float, how: How) -> TaskMessage:
+    """Its message, which a client of another make may have written. Raises as `message_again`, or `RedriveUnreadable`."""
+    try:
+        return message_again(letter, record, now=now, ignore_expiry=how.ignore_expiry)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise RedriveUnreadable(letter.name or "?", letter.id, f"{type(error).__name__}: {error}") from error
 
 
 def _as_asked(app: Any, letter: DeadLetter, message: TaskMessage, by: By, how: How) -> tuple[TaskMessage, By]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,8 +17,9 @@ from celeriac.core.limits import pack as pack_limits
 from celeriac.core.message import LIMITS_HEADER
 from celeriac.desk import steps
 from celeriac.publish.limits import with_limits
+from celeriac.transport.envelope import pack
 
-from .conftest import Invoke, Shop
+from .conftest import ME, Invoke, Shop
 
 
 def declare(shop: Shop) -> None:
@@ -397,3 +399,50 @@ def test_the_log_is_shown_as_a_table(shop: Shop, cli: Invoke) -> None:
     assert "known\\x1b[31m" in shown, "what somebody writes steers no terminal"
     assert cli("log", str(letter.id)).stdout == shown
     assert "Nothing was done with it" in cli("log", "nobody").stdout
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [{"expires": "soon"}, {"expires": "0001-01-01T00:00:00+23:59"}, {"celeriac_key": [1]}, {"celeriac_key": "x"}],
+)
+def test_one_whose_headers_cannot_be_read_is_refused_and_the_others_go_on(
+    shop: Shop, cli: Invoke, unreadable: dict[str, Any]
+) -> None:
+    letter, _ = shop.fail("shop.charge", (7,)), shop.fail("shop.charge", (8,))
+    headers, *rest = json.loads(letter.envelope)
+    odd = replace(letter, task_id="odd", envelope=pack({**headers, **unreadable}, *rest), attempts=[])
+    shop.store.purge_dead_letters([letter.id], ME)
+    assert shop.store.import_dead_letters([odd], ME) == 1
+    result = cli("redrive", "--all", "--yes")
+    assert result.stdout == "1 redriven, 1 refused\n"
+    assert "dead letter 3 is not redriven, since it" in result.stderr
+    [left] = shop.letters()
+    assert cli("show", left.id).exit_code == 0
+
+
+@pytest.mark.parametrize("queue", ["", " ", "a\x00b"])
+def test_what_is_no_name_is_no_queue(shop: Shop, cli: Invoke, queue: str) -> None:
+    letter = shop.fail()
+    result = cli("redrive", letter.id, "--to", queue)
+    assert (result.exit_code, shop.letters()) == (1, [letter])
+    assert "is no name of a queue. Nothing was redriven" in result.stderr
+
+
+def test_half_a_character_in_a_new_argument_is_written_down_as_its_code(shop: Shop, cli: Invoke) -> None:
+    declare(shop)
+    letter = shop.fail("shop.charge", (7,))
+    assert cli("redrive", letter.id, "--set", r'order_id="\ud800"').exit_code == 0
+    assert sent(shop)[0] == ["\ud800"]
+    [line] = data(cli, "log", letter.task_id)
+    assert line["note"] == r"order_id 7 → '\ud800'"
+
+
+@pytest.mark.parametrize("option", ["--set", "--args", "--kwargs"])
+def test_json_that_is_nested_without_end(shop: Shop, cli: Invoke, option: str) -> None:
+    declare(shop)
+    letter = shop.fail("shop.charge", (7,))
+    deep = "[" * 100_000
+    result = cli("redrive", letter.id, option, f"order_id={deep}" if option == "--set" else deep)
+    assert (result.exit_code, shop.letters()) == (2, [letter])
+    assert "JSON" in result.stderr
+    assert len(result.stderr) < 2_000

@@ -58,8 +58,8 @@ from celeriac.transport import sqlite as sqlite_transport
 from celeriac.transport.base import StoreTransport
 from celeriac.transport.leases import LeaseKeeper, keeper_of
 from celeriac.transport.rabbitmq import client as amqp_client
-from celeriac.workflow import Workflows
 from celeriac.transport.unavailable import publishing
+from celeriac.workflow import Workflows
 
 # kombu has no entry point for transports, and Celery's for backends is missing
 # where celeriac is run from a checkout.

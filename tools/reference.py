@@ -16,14 +16,17 @@ from celeriac.cli.effects import effects
 from celeriac.cli.failures import failures
 from celeriac.cli.outbox import outbox
 from celeriac.cli.plan import plan
+from celeriac.cli.workflow import workflow
 from celeriac.execution.circuits import CircuitOpen
 from celeriac.publish.arguments import UnsendableArgument
 from celeriac.publish.routes import UndeclaredQueue
+from celeriac.results.blocked import WorkflowBlocked
 from celeriac.settings import PRECEDENCE, defaults_reference
 from celeriac.settings.names import MisspeltNameWarning
 from celeriac.settings.reference import Row
 from celeriac.settings.sources import Source
 from celeriac.transport.unavailable import BrokerUnavailable
+from celeriac.workflow.room import UnknownWorkflow, WorkflowCancelled
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 MADE = "<!-- Made by `python -m tools.reference`; change the code instead. -->"
@@ -36,6 +39,9 @@ ELSEWHERE: dict[type, str] = {
     CircuitOpen: "celeriac",
     UnsendableArgument: "celeriac.publish.arguments",
     UndeclaredQueue: "celeriac.publish.routes",
+    UnknownWorkflow: "celeriac.workflow.room",
+    WorkflowCancelled: "celeriac.workflow.room",
+    WorkflowBlocked: "celeriac",
     MisspeltNameWarning: "celeriac.settings.names",
 }
 NOTES: dict[type, str] = {
@@ -101,7 +107,7 @@ def _default(row: Row) -> str:
 def cli_page() -> str:
     """What the commands say of themselves."""
     parts = ["# Commands", "", MADE, "", "Reached through Celery's own command: `celery -A shop dead …`.", ""]
-    for group in (circuits, dead, failures, effects, outbox, plan):
+    for group in (circuits, dead, failures, effects, outbox, plan, workflow):
         parts += _commands(group)
     return "\n".join(parts)
 

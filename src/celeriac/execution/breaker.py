@@ -104,7 +104,7 @@ class Breaker:
         """Others may know of more, and may have opened it: whoever fails finds out sooner."""
         late = time.monotonic() - self._synced >= EVERY_FAILING
         if late or circuits.is_failing(self.circuit, (*self._view.slices, *self._counted())):
-            self._sync()
+            self.sync()
 
     def _verdict(self, error: BaseException | None) -> bool | None:
         """Whether what the circuit protects has worked; None where the end of the call says nothing of that."""
@@ -144,9 +144,9 @@ class Breaker:
     def refresh(self) -> None:
         """Ask and tell the store, if that was a while ago."""
         if time.monotonic() - self._synced >= EVERY:
-            self._sync()
+            self.sync()
 
-    def _sync(self) -> None:
+    def sync(self) -> None:
         """Tell what was counted, and read what is known; another thread that does is enough."""
         if not self._syncing.acquire(blocking=False):
             return

@@ -190,6 +190,17 @@ class Circuits:
             stacklevel=4,
         )
 
+    def sync(self) -> None:
+        """Tell and ask the store of every circuit now, however long ago that was done."""
+        for breaker in list(self._breakers.values()):
+            breaker.sync()
+
+    def forget(self) -> None:
+        """Know nothing of their states, as in a new process."""
+        self._here = Here()
+        for breaker in list(self._breakers.values()):
+            breaker.reset()
+
     # -- for people
 
     def list(self) -> list[CircuitStatus]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import signals
 
+from celeriac.core.attempt import Attempt
 from celeriac.execution.pipeline import unrecordable
 from celeriac.execution.room import Room
 from celeriac.execution.settler import Settler
@@ -17,10 +18,20 @@ from celeriac.transport.base import StoreTransport
 
 def open_room(app: Any, dispatch: Callable[[str], None]) -> Room:
     """What the pipeline needs of the app; ``dispatch`` sends the body of a chord that has all its parts."""
-    settler = Settler(app.store, dispatch, lambda attempt, error: unrecordable(app.execution_room, attempt, error))
+    settler = Settler(app.store, dispatch, refusing(app))
     StoreTransport.on_idle.append(settler.flush)
     # A pool's process that is replaced leaves without the threads that would do it.
     signals.worker_process_shutdown.connect(lambda **_: settler.finish(), weak=False)
+    return room_with(app, settler)
+
+
+def refusing(app: Any) -> Callable[[Attempt, Exception], bool]:
+    """What a settler of the app does with an end that the store refuses."""
+    return lambda attempt, error: unrecordable(app.execution_room, attempt, error)
+
+
+def room_with(app: Any, settler: Settler) -> Room:
+    """The room round a settler, which nobody has told yet when to write what it has."""
     return Room(
         app.store,
         settler,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -68,7 +67,7 @@ def begin(task: Any, uuid: str, request: dict[str, Any], header: list[Any]) -> A
         name=task.name,
         delivery=facts,
         worker=request.get("hostname") or room.hostname,
-        started_at=time.time(),
+        started_at=room.store.now(),
         started_clock=room.store.lease_now(),
         key=key_of(task.name, request),
         workflow=request.get(WORKFLOW_HEADER),
@@ -236,7 +235,7 @@ def _failure(reason: str, error: Any, traceback: Any, said: object = None) -> Fa
 
 def complete_record(room: Room, attempt: Attempt, request: dict[str, Any]) -> None:
     """Fill in the ledger's row: also a task whose result is ignored ends in the ledger."""
-    now = time.time()
+    now = room.store.now()
     record = attempt.record
     if record is None and attempt.outcome in _STATES:
         record = attempt.record = Record(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -103,6 +102,15 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             self._announce_revoked("revoked", False, None, False)
             return True
         return bool(super().revoked())
+
+    def maybe_expire(self) -> bool:
+        """As Celery's, by the clock of the store that has kept the message until it was due."""
+        if self._facts is None or not self.expires or self.expires.tzinfo is None:
+            return bool(super().maybe_expire())
+        if room_of(self.app).store.now() <= self.expires.timestamp():
+            return False
+        state.revoked.add(self.id)
+        return True
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         with self._settling(Outcome.REVOKED, Failure(reason, "TaskRevokedError", reason)):
@@ -204,5 +212,6 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
 
     def _attempt(self) -> Attempt:
         attempt = begin(self.task, self.id, self._request_dict, self._request_dict[DELIVERY_HEADER])
-        attempt.started_at = self.time_start or time.time()
+        if self.time_start:
+            attempt.started_at = self.time_start
         return attempt

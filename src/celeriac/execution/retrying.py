@@ -73,7 +73,7 @@ def _decision(task: Any, attempt: Attempt | None, error: Exception) -> Decision 
         retries=task.request.retries,
         error=error,
         keyed=attempt is not None and attempt.key is not None,
-        now=time.time(),
+        now=_now(task, attempt),
         since=_since(task, attempt),
     )
 
@@ -121,7 +121,12 @@ def _where(policy: Retries) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-# -- since when
+# -- since when, and until now
+
+
+def _now(task: Any, attempt: Attempt | None) -> float:
+    """By the clock that says when a retry is due: the store's, where one will keep it."""
+    return time.time() if attempt is None else room_of(task.app).store.now()
 
 
 def _since(task: Any, attempt: Attempt | None) -> float:
@@ -159,7 +164,7 @@ def arguments(task: Any, attempt: Attempt | None, args: Any, kwargs: Any) -> dic
         return given
     since = _since(task, attempt)
     if task.retries is not None and task.retries is not False:
-        _fill_in(task, given, since)
+        _fill_in(task, attempt, given, since)
     headers = request.headers or {}
     # The call's own replace them, as in Celery; the idempotency key is no less the task's.
     kept = {name: headers[name] for name in (KEY_HEADER,) if name in headers}
@@ -167,14 +172,14 @@ def arguments(task: Any, attempt: Attempt | None, args: Any, kwargs: Any) -> dic
     return given
 
 
-def _fill_in(task: Any, given: dict[str, Any], since: float) -> None:
+def _fill_in(task: Any, attempt: Attempt | None, given: dict[str, Any], since: float) -> None:
     error = given.get("exc") or sys.exc_info()[1]
     policy = _policy_for(task, error)
     if policy is None:
         return
     for name, value in _where(policy).items():
         given.setdefault(name, value)
-    now, retries = time.time(), task.request.retries
+    now, retries = _now(task, attempt), task.request.retries
     if not given.get("eta") and given.get("countdown") is None:
         asked = None if error is None else retry_after(error, now)
         given["countdown"] = policy.delay(retries, asked=asked)
@@ -205,7 +210,7 @@ def refused(task: Any, attempt: Attempt, given: dict[str, Any]) -> None:
         return
     declares = task.retries is not None and task.retries is not False
     policy = _policy_for(task, given.get("exc") or sys.exc_info()[1]) if declares else None
-    over = policy is not None and _due(given, time.time()) > policy.ends_at(given["headers"][SINCE_HEADER])
+    over = policy is not None and _due(given, _now(task, attempt)) > policy.ends_at(given["headers"][SINCE_HEADER])
     attempt.gave_up = GiveUp("budget" if over else "exhausted", policy)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -30,7 +29,7 @@ def buried(app: Any, message: Any, worker: str, reason: str, error: Exception) -
     if DELIVERY_HEADER not in headers:  # of Celery's first protocol, or no task's at all
         yield
         return
-    attempt = _attempt(headers, worker, reason, error)
+    attempt = _attempt(app, headers, worker, reason, error)
     held = app.keeper.find(attempt.delivery.lease)
     if held is not None:
         held.managed = True  # it leaves the queue with the settlement
@@ -45,14 +44,14 @@ def buried(app: Any, message: Any, worker: str, reason: str, error: Exception) -
     room.settler.settle(attempt, at_once=True)
 
 
-def _attempt(headers: dict[str, Any], worker: str, reason: str, error: Exception) -> Attempt:
+def _attempt(app: Any, headers: dict[str, Any], worker: str, reason: str, error: Exception) -> Attempt:
     cls = type(error)
     return Attempt(
         task_id=headers["id"],
         name=headers["task"],
         delivery=DeliveryFacts.from_header(headers[DELIVERY_HEADER]),
         worker=worker,
-        started_at=time.time(),
+        started_at=app.store.now(),
         key=key_of(headers["task"], headers),
         buffering=True,
         outcome=Outcome.DEAD_LETTERED,

@@ -126,7 +126,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
     def _record(
         self, task_id: str, result: Any, state: str, traceback: str | None, request: Any, generation: int
     ) -> Record:
-        now = time.time()
+        now = self.store.now()
         closed = state in self.READY_STATES
         return Record(
             task_id,
@@ -316,7 +316,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
     # -- groups and chords
 
     def _save_group(self, group_id: str, result: Any) -> Any:
-        expires_at = time.time() + self.expires if self.expires else None
+        expires_at = self.store.now() + self.expires if self.expires else None
         self.store.save_group(group_id, self.encode({"result": result.as_tuple()}), expires_at)
         return result
 

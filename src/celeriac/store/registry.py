@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from celeriac.errors import SettingsError
@@ -88,6 +89,19 @@ def _opened(place: str, make: Callable[[], S]) -> S:
         if store is None or store.replaced:  # whoever still has the old one is told so by it
             store = _OPEN[place] = make()
         return store  # type: ignore[return-value]  # a place has stores of one kind
+
+
+@contextmanager
+def standing_in(url: str, store: Opened) -> Iterator[None]:
+    """While the block runs, whoever opens this ``sqlite://`` URL is given this store."""
+    place = str(sqlite_url(url))
+    with _LOCK:
+        _OPEN[place] = store
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _OPEN.pop(place, None)
 
 
 def _no_client(name: str, extra: str, error: ImportError) -> SettingsError:

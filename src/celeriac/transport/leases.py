@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from celeriac.core.message import Delivery, Lease
@@ -178,6 +179,16 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+@contextmanager
+def keeping(keeper: LeaseKeeper) -> Iterator[None]:
+    """While the block runs, this is the keeper of its store; afterwards nothing of either is known."""
+    _KEEPERS[keeper.store.location] = keeper
+    try:
+        yield
+    finally:
+        _KEEPERS.pop(keeper.store.location, None)
 
 
 def keeper_of(store: Store, *, lease: float = LEASE, renew: float = RENEW) -> LeaseKeeper:

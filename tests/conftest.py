@@ -1,3 +1,3 @@
 """What every test has: see `tests/support/plugin.py`."""
 
-pytest_plugins = ["tests.support.plugin"]
+pytest_plugins = ["pytester", "tests.support.plugin"]

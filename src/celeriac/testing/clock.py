@@ -3,71 +3,67 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
 from celeriac.testing.problems import KitError
 
 #: Moves Python's own clock forward by so many seconds.
 Mover = Callable[[float], object]
+#: Seconds that clocks are not asked to tell apart.
+TICK = 0.001
 
 
 class Clock:
-    """Goes as Python's does, is put forward by tests, and stands still while a task runs.
+    """Stands still until it is told to catch up with Python's, or is put forward.
 
-    It stands so that the moment for which a run puts itself off is exact: a delay of 2 seconds is 2 seconds.
+    So what is counted from now is exact: a retry in 2 seconds is due 2 seconds from this run, and a countdown of 60 seconds
+    60 from the moment that a test compares with.
 
     Args:
-        move: where given, Python's own clock is moved, and this one goes along with it.
+        move: where given, Python's own clock is put forward, and this one goes along with it.
     """
 
     def __init__(self, move: Mover | None = None) -> None:
         self._move = move
         self._ahead = 0.0
-        self._stands_at: float | None = None
+        self._now = time.time()
 
     def now(self) -> float:
         """Seconds since the epoch."""
-        return self._stands_at if self._stands_at is not None else time.time() + self._ahead
+        return self._now
 
     def moment(self) -> datetime:
         """The same as a datetime, in UTC."""
-        return datetime.fromtimestamp(self.now(), timezone.utc)
+        return datetime.fromtimestamp(self._now, timezone.utc)
+
+    def catch_up(self) -> None:
+        """Be where Python's clock is by now, and ahead of it by what this one was put forward by."""
+        self._now = time.time() + self._ahead
 
     def advance(self, seconds: float) -> None:
-        """Go forward, also where it stands.
+        """Go forward.
 
         Raises:
             KitError: backwards; or what moves Python's clock does not.
         """
-        if seconds < 0:
+        if not seconds >= 0:
             raise KitError(f"the clock goes forward only, and not by {seconds} s: what has run has run")
         if self._move is None:
             self._ahead += seconds
         else:
             self._move_pythons(self._move, seconds)
-        if self._stands_at is not None:
-            self._stands_at += seconds
+        self._now += seconds
 
     @staticmethod
     def _move_pythons(move: Mover, seconds: float) -> None:
         before = time.time()
         move(seconds)
         moved = time.time() - before
-        if moved < seconds - 0.001:
+        if moved < seconds - TICK:
             raise KitError(
-                f"what is to move Python's clock was told to by {seconds} s, and moved time.time() by {moved:.3f} s"
+                f"what is to move Python's clock was told to by {seconds:g} s, and moved time.time() by {moved:.3f} s"
             )
-
-    @contextmanager
-    def standing(self) -> Iterator[None]:
-        """Have it stand still."""
-        self._stands_at = self.now()
-        try:
-            yield
-        finally:
-            self._stands_at = None
 
 
 def seconds_of(length: float | timedelta) -> float:

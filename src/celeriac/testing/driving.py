@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from celery import bootsteps
-from celery._state import _set_task_join_will_block, task_join_will_block
+from billiard.einfo import ExceptionWithTraceback
+from celery import _state, bootsteps
 from celery.concurrency.base import BasePool
 from celery.exceptions import TaskRevokedError
 from celery.worker import state
@@ -67,6 +67,19 @@ class KitConsumer(Consumer):
     event_dispatcher = None
 
 
+@contextmanager
+def _as_in_a_worker(app: Any) -> Iterator[None]:
+    """What Celery keeps for a process or a thread: which app is meant, and that a task that waited for a result would block."""
+    current, blocks = _state._tls.current_app, _state.task_join_will_block()  # noqa: SLF001  # asking for it makes one
+    _state._set_current_app(app)  # noqa: SLF001
+    _state._set_task_join_will_block(True)  # noqa: SLF001
+    try:
+        yield
+    finally:
+        _state._set_task_join_will_block(blocks)  # noqa: SLF001
+        _state._set_current_app(current)  # noqa: SLF001
+
+
 class Driver:
     """Delivers to an app what waits in its store.
 
@@ -101,15 +114,12 @@ class Driver:
         self._take_over_tasks()
         self._consume(self._store.queues() if queues is None else queues)
         self._app.circuits.sync()
-        blocks = task_join_will_block()
-        _set_task_join_will_block(True)
         try:
-            return bool(self._channel.poll(lambda: True))
+            with _as_in_a_worker(self._app):
+                return bool(self._channel.poll(lambda: True))
         except BaseException:
             self._hand_back()
             raise
-        finally:
-            _set_task_join_will_block(blocks)
 
     def relay(self) -> bool:
         """Fetch what committed transactions wrote into the app's outboxes; false when there was nothing."""
@@ -146,7 +156,8 @@ class Driver:
             return
         if not request.task.durable:
             failed, returned, _ = pool.returned
-            self._unmanaged(request, returned.exception if failed else None)
+            error = returned.exception if failed else None
+            self._unmanaged(request, error.exc if isinstance(error, ExceptionWithTraceback) else error)
 
     def _hand_back(self) -> None:
         """What something other than the task has ended waits again."""

@@ -69,7 +69,7 @@ def published_task(
         said.kwargs or {},
         queue,
         _moment(sent_at),
-        0.0 if run_at is None else round(max(0.0, run_at - sent_at), 2),
+        0.0 if run_at is None else round(max(0.0, run_at - sent_at), 3),
         None if run_at is None else _moment(run_at),
         None if expires_at is None else _moment(expires_at),
         priority,

@@ -69,14 +69,12 @@ class KitConsumer(Consumer):
 
 @contextmanager
 def _as_in_a_worker(app: Any) -> Iterator[None]:
-    """What Celery keeps for a process or a thread: which app is meant, and that a task that waited for a result would block."""
-    current, blocks = _state._tls.current_app, _state.task_join_will_block()  # noqa: SLF001  # asking for it makes one
+    """Which app is meant, Celery keeps for each thread; whoever asks where there is none makes one."""
+    current = _state._tls.current_app  # noqa: SLF001
     _state._set_current_app(app)  # noqa: SLF001
-    _state._set_task_join_will_block(True)  # noqa: SLF001
     try:
         yield
     finally:
-        _state._set_task_join_will_block(blocks)  # noqa: SLF001
         _state._set_current_app(current)  # noqa: SLF001
 
 

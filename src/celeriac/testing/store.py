@@ -77,6 +77,6 @@ class KitStore(SQLiteStore):
             if ("queue", queue) in paused or ("task", name) in paused:
                 why = _WHY[HELD]
             elif status == DELAYED:
-                why = f"is due in {max(0.0, run_at - now):.3g} s"
+                why = f"is due in {max(0.0, run_at - now):.0f} s"
             lines.append(f"{name}[{task_id}] {why}")
         return lines

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import tomli
 
+import celeriac.testing  # noqa: F401  # once, and not in each run within this process, which forgets what it has imported
+
 SHOP = """
 from celeriac import Celery
 app = Celery("{name}", broker="redis+streams://127.0.0.1:1/0")

@@ -377,6 +377,31 @@ def test_what_has_not_expired_by_the_clock_of_the_test(kit: Kit) -> None:
     assert SEEN == [1]
 
 
+def test_results_and_history_tell_the_time_of_the_test(kit: Kit) -> None:
+    kit.advance(100_000)
+    since, result = kit.now.timestamp(), fail.delay()
+    fine = note.delay(1)
+    kit.drain()
+    (attempt,) = app.store.attempts(result.id)
+    assert attempt.started_at is not None
+    assert attempt.started_at >= since
+    assert attempt.finished_at >= since
+    for ended in (result, fine):
+        record = app.store.records([ended.id])[ended.id]
+        assert record.finished_at is not None
+        assert record.finished_at >= since
+        assert record.expires_at is not None
+        assert record.expires_at >= since + app.backend.expires
+
+
+def test_what_is_said_between_runs_is_of_the_same_time(kit: Kit) -> None:
+    kit.advance(100_000)
+    app.backend.store_result("by-hand", 1, "SUCCESS")
+    record = app.store.records(["by-hand"])["by-hand"]
+    assert record.expires_at is not None
+    assert record.expires_at >= kit.now.timestamp() + app.backend.expires
+
+
 def test_the_clock_does_not_go_back(kit: Kit) -> None:
     with pytest.raises(KitError, match="forward only"):
         kit.advance(-1)

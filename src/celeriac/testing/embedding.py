@@ -69,6 +69,7 @@ def embedded(
         KitError: the app is no celeriac app, or under a kit already.
     """
     _check(app)
+    app.loader.import_default_modules()  # as a worker, which knows the tasks of all of them
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(prefix="celeriac-kit-"))
         path = Path(folder) / "kit.db"

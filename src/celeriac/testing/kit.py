@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,6 @@ class Kit:
         self._stack = ExitStack()
 
     def __enter__(self) -> Kit:
-        self.app.loader.import_default_modules()
         with ExitStack() as stack:
             within = embedded(self.app, self._clock, told=self._tell, on_wait=self._instead_of_waiting)
             self._store = stack.enter_context(within)
@@ -78,7 +77,6 @@ class Kit:
         Raises:
             KitError: backwards.
         """
-        self._clock.catch_up()
         self._clock.advance(seconds_of(length))
 
     # -- running
@@ -108,14 +106,15 @@ class Kit:
 
         Args:
             skip_time: go on to what falls due later, each at its own time, until nothing waits for a time.
-            until: the same up to this moment, which it then is: seconds or a timedelta from now, or a datetime.
+            until: the same up to this moment, which it then is: seconds or a timedelta from now, or a datetime,
+                which without a zone is in the app's.
             raising: raise the first failure that is final, as soon as it happens.
             queues: only these.
-            most: runs after which it gives up.
+            most: runs that the test can mean at most.
 
         Raises:
             TaskFailed: with ``raising``; its text has the task's traceback, and its cause is what the task raised.
-            NotQuiet: something was still due after so many runs.
+            NotQuiet: more than ``most`` have run.
             KitError: a task's body calls it.
         """
         end = self._end(until)
@@ -134,8 +133,7 @@ class Kit:
         if until is None:
             return None
         if isinstance(until, datetime):
-            return (until if until.tzinfo else until.replace(tzinfo=timezone.utc)).timestamp()
-        self._clock.catch_up()
+            return (until if until.tzinfo else until.replace(tzinfo=self.app.timezone)).timestamp()
         return self._clock.now() + seconds_of(until)
 
     def _drain_due(self, before: int, queues: Sequence[str] | None, most: int, *, raising: bool) -> None:
@@ -145,7 +143,7 @@ class Kit:
                 return
             if raising:
                 _raise_failed(self.runs[seen:])
-            if len(self.runs) - before >= most:
+            if len(self.runs) - before > most:
                 raise NotQuiet(_not_quiet(self.runs[before:]))
 
     def _step(self, queues: Sequence[str] | None = None) -> bool:

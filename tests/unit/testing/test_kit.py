@@ -18,7 +18,7 @@ import pytest
 from celery import chain, chord, group
 from celery.exceptions import Ignore, Reject, TaskRevokedError
 
-from celeriac import Celery, Circuit, Concurrency, Rate, Retries, Snooze
+from celeriac import Celery, Circuit, CircuitOpen, Concurrency, Rate, Retries, Snooze
 from celeriac.errors import IdempotencyConflict
 from celeriac.publish.arguments import UnsendableArgument
 from celeriac.store.tables import ddl
@@ -178,8 +178,11 @@ def test_a_task_that_sends_itself_for_ever(kit: Kit) -> None:
         for_ever.delay()
 
     for_ever.delay()
-    with pytest.raises(NotQuiet, match="for-ever 20 times"):
+    with pytest.raises(NotQuiet, match="for-ever 21 times"):
         kit.drain(most=20)
+    kit.app.control.purge()
+    note.delay(1)
+    assert len(kit.drain(most=1)) == 1
 
 
 def test_a_task_of_a_name_that_nobody_knows_is_a_dead_letter(kit: Kit) -> None:
@@ -331,8 +334,10 @@ def test_countdown_and_eta(kit: Kit) -> None:
 
 def test_a_task_may_read_pythons_clock_for_its_eta(kit: Kit) -> None:
     """The kit's clock goes as Python's does: one that stood would be behind by what the test takes."""
+    now = kit.now
     note.apply_async((1,), eta=datetime.now(timezone.utc) + timedelta(seconds=30))
     kit.advance(30)
+    assert kit.now - now == timedelta(seconds=30)
     kit.drain()
     assert SEEN == [1]
 
@@ -428,6 +433,15 @@ def test_pythons_clock_can_be_taken_along(monkeypatch: pytest.MonkeyPatch) -> No
         kit.advance(60)
 
 
+def test_whoever_moves_pythons_clock_moves_the_kits(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    note.apply_async((1,), countdown=3600)
+    assert kit.drain() == []
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    kit.drain()
+    assert SEEN == [1]
+
+
 # -- celeriac's semantics
 
 
@@ -482,6 +496,7 @@ def test_concurrency_lets_one_after_the_other_start(kit: Kit) -> None:
         alone.delay()
     kit.drain()
     assert SEEN == [1, 1, 1]
+    assert app.store.rules  # as a worker's, they outrank what messages carry
 
 
 def test_circuits(kit: Kit) -> None:
@@ -500,6 +515,17 @@ def test_circuits(kit: Kit) -> None:
     assert (run.outcome, len(SEEN)) == ("snoozed", 2)
     kit.drain(skip_time=True)
     assert last.get() == "fine"
+
+
+def test_what_a_circuit_has_counted_is_known_when_all_is_quiet(kit: Kit) -> None:
+    @app.task(name="counted", circuits=Circuit("counted"))
+    def counted() -> None:
+        pass
+
+    for _ in range(3):
+        counted.delay()
+    kit.drain()
+    assert [status.succeeded for status in app.circuits.list() if status.name == "counted"] == [3]
 
 
 def test_pauses(kit: Kit) -> None:
@@ -614,7 +640,12 @@ def test_an_outbox_is_emptied(tmp_path: Path) -> None:
             connection.execute(end)
         kit.assert_published(see, args=("COMMIT",), times=1)
         kit.drain()
-    assert SEEN == ["COMMIT"]
+        connection.execute("BEGIN IMMEDIATE")
+        with own.transaction(connection):
+            see.delay("again")
+        connection.execute("COMMIT")
+        kit.drain()
+    assert SEEN == ["COMMIT", "again"]
 
 
 # -- what was published
@@ -737,6 +768,7 @@ def test_the_app_is_as_it_was() -> None:
             assert task.delay().get() == 1
             assert kit.runs[0].outcome == "completed"
             assert own.conf.result_backend.startswith("sqlite:")
+            assert type(own.backend).__name__ == "LedgerBackend"
     assert (own.conf.broker_url, own.conf.result_backend) == (BROKER, "cache+memory://")
     assert (own.conf.task_always_eager, task.acks_late, task.__trace__) == (True, acks, None)
     assert not {"now", "store", "keeper", "execution_room"} & own.__dict__.keys()
@@ -786,6 +818,18 @@ def test_a_circuit_that_one_test_opened_is_closed_in_the_next() -> None:
             kit.drain()
             with app.circuit("opened"):
                 pass
+
+
+def test_a_circuit_of_the_apps_own_store_is_as_it_was(tmp_path: Path) -> None:
+    own = Celery("own", broker=f"sqlite:///{tmp_path}/own.db")
+    with own.circuit(Circuit("theirs")):
+        pass
+    own.circuits.open("theirs", 60)
+    with Kit(own), own.circuit("theirs"):
+        pass
+    with pytest.raises(CircuitOpen), own.circuit("theirs"):
+        pass
+    own.store.close()
 
 
 def test_two_kits_of_one_app() -> None:

@@ -18,7 +18,7 @@ class Clock:
     """Stands still until it is told to catch up with Python's, or is put forward.
 
     So what is counted from now is exact: a retry in 2 seconds is due 2 seconds from this run, and a countdown of 60 seconds
-    60 from the moment that a test compares with.
+    60 from the moment that a test compares with. It knows whole microseconds, as a datetime does.
 
     Args:
         move: where given, Python's own clock is put forward, and this one goes along with it.
@@ -27,7 +27,7 @@ class Clock:
     def __init__(self, move: Mover | None = None) -> None:
         self._move = move
         self._ahead = 0.0
-        self._now = time.time()
+        self.catch_up()
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -39,7 +39,7 @@ class Clock:
 
     def catch_up(self) -> None:
         """Be where Python's clock is by now, and ahead of it by what this one was put forward by."""
-        self._now = time.time() + self._ahead
+        self._now = round(time.time() + self._ahead, 6)
 
     def advance(self, seconds: float) -> None:
         """Go forward.
@@ -53,7 +53,7 @@ class Clock:
             self._ahead += seconds
         else:
             self._move_pythons(self._move, seconds)
-        self._now += seconds
+        self._now = round(self._now + seconds, 6)
 
     @staticmethod
     def _move_pythons(move: Mover, seconds: float) -> None:

@@ -384,7 +384,7 @@ def test_what_has_not_expired_by_the_clock_of_the_test(kit: Kit) -> None:
 
 def test_results_and_history_tell_the_time_of_the_test(kit: Kit) -> None:
     kit.advance(100_000)
-    since, result = kit.now.timestamp(), fail.delay()
+    since, result = app.store.now(), fail.delay()
     fine = note.delay(1)
     kit.drain()
     (attempt,) = app.store.attempts(result.id)
@@ -404,7 +404,7 @@ def test_what_is_said_between_runs_is_of_the_same_time(kit: Kit) -> None:
     app.backend.store_result("by-hand", 1, "SUCCESS")
     record = app.store.records(["by-hand"])["by-hand"]
     assert record.expires_at is not None
-    assert record.expires_at >= kit.now.timestamp() + app.backend.expires
+    assert record.expires_at >= app.store.now() + app.backend.expires
 
 
 def test_the_clock_does_not_go_back(kit: Kit) -> None:

@@ -351,6 +351,13 @@ def test_each_falls_due_at_its_own_time(kit: Kit) -> None:
     assert [run.at - start for run in runs] == [timedelta(seconds=countdown) for countdown in SEEN]
 
 
+def test_what_is_due_and_not_asked_for_is_not_waited_for(kit: Kit) -> None:
+    note.apply_async((1,), countdown=60)
+    assert kit.drain(queues=[], skip_time=True) == []
+    kit.drain()
+    assert SEEN == [1]
+
+
 @pytest.mark.parametrize("until", [250, timedelta(seconds=250), "datetime"])
 def test_up_to_a_moment(kit: Kit, until: Any) -> None:
     start = kit.now
@@ -762,6 +769,7 @@ def test_the_app_is_as_it_was() -> None:
         return 1
 
     own.finalize()
+    own.backend_cls = "cache+memory://"  # as a class of app may say, and more than any setting
     acks = task.acks_late
     for _ in range(2):
         with Kit(own) as kit:
@@ -773,6 +781,7 @@ def test_the_app_is_as_it_was() -> None:
     assert (own.conf.task_always_eager, task.acks_late, task.__trace__) == (True, acks, None)
     assert not {"now", "store", "keeper", "execution_room"} & own.__dict__.keys()
     assert type(own.backend).__name__ == "CacheBackend"
+    assert own.backend_cls == "cache+memory://"
     assert abs((own.now() - datetime.now(timezone.utc)).total_seconds()) < 5
 
 

@@ -223,7 +223,7 @@ class Workflows:
             self._app.control.revoke(ids, terminate=terminate, reply=False)
         for one in status.nodes:
             if one.node.size == 1 and one.state in (NodeState.PLANNED, NodeState.CANCELLED):
-                self._store.store(_revoked(one.node.id, one.node.task))
+                self._store.store(_revoked(one.node.id, one.node.task, self._store.now()))
         return self.get(workflow.id)
 
 
@@ -254,8 +254,7 @@ def status_of(store: Store, workflow: Workflow) -> WorkflowStatus:
     return WorkflowStatus(workflow, state_of(workflow, nodes), nodes)
 
 
-def _revoked(task_id: str, name: str) -> Record:
-    now = time.time()
+def _revoked(task_id: str, name: str, now: float) -> Record:
     meta = '{"why": "cancelled with its workflow"}'
     return Record(task_id, 0, "REVOKED", closed=True, name=name, finished_at=now, meta=meta, expires_at=now + 86_400.0)
 

@@ -35,29 +35,29 @@ class Order(pydantic.BaseModel):
     number: int
 
 
-@app.task
+@app.task(shared=False)
 def note(what: Any) -> Any:
     SEEN.append(what)
     return what
 
 
-@app.task
+@app.task(shared=False)
 def add(left: int, right: int) -> int:
     return left + right
 
 
-@app.task
+@app.task(shared=False)
 def total(numbers: list[int]) -> int:
     return sum(numbers)
 
 
-@app.task(idempotency_key="charge:{order_id}", idempotency_ttl=3600)
+@app.task(shared=False, idempotency_key="charge:{order_id}", idempotency_ttl=3600)
 def charge(order_id: int, amount: int = 100) -> str:
     SEEN.append(order_id)
     return f"charged {order_id}"
 
 
-@app.task(retries=Retries(3, [1, 10, 100]))
+@app.task(shared=False, retries=Retries(3, [1, 10, 100]))
 def ship(order_id: int, failures: int = 99) -> str:
     SEEN.append(order_id)
     if len(SEEN) <= failures:
@@ -65,12 +65,12 @@ def ship(order_id: int, failures: int = 99) -> str:
     return "shipped"
 
 
-@app.task(bind=True, max_retries=2, default_retry_delay=60)
+@app.task(shared=False, bind=True, max_retries=2, default_retry_delay=60)
 def by_hand(self: Any) -> None:
     raise self.retry()
 
 
-@app.task
+@app.task(shared=False)
 def fail(what: str = "no") -> None:
     raise ValueError(what)
 
@@ -111,7 +111,7 @@ def test_one_at_a_time_in_the_order_of_sending(kit: Kit) -> None:
 def test_tasks_run_in_the_thread_of_the_test(kit: Kit) -> None:
     before = threading.active_count()
 
-    @app.task(name="where")
+    @app.task(shared=False, name="where")
     def where() -> None:
         SEEN.append(threading.get_ident())
 
@@ -149,11 +149,11 @@ def test_what_holds_up_a_result_is_said(kit: Kit) -> None:
 
 
 def test_a_task_must_not_wait_for_another(kit: Kit) -> None:
-    @app.task(name="waits")
+    @app.task(shared=False, name="waits")
     def waits() -> None:
         note.delay(1).get()
 
-    @app.task(name="waits-async")
+    @app.task(shared=False, name="waits-async")
     async def waits_async() -> None:
         await asyncio.to_thread(note.delay(1).get)
 
@@ -173,7 +173,7 @@ def test_only_the_queues_that_are_asked_for(kit: Kit) -> None:
 
 
 def test_a_task_that_sends_itself_for_ever(kit: Kit) -> None:
-    @app.task(name="for-ever")
+    @app.task(shared=False, name="for-ever")
     def for_ever() -> None:
         for_ever.delay()
 
@@ -193,7 +193,7 @@ def test_a_task_of_a_name_that_nobody_knows_is_a_dead_letter(kit: Kit) -> None:
 
 
 def test_async_and_pydantic_tasks(kit: Kit) -> None:
-    @app.task(name="async", pydantic=True)
+    @app.task(shared=False, name="async", pydantic=True)
     async def take(order: Order) -> Order:
         await asyncio.sleep(0)
         assert isinstance(order, Order)
@@ -261,7 +261,7 @@ def test_what_ends_the_test_ends_it_within_a_task_too(kit: Kit) -> None:
     class Stop(BaseException):
         pass
 
-    @app.task(name="stops")
+    @app.task(shared=False, name="stops")
     def stops(how: str) -> None:
         SEEN.append(how)
         if SEEN.count(how) == 1:
@@ -309,7 +309,7 @@ def test_celerys_own_retries_go_by_the_same_clock(kit: Kit) -> None:
 
 
 def test_a_retry_budget_goes_by_the_same_clock(kit: Kit) -> None:
-    @app.task(name="budget", retries=Retries(None, 10, jitter=False, growth="fixed", budget=25))
+    @app.task(shared=False, name="budget", retries=Retries(None, 10, jitter=False, growth="fixed", budget=25))
     def budget() -> None:
         raise ConnectionError("away")
 
@@ -428,7 +428,7 @@ def test_pythons_clock_can_be_taken_along(monkeypatch: pytest.MonkeyPatch) -> No
 
     with Kit(app, move=move) as kit:
 
-        @app.task(name="when")
+        @app.task(shared=False, name="when")
         def when() -> None:
             SEEN.append(time.time())
 
@@ -466,7 +466,7 @@ def test_idempotency_keys(kit: Kit) -> None:
 
 
 def test_snooze(kit: Kit) -> None:
-    @app.task(name="snoozes")
+    @app.task(shared=False, name="snoozes")
     def snoozes() -> str:
         SEEN.append("run")
         if len(SEEN) == 1:
@@ -481,7 +481,7 @@ def test_snooze(kit: Kit) -> None:
 
 
 def test_rates(kit: Kit) -> None:
-    @app.task(name="limited", limits=Rate("2/m"))
+    @app.task(shared=False, name="limited", limits=Rate("2/m"))
     def limited(number: int) -> None:
         SEEN.append(number)
 
@@ -495,7 +495,7 @@ def test_rates(kit: Kit) -> None:
 
 
 def test_concurrency_lets_one_after_the_other_start(kit: Kit) -> None:
-    @app.task(name="alone", limits=Concurrency(1))
+    @app.task(shared=False, name="alone", limits=Concurrency(1))
     def alone() -> None:
         SEEN.append(sum(app.store.taken().values()))
 
@@ -507,7 +507,7 @@ def test_concurrency_lets_one_after_the_other_start(kit: Kit) -> None:
 
 
 def test_circuits(kit: Kit) -> None:
-    @app.task(name="calls", circuits=Circuit("gateway", minimum=2), retries=False)
+    @app.task(shared=False, name="calls", circuits=Circuit("gateway", minimum=2), retries=False)
     def calls(fails: bool) -> str:
         SEEN.append("called")
         if fails:
@@ -525,7 +525,7 @@ def test_circuits(kit: Kit) -> None:
 
 
 def test_what_a_circuit_has_counted_is_known_when_all_is_quiet(kit: Kit) -> None:
-    @app.task(name="counted", circuits=Circuit("counted"))
+    @app.task(shared=False, name="counted", circuits=Circuit("counted"))
     def counted() -> None:
         pass
 
@@ -581,7 +581,7 @@ def test_a_chord_whose_member_gives_up(kit: Kit) -> None:
 
 
 def test_groups_and_replacements(kit: Kit) -> None:
-    @app.task(bind=True, name="replaces")
+    @app.task(shared=False, bind=True, name="replaces")
     def replaces(self: Any) -> Any:
         raise self.replace(add.si(2, 3))
 
@@ -589,7 +589,7 @@ def test_groups_and_replacements(kit: Kit) -> None:
 
 
 def test_reject_and_ignore(kit: Kit) -> None:
-    @app.task(name="ends")
+    @app.task(shared=False, name="ends")
     def ends(how: str) -> None:
         SEEN.append(how)
         if how == "requeue" and SEEN.count(how) == 1:
@@ -603,7 +603,7 @@ def test_reject_and_ignore(kit: Kit) -> None:
 
 
 def test_a_task_that_is_left_to_celery_is_retried_too(kit: Kit) -> None:
-    @app.task(name="stock", durable=False, bind=True, max_retries=1, default_retry_delay=30)
+    @app.task(shared=False, name="stock", durable=False, bind=True, max_retries=1, default_retry_delay=30)
     def stock(self: Any, how: str) -> str:
         SEEN.append(how)
         if how == "retry":
@@ -634,7 +634,7 @@ def test_an_outbox_is_emptied(tmp_path: Path) -> None:
     SEEN.clear()
     own = Celery("own", broker="amqp://127.0.0.1:1//", celeriac_outboxes=[f"sqlite:///{tmp_path}/shop.db"])
 
-    @own.task(name="see")
+    @own.task(shared=False, name="see")
     def see(what: str) -> None:
         SEEN.append(what)
 
@@ -764,7 +764,7 @@ def test_many_at_once(kit: Kit) -> None:
 def test_the_app_is_as_it_was() -> None:
     own = Celery("own", broker=BROKER, backend="cache+memory://", task_always_eager=True)
 
-    @own.task(name="one")
+    @own.task(shared=False, name="one")
     def task() -> int:
         return 1
 

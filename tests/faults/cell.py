@@ -20,6 +20,7 @@ from tests.faults.brokers import Broker
 from tests.faults.client import STOP, publish_noting
 from tests.faults.injections.base import Fault, Post
 from tests.faults.journal import INJECTED, RAN, Counted
+from tests.faults.meanwhile import Meanwhile
 from tests.faults.plan import PLAN, SETTINGS, URL, Plan, Wrap
 from tests.faults.receivers import Receivers
 from tests.faults.tasks import make_app
@@ -28,20 +29,24 @@ from tests.support import Program, Worker, patient, wait_for
 from tests.support.proxy import Proxy
 
 APP = "tests.faults.app"
-#: Seconds in which something must happen: a round's progress; the end of everything, as long as nothing moves.
-PROGRESS, STILL = 90.0, 20.0
+#: Seconds in which something must happen, as a round's progress.
+PROGRESS = 90.0
 #: Runs between two rounds.
 RUNS_A_ROUND = 15
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much: units published at least, seconds between them, rounds of a fault, and how many workers."""
+    """How much: units published at least, seconds between them, rounds of a fault, and how many workers.
+
+    ``still`` are the seconds without any movement after which nobody waits for the end of everything.
+    """
 
     units: int
     pace: float
     rounds: int
     workers: int = 3
+    still: float = 20.0
 
 
 SIZES = {"short": Size(40, 0.01, 2, 2), "full": Size(500, 0.005, 5)}
@@ -86,6 +91,8 @@ class Cell:
         self.workers: list[Worker] = []
         self._posts: list[Post] = []
         self.restarts = fault.restarts
+        self.meanwhile = Meanwhile(self.app, folder, self.plan.kinds if fault.disturbed else {})
+        self._stack.callback(self.meanwhile.end)
         self._ran, self._injected = Counted(folder, RAN), Counted(folder, INJECTED)
 
     def _meant(self, wrap: Wrap) -> Wrap:
@@ -111,6 +118,7 @@ class Cell:
         self.fault.prepare(self)
         for post in self.fault.posts[: self.size.workers]:
             self.hire(post)
+        self.meanwhile.start()
         self.client = self.start_client()
         self.until(lambda: all(worker.ready() for worker in self.workers), PROGRESS, "the workers do not start")
         for number in range(self.fault.rounds(self.size.rounds)):
@@ -118,7 +126,9 @@ class Cell:
             self.fault.inject(self, number)
         self.progress()
         Path(self.folder, STOP).touch()
+        self.meanwhile.end()
         self.until(lambda: not self.client.running, PROGRESS, "the client does not end")
+        self.until(lambda: self.meanwhile.ended, PROGRESS, "what is paused cannot be resumed")
         return self.wait_until_quiet()
 
     def account(self) -> Verdict:
@@ -129,7 +139,7 @@ class Cell:
     def wait_until_quiet(self) -> bool:
         """Until nothing is left to do; false when nothing has moved for a while, and that is what the verdict says then."""
         last, since = (0, 0), time.monotonic()
-        while time.monotonic() - since < patient(STILL) and not self.abandoned:
+        while time.monotonic() - since < patient(self.size.still) and not self.abandoned:
             self.tend()
             pending = self._pending()
             if not pending:

@@ -54,6 +54,8 @@ class Client:
 
     def _unit(self, number: int) -> str:
         kinds = self.plan.kinds
+        if number < len(kinds):  # each is there, however small the cell
+            return f"{list(kinds)[number]}-{number}"
         (kind,) = random.Random(f"{self.plan.seed}/{number}").choices(list(kinds), list(kinds.values()))
         return f"{kind}-{number}"
 

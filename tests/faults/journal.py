@@ -16,6 +16,8 @@ from typing import Any
 
 #: What the client tried to publish and what became of that; what ran; what was claimed; what was done to whom.
 PUBLISHED, RAN, CLAIMED, INJECTED, PLAIN = "published", "ran", "claimed", "injected", "plain"
+#: Who came to the limited receiver and left it; who put himself off; what went on beside the fault, which excuses nothing.
+INSIDE, PUT_OFF, MEANWHILE = "inside", "put-off", "meanwhile"
 
 
 def now() -> float:

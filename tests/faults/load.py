@@ -74,6 +74,14 @@ def _slowed(app: Any, unit: str) -> Ids:
     return [("limited", app.tasks["limited"].delay(unit, _lane(unit), failures=1).id)]
 
 
+def _snoozed(app: Any, unit: str) -> Ids:
+    return [("snoozed", app.tasks["snoozed"].delay(unit).id)]
+
+
+def _called(app: Any, unit: str) -> Ids:
+    return [("called", app.tasks["called"].delay(unit).id)]
+
+
 def _lane(unit: str) -> int:
     return int(unit.partition("-")[2]) % LANES
 
@@ -114,7 +122,7 @@ class Kind:
 
     ``effects`` are steps that take effect once in a receiver that counts; ``plain`` says that its effect is nobody's but
     its own; ``buried`` is the reason of the dead letter that it must become. A ``keyed`` unit is published again by the
-    next client when one dies over it.
+    next client when one dies over it. ``generation`` is the one in which it ends; None where that is chance.
     """
 
     publish: Callable[[Any, str], Ids]
@@ -122,7 +130,7 @@ class Kind:
     plain: bool = False
     buried: str = ""
     keyed: bool = False
-    generation: int = 0
+    generation: int | None = 0
 
 
 _HEADER = tuple(f"member-{number}" for number in range(MEMBERS))
@@ -137,6 +145,8 @@ KINDS = {
     "flaky": Kind(_flaky, ("flaky",), generation=FAILURES),
     "limited": Kind(_limited, ("limited",)),
     "slowed": Kind(_slowed, ("limited",), generation=1),
+    "snoozed": Kind(_snoozed, ("snoozed",)),
+    "called": Kind(_called, ("called",), generation=None),
     "parent": Kind(_parent, ("parent", *(f"child-{number}" for number in range(CHILDREN)))),
     "poison": Kind(_poison, buried="poison"),
     "unknown": Kind(_unknown, buried="unknown-task"),
@@ -155,6 +165,8 @@ MIX = {
     "flaky": 1,
     "limited": 2,
     "slowed": 1,
+    "snoozed": 1,
+    "called": 1,
     "parent": 1,
 }
 

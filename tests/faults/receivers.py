@@ -7,17 +7,23 @@ repeats of a key. Both know a task by its id, which is what celeriac must keep s
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.faults.journal import INSIDE, note, now
+
 FILE = "receivers.db"
+#: The file under which the gateway stands still, and seconds that a caller waits for an answer.
+STANDS_STILL, PATIENCE = "gateway-stands-still", 0.05
 _SCHEMA = """
 PRAGMA journal_mode = WAL;
 CREATE TABLE done (id TEXT PRIMARY KEY);
 CREATE TABLE effect (unit TEXT, step TEXT);
 CREATE TABLE honoured (key TEXT PRIMARY KEY, unit TEXT, step TEXT);
+CREATE TABLE asked (id TEXT PRIMARY KEY, times INTEGER);
 """
 
 
@@ -60,3 +66,30 @@ def honour(folder: str, key: str, unit: str, step: str) -> None:
     """The receiver that ignores the repeats of a key."""
     with _opened(folder) as raw:
         raw.execute("INSERT OR IGNORE INTO honoured VALUES (?, ?, ?)", (key, unit, step))
+
+
+def asked(folder: str, task_id: str) -> int:
+    """How often this task has asked by now, this time included."""
+    counting = "INSERT INTO asked VALUES (?, 1) ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times"
+    with _opened(folder) as raw:
+        return int(raw.execute(counting, (task_id,)).fetchone()[0])
+
+
+@contextmanager
+def inside(folder: str, lane: int, unit: str, task_id: str, retries: int) -> Iterator[None]:
+    """The limited receiver: notes who is there, and when. Who is killed does not leave."""
+    who = {"lane": lane, "unit": unit, "id": task_id, "retries": retries}
+    visit = f"{task_id}/{now()}"
+    note(folder, INSIDE, visit=visit, t=now(), **who)
+    try:
+        yield
+    finally:
+        note(folder, INSIDE, visit=visit, left=now())
+
+
+def stands_still(folder: str) -> bool:
+    """Call the gateway; true when it has not answered in time."""
+    closed = Path(folder, STANDS_STILL)
+    if closed.exists():
+        time.sleep(PATIENCE)
+    return closed.exists()

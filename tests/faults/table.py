@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -20,9 +21,9 @@ PAGE = ROOT / "docs" / "reference" / "fault-matrix.md"
 RESULTS = Path(__file__).with_name("results.json")
 _BLOCK = re.compile(r"(<!-- matrix -->\n).*?(<!-- /matrix -->)", re.DOTALL)
 #: The columns that must be zero, in the order in which a cell shows them.
-ZEROS = ("lost", "never ended", "effects > 1", "chord bodies ≠ 1", "innocents buried")
+ZEROS = ("lost", "never ended", "effects > 1", "chord bodies ≠ 1", "innocents buried", "over a limit")
 LEGEND = (
-    "accepted · lost, never ended, effects > 1, chord bodies settled ≠ 1, innocents buried · "
+    "accepted · lost, never ended, effects > 1, chord bodies settled ≠ 1, innocents buried, over a limit · "
     "runs repeated, plain effects repeated · recovery p99"
 )
 
@@ -41,6 +42,7 @@ def kept(outcome: Outcome) -> dict[str, Any]:
         "plain_repeated": verdict.plain_repeated,
         "recovery": verdict.recovery,
         "injected": verdict.injected,
+        "took_part": verdict.took_part,
     }
 
 
@@ -51,7 +53,7 @@ def text(found: Mapping[str, Any]) -> str:
     if "error" in found:
         return f"**RED**: {found['error'].splitlines()[0]}"
     zeros = found["zeros"]
-    figures = " ".join(str(zeros[name]) for name in ZEROS)
+    figures = " ".join(str(zeros.get(name, "-")) for name in ZEROS)  # not all was counted from the beginning
     if any(zeros.values()):
         figures = "**RED** " + ", ".join(f"{count} {name}" for name, count in zeros.items() if count)
     recovery = "-" if found["recovery"] is None else f"{found['recovery']:.1f} s"
@@ -76,9 +78,13 @@ def totals(columns: Mapping[str, Cells]) -> str:
     """What all the cells come to."""
     ran = [found for cells in columns.values() for found in cells.values() if "zeros" in found]
     accepted, injected = (sum(found[name] for found in ran) for name in ("accepted", "injected"))
+    parts: Counter[str] = Counter()
+    for found in ran:
+        parts.update(found.get("took_part", {}))
+    beside = "".join(f"{count:,} {name}, " for name, count in parts.items() if count)
     bad = sum(any(found["zeros"].values()) for found in ran)
     bad += sum("error" in found for cells in columns.values() for found in cells.values())
-    return f"{len(ran)} cells, {accepted:,} tasks accepted, {injected:,} faults injected, {bad} cells red"
+    return f"{len(ran)} cells, {accepted:,} tasks accepted, {injected:,} faults injected, {beside}{bad} cells red"
 
 
 # -- what is kept, and the page

@@ -11,19 +11,25 @@ from typing import Any
 
 from kombu.exceptions import OperationalError
 
-from celeriac import Celery, Concurrency, Rate, Retries
+from celeriac import Celery, Circuit, Concurrency, Rate, Retries, Snooze
 from celeriac.errors import StoreError
-from tests.faults.journal import PLAIN, RAN, injecting, note, now
+from tests.faults.journal import PLAIN, PUT_OFF, RAN, injecting, note, now
 from tests.faults.plan import Plan
-from tests.faults.receivers import honour, pay
+from tests.faults.receivers import asked, honour, inside, pay, stands_still
 
 #: Seconds that a body takes: a long one is marked as started.
 LONG, SHORT = (0.06, 0.15), (0.0, 0.004)
 #: Runs of a task that retries before the one that succeeds, and seconds between them.
 FAILURES, COUNTDOWN = 2, 0.3
 CHILDREN = 2
-#: Values of the limits' key.
-LANES = 3
+#: Values of the limits' key, how many tasks of each run at once at most, and seconds that one takes.
+LANES, AT_ONCE, LIMITED = 2, 2, (0.01, 0.05)
+#: How often a task is put off, as often as crashes would bury it; and for how many seconds.
+SNOOZES, SNOOZE = 3, 0.15
+#: What some tasks call. They have so many retries, and seconds before each, that only those whom the circuit keeps back outlast its
+#: standstill.
+GATEWAY = Circuit("gateway", failures=0.2, window=5, minimum=3, open_for=0.5, on=TimeoutError)
+CALLS, CALL_AGAIN = 25, 0.05
 #: Seconds between tries of a publish under a key, and how many there are.
 AGAIN, TRIES = 0.1, 600
 #: Seconds that poison lives: it is marked as started by then.
@@ -66,7 +72,7 @@ def insist(publish: Callable[[], Any]) -> Any:
     return publish()
 
 
-def _run(self: Any, unit: str, step: str) -> str:
+def _run(self: Any, unit: str, step: str, short: tuple[float, float] = SHORT) -> str:
     """Note the run, and take a moment; returns where the journals are."""
     folder: str = self.app.faults_plan.folder
     request = self.request
@@ -82,7 +88,7 @@ def _run(self: Any, unit: str, step: str) -> str:
         worker=request.hostname,
     )
     long = random.random() * self.app.faults_plan.long_one_in < 1
-    time.sleep(random.uniform(*(LONG if long else SHORT)))
+    time.sleep(random.uniform(*(LONG if long else short)))
     for hook in in_body:
         hook(request.id)
     return folder
@@ -116,13 +122,36 @@ def keyed(self: Any, unit: str, step: str = "keyed") -> str:
     return unit
 
 
-@task(limits=[Concurrency(2, key="lane:{lane}"), Rate("300/s", name="everybody")])
+@task(limits=[Concurrency(AT_ONCE, key="lane:{lane}"), Rate("300/s", name="everybody")])
 def limited(self: Any, unit: str, lane: int, failures: int = 0) -> str:
     """Waits for its limits, before each of its retries too."""
-    folder = _run(self, unit, "limited")
-    if self.request.retries < failures:
-        raise self.retry(countdown=COUNTDOWN)
-    pay(folder, self.request.id, unit, "limited")
+    request = self.request
+    with inside(self.app.faults_plan.folder, lane, unit, request.id, request.retries):
+        folder = _run(self, unit, "limited", LIMITED)
+        if request.retries < failures:
+            raise self.retry(countdown=COUNTDOWN)
+        pay(folder, request.id, unit, "limited")
+    return unit
+
+
+@task()
+def snoozed(self: Any, unit: str) -> str:
+    """Comes too early again and again, which is no attempt."""
+    folder = _run(self, unit, "snoozed")
+    if asked(folder, self.request.id) <= SNOOZES:
+        note(folder, PUT_OFF, t=now(), id=self.request.id)
+        raise Snooze(SNOOZE)
+    pay(folder, self.request.id, unit, "snoozed")
+    return unit
+
+
+@task(circuits=GATEWAY, retries=Retries(CALLS, backoff=CALL_AGAIN, growth="fixed", jitter="none", on=TimeoutError))
+def called(self: Any, unit: str) -> str:
+    """Calls a gateway that stands still at times."""
+    folder = _run(self, unit, "called")
+    if stands_still(folder):
+        raise TimeoutError("the gateway does not answer")
+    pay(folder, self.request.id, unit, "called")
     return unit
 
 

@@ -38,7 +38,20 @@ def test_faults_have_names_of_their_own() -> None:
 
 def test_a_cell_shows_its_figures_in_the_order_of_the_legend() -> None:
     verdict = Verdict(accepted=1200, repeated=3, plain_repeated=1, recovery=2.345)
-    assert table.text(table.kept(Outcome("b", "f", verdict))) == "1,200 · 0 0 0 0 0 · 3, 1 · 2.3 s"
+    assert table.text(table.kept(Outcome("b", "f", verdict))) == "1,200 · 0 0 0 0 0 0 · 3, 1 · 2.3 s"
+
+
+def test_what_was_not_counted_yet_is_no_zero() -> None:
+    found = table.kept(Outcome("b", "f", Verdict(accepted=7)))
+    del found["zeros"]["over a limit"]
+    assert table.text(found) == "7 · 0 0 0 0 0 - · 0, 0 · -"
+
+
+def test_the_totals_tell_what_took_part() -> None:
+    took_part = {"pauses": 3, "openings": 0, "snoozes": 1200}
+    found = table.kept(Outcome("b", "f", Verdict(accepted=7, injected=2, took_part=took_part)))
+    told = "2 cells, 14 tasks accepted, 4 faults injected, 6 pauses, 2,400 snoozes, 0 cells red"
+    assert table.totals({"one": {"f": found, "g": found}}) == told
 
 
 def test_a_red_cell_says_which_zero_is_none() -> None:

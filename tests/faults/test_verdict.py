@@ -31,14 +31,15 @@ def books(unit: str, **changed: Any) -> Books:
     kind = KINDS[unit.partition("-")[0]]
     steps = [step for step in (*kind.effects, *(["plain"] if kind.plain else [])) if step != "after"]
     ids = [(step, f"id-{step}") for step in steps or ["poison"]]
+    generation = 3 if kind.generation is None else kind.generation
     found = {
         "published": [{"what": "accepted", "unit": unit, "ids": ids}],
-        "ran": [_ran(unit, step, 10.0) for step, _ in ids],
+        "ran": [_ran(unit, step, 10.0 + retries, retries) for step, _ in ids for retries in range(generation + 1)],
         "claimed": [{"t": 9.0, "pid": 1, "ids": [task_id for _, task_id in ids]}],
         "injected": [],
         "plain": Counter({(unit, "plain"): 1} if kind.plain else {}),
         "effects": Counter((unit, step) for step in kind.effects),
-        "records": {task_id: _record(task_id, generation=kind.generation) for _, task_id in ids},
+        "records": {task_id: _record(task_id, generation=generation) for _, task_id in ids},
         "letters": {},
     }
     return Books(**{**found, **changed})
@@ -166,3 +167,27 @@ def test_recovery_is_from_the_first_fault_that_hit_a_task_to_its_end() -> None:
     faults = [{"what": "kill", "start": at, "end": at} for at in (8.0, 15.0, 16.0)]
     assert judge(books("plain-1", injected=faults), excuses=True).recovery == 5.0
     assert judge(books("plain-1", injected=faults[:1]), excuses=True).recovery is None
+
+
+# -- put off
+
+
+def test_a_run_that_put_itself_off_has_no_repeat() -> None:
+    ran = [_ran("snoozed-1", "snoozed", moment) for moment in (10.0, 12.0, 14.0)]
+    put_off = [{"t": moment, "id": "id-snoozed"} for moment in (10.5, 12.5)]
+    verdict = judge(books("snoozed-1", ran=ran, put_off=put_off), excuses=False)
+    assert (verdict.good, verdict.repeated, verdict.took_part["snoozes"]) == (True, 0, 2)
+    assert _red(books("snoozed-1", ran=ran, put_off=put_off[:1])) == {"unexplained repeats"}
+
+
+def test_an_attempt_that_never_ran_was_none() -> None:
+    ran = [_ran("called-1", "called", 10.0 + retries, retries) for retries in (0, 1, 3)]
+    assert _red(books("called-1", ran=ran)) == {"unexplained repeats"}
+
+
+def test_what_goes_on_meanwhile_is_counted_and_excuses_nothing() -> None:
+    meanwhile = [{"what": what, "start": 9.0, "end": 13.0} for what in ("paused", "paused", "opened", "stood still")]
+    ran = [_ran("plain-1", "plain", moment) for moment in (10.0, 12.0)]
+    verdict = judge(books("plain-1", ran=ran, meanwhile=meanwhile), excuses=True)
+    assert verdict.took_part == {"pauses": 2, "openings": 1, "snoozes": 0}
+    assert len(verdict.unexplained) == 1

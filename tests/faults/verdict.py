@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Record
-from tests.faults.journal import CLAIMED, INJECTED, PLAIN, PUBLISHED, RAN, lines
+from tests.faults.journal import CLAIMED, INJECTED, INSIDE, MEANWHILE, PLAIN, PUBLISHED, PUT_OFF, RAN, lines
+from tests.faults.limits import ORPHANS, over_limit
 from tests.faults.load import Kind, kind_of
 from tests.faults.receivers import Receivers
 
@@ -31,6 +32,9 @@ class Books:
     effects: Counter[Step]
     records: dict[str, Record]
     letters: dict[str, DeadLetter]
+    inside: list[dict[str, Any]] = field(default_factory=list)
+    put_off: list[dict[str, Any]] = field(default_factory=list)
+    meanwhile: list[dict[str, Any]] = field(default_factory=list)
     #: What has to be added to the wall clock's time for seconds since boot.
     offset: float = 0.0
 
@@ -53,6 +57,9 @@ def read_books(folder: Path, receivers: Receivers, app: Any, offset: float) -> B
         receivers.counted(),
         _records(app, ids),
         {letter.task_id: letter for letter in app.store.dead_letters(DeadLetterFilter())},
+        lines(folder, INSIDE),
+        lines(folder, PUT_OFF),
+        lines(folder, MEANWHILE),
         offset,
     )
 
@@ -66,7 +73,7 @@ def _records(app: Any, ids: Sequence[str]) -> dict[str, Record]:
 
 @dataclass
 class Verdict:
-    """One cell. All but ``accepted``, ``repeated``, ``plain_repeated`` and ``recovery`` must be nothing.
+    """One cell. All that is in ``zeros`` must be nothing.
 
     Each entry of a list says which task or unit it is about, and why.
     """
@@ -77,6 +84,7 @@ class Verdict:
     effects: list[str] = field(default_factory=list)
     bodies: list[str] = field(default_factory=list)
     buried: list[str] = field(default_factory=list)
+    over_limit: list[str] = field(default_factory=list)
     #: Runs and plain effects after the first, and those of them that no injected fault accounts for.
     repeated: int = 0
     plain_repeated: int = 0
@@ -84,6 +92,8 @@ class Verdict:
     #: The slowest in a hundred, seconds from a fault to the end of a task that it hit.
     recovery: float | None = None
     injected: int = 0
+    #: What else took part, and how often: pauses, openings of the circuit, snoozes.
+    took_part: dict[str, int] = field(default_factory=dict)
 
     @property
     def zeros(self) -> dict[str, list[str]]:
@@ -94,6 +104,7 @@ class Verdict:
             "effects > 1": self.effects,
             "chord bodies ≠ 1": self.bodies,
             "innocents buried": self.buried,
+            "over a limit": self.over_limit,
             "unexplained repeats": self.unexplained,
         }
 
@@ -104,7 +115,7 @@ class Verdict:
 
 def judge(books: Books, *, excuses: bool, clock_is_right: bool = True) -> Verdict:
     """The verdict on a cell; ``excuses`` says whether its fault may make a task run twice."""
-    verdict = Verdict(injected=len(books.injected))
+    verdict = Verdict(injected=len(books.injected), took_part=_took_part(books))
     for unit, ids in books.accepted.items():
         verdict.accepted += len(ids)
         kind = kind_of(unit)
@@ -113,6 +124,8 @@ def judge(books: Books, *, excuses: bool, clock_is_right: bool = True) -> Verdic
             _judge_effects(verdict, books, kind, unit, whole=all(ended))
     _judge_counts(verdict, books)
     _judge_runs(verdict, books, excuses=excuses)
+    _judge_attempts(verdict, books)
+    verdict.over_limit += over_limit(books.inside, books.injected)
     if clock_is_right:
         verdict.recovery = _recovery(books)
     return verdict
@@ -133,7 +146,7 @@ def _judge_task(verdict: Verdict, books: Books, kind: Kind, unit: str, step: str
     elif letter is not None or record.state != "SUCCESS":
         why = f"{letter.reason}: {letter.error}" if letter else record.state
         verdict.buried.append(f"{name}: {why}")
-    elif record.generation != kind.generation:
+    elif kind.generation is not None and record.generation != kind.generation:
         verdict.unexplained.append(f"{name}: settled as generation {record.generation}, not {kind.generation}")
     return True
 
@@ -169,7 +182,7 @@ def _judge_counts(verdict: Verdict, books: Books) -> None:
 
 def _judge_runs(verdict: Verdict, books: Books, *, excuses: bool) -> None:
     """A second run must have an injected fault between it and the one before, if it may have one at all."""
-    runs = defaultdict(list)
+    runs, put_off = defaultdict(list), _put_offs(books)
     for line in books.ran:
         if line["step"] != "poison":
             runs[line["id"], line["retries"]].append(line)
@@ -177,6 +190,8 @@ def _judge_runs(verdict: Verdict, books: Books, *, excuses: bool) -> None:
         repeats.sort(key=lambda line: line["t"])
         faults = sorted(books.injected, key=lambda fault: fault["end"]) if excuses else []
         for before, after in pairwise(repeats):
+            if _put_off(put_off[task_id], before["t"], after["t"]):
+                continue
             verdict.repeated += 1
             if not _explained(faults, before["t"], after["t"]):
                 unit, step = after["unit"], after["step"]
@@ -184,8 +199,30 @@ def _judge_runs(verdict: Verdict, books: Books, *, excuses: bool) -> None:
     verdict.plain_repeated = sum(count - 1 for count in books.plain.values())
 
 
-#: Seconds in which the pool's processes of a worker that was killed may begin what they were already given.
-ORPHANS = 0.5
+def _put_offs(books: Books) -> dict[str, list[float]]:
+    moments = defaultdict(list)
+    for line in books.put_off:
+        moments[line["id"]].append(line["t"])
+    return moments
+
+
+def _put_off(moments: list[float], begin: float, end: float) -> bool:
+    """Whether the first of two runs put itself off: then the second is none of its repeats."""
+    return any(begin <= moment <= end for moment in moments)
+
+
+def _judge_attempts(verdict: Verdict, books: Books) -> None:
+    """Every attempt that was counted has run: who is put off, by himself, a pause, a limit or a circuit, uses none up."""
+    runs = defaultdict(set)
+    for line in books.ran:
+        runs[line["id"]].add(line["retries"])
+    for unit, ids in books.accepted.items():
+        for step, task_id in ids:
+            record, ran = books.records.get(task_id), runs.get(task_id)
+            if record is not None and ran is not None and ran != set(range(record.generation + 1)):
+                verdict.unexplained.append(
+                    f"{unit}/{step} {task_id}: generation {record.generation}, ran as {sorted(ran)}"
+                )
 
 
 def _explained(faults: list[dict[str, Any]], begin: float, end: float) -> bool:
@@ -195,6 +232,12 @@ def _explained(faults: list[dict[str, Any]], begin: float, end: float) -> bool:
             faults.remove(fault)
             return True
     return False
+
+
+def _took_part(books: Books) -> dict[str, int]:
+    """What the cell had beside its fault."""
+    counted = Counter(line["what"] for line in books.meanwhile)
+    return {"pauses": counted["paused"], "openings": counted["opened"], "snoozes": len(books.put_off)}
 
 
 def _recovery(books: Books) -> float | None:

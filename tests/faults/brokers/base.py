@@ -79,7 +79,7 @@ class Broker:
     def pending(self, app: Any) -> int:
         """How much there is still to do."""
         waits = sum(
-            size.ready + size.delayed + size.claimed
+            size.ready + size.delayed + size.claimed + sum(size.extra.values())
             for size in app.store.sizes()
             if size.queue == app.conf.task_default_queue
         )

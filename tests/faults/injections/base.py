@@ -44,6 +44,9 @@ class Fault:
     #: How often a worker that died of itself is started again.
     restarts: ClassVar[int] = 50
 
+    #: Whether people pause and resume meanwhile, and the gateway stands still.
+    disturbed: ClassVar[bool] = True
+
     def wraps(self, rounds: int) -> list[Wrap]:
         """What happens inside the processes."""
         return []

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from celeriac.core import circuits
 from celeriac.core.attempt import Settled, Settlement
 from celeriac.store.relational import keys, ledger
 from celeriac.store.sql import statements
@@ -61,6 +62,32 @@ def _without_keys() -> None:
     setattr(keys, "holder", lambda raw, key, now: None)  # noqa: B010  # a build without a guard
 
 
+def _without_slots() -> None:
+    """A claim counts only what it takes itself."""
+    _change("limits.buckets", "freed = 0", "freed > 1")
+
+
+def _without_giving_back() -> None:
+    """A slot that was taken is never free again."""
+    _change("limits.freed", "freed = 1", "freed = 2")
+    _change("limits.buckets", "AND freed = 0", "AND freed < 2")
+
+
+def _without_a_place_aside() -> None:
+    """A claim puts what it meets of a paused task where nobody looks."""
+    _change("pauses.set_aside", "status = 8", "status = 9")
+
+
+def _without_free_snoozes() -> None:
+    """Putting off counts, as a crash does."""
+    _change("queue.release", "crashes = crashes + ?2", "crashes = crashes + (?2 OR ?1 IS NOT NULL)")
+
+
+def _without_the_circuit() -> None:
+    """Nothing opens it."""
+    setattr(circuits, "is_failing", lambda circuit, slices: False)  # noqa: B010  # a build without a guard
+
+
 def _change(name: str, guard: str, instead: str) -> None:
     known = statements("sqlite")
     assert guard in known[name], f"{name} has no {guard!r} any more; say what guards it now"
@@ -73,6 +100,11 @@ BUILDS: dict[str, Callable[[], None]] = {
     "no started mark": _without_the_mark,
     "no follow-ups in the settle": _without_follow_ups,
     "no keys": _without_keys,
+    "no slots": _without_slots,
+    "slots never freed": _without_giving_back,
+    "pauses that lose": _without_a_place_aside,
+    "snoozes that count": _without_free_snoozes,
+    "no circuit": _without_the_circuit,
 }
 
 

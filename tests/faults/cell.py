@@ -20,7 +20,7 @@ from tests.faults.brokers import Broker
 from tests.faults.client import STOP, publish_noting
 from tests.faults.injections.base import Fault, Post
 from tests.faults.journal import INJECTED, RAN, Counted
-from tests.faults.meanwhile import Meanwhile
+from tests.faults.meanwhile import Doing, Pauses, Standstills
 from tests.faults.plan import PLAN, SETTINGS, URL, Plan, Wrap
 from tests.faults.receivers import Receivers
 from tests.faults.tasks import make_app
@@ -91,8 +91,7 @@ class Cell:
         self.workers: list[Worker] = []
         self._posts: list[Post] = []
         self.restarts = fault.restarts
-        self.meanwhile = Meanwhile(self.app, folder, self.plan.kinds if fault.disturbed else {})
-        self._stack.callback(self.meanwhile.end)
+        self._doings: list[Doing] = []
         self._ran, self._injected = Counted(folder, RAN), Counted(folder, INJECTED)
 
     def _meant(self, wrap: Wrap) -> Wrap:
@@ -118,18 +117,27 @@ class Cell:
         self.fault.prepare(self)
         for post in self.fault.posts[: self.size.workers]:
             self.hire(post)
-        self.meanwhile.start()
+        self._meanwhile(Standstills)
         self.client = self.start_client()
         self.until(lambda: all(worker.ready() for worker in self.workers), PROGRESS, "the workers do not start")
+        self._meanwhile(Pauses)
         for number in range(self.fault.rounds(self.size.rounds)):
             self.progress()
             self.fault.inject(self, number)
         self.progress()
         Path(self.folder, STOP).touch()
-        self.meanwhile.end()
+        for doing in self._doings:
+            doing.end()
         self.until(lambda: not self.client.running, PROGRESS, "the client does not end")
-        self.until(lambda: self.meanwhile.ended, PROGRESS, "what is paused cannot be resumed")
+        self.until(lambda: all(doing.ended for doing in self._doings), PROGRESS, "what is paused cannot be resumed")
         return self.wait_until_quiet()
+
+    def _meanwhile(self, kind: type[Doing]) -> None:
+        if self.fault.disturbed:
+            doing = kind(self.app, self.folder)
+            self._stack.callback(doing.end)
+            self._doings.append(doing)
+            doing.start()
 
     def account(self) -> Verdict:
         self.books: Books = read_books(self.folder, self.receivers, self.app, journal.now() - time.time())

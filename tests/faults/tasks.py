@@ -29,7 +29,7 @@ SNOOZES, SNOOZE = 3, 0.15
 #: What some tasks call. They have so many retries, and seconds before each, that only those whom the circuit keeps back outlast its
 #: standstill.
 GATEWAY = Circuit("gateway", failures=0.2, window=5, minimum=3, open_for=0.5, on=TimeoutError)
-CALLS, CALL_AGAIN = 25, 0.05
+CALLS, CALL_AGAIN = 15, 0.05
 #: Seconds between tries of a publish under a key, and how many there are.
 AGAIN, TRIES = 0.1, 600
 #: Seconds that poison lives: it is marked as started by then.

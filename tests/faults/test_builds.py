@@ -9,11 +9,13 @@ from typing import Any, ClassVar
 
 import pytest
 
+from celeriac.core.attempt import DeadLetterFilter
 from tests.faults.brokers import Broker
 from tests.faults.builds import BUILDS
 from tests.faults.cell import Cell, Size
 from tests.faults.injections import Fault, answers, processes
 from tests.faults.injections.base import Post
+from tests.faults.journal import MEANWHILE, Counted
 
 
 class Stopped(processes.WorkerStopped):
@@ -37,6 +39,7 @@ class Stopped(processes.WorkerStopped):
 class Unharmed(processes.Nothing):
     kinds: ClassVar[dict[str, int]] = {"flaky": 1}
     posts = (Post("threads", 2),)
+    disturbed = False
 
 
 class Poisoned(processes.Poison):
@@ -57,6 +60,31 @@ class Repeated(answers.PublishLost):
     posts = (Post("threads", 2),)
 
 
+class Limited(Unharmed):
+    kinds: ClassVar[dict[str, int]] = {"limited": 1, "plain": 1}
+    posts = (Post("threads", 10),)
+
+
+class Paused(Unharmed):
+    kinds: ClassVar[dict[str, int]] = {"paid": 1}
+    disturbed = True
+
+
+class Snoozed(Unharmed):
+    kinds: ClassVar[dict[str, int]] = {"snoozed": 1, "plain": 3}
+
+
+class Calling(Unharmed):
+    kinds: ClassVar[dict[str, int]] = {"called": 1, "plain": 15}
+    disturbed = True
+
+    def inject(self, cell: Cell, number: int) -> None:
+        stood_still = Counted(cell.folder, MEANWHILE, "stood still")
+        cell.until(
+            lambda: stood_still.count() or list(cell.app.store.dead_letters(DeadLetterFilter())), 60, "it stands"
+        )
+
+
 @dataclass(frozen=True)
 class Case:
     """What is done to a build, and the columns of which one at least must not be zero."""
@@ -66,6 +94,8 @@ class Case:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+#: Seconds without any movement after which a build is red whatever comes.
+STILL = 3.0
 #: A second is the shortest lease there is.
 _SOON = {"celeriac_lease_seconds": 1.0, "celeriac_renew_seconds": 0.2}
 CASES = {
@@ -79,6 +109,16 @@ CASES = {
     "no follow-ups in the settle": Case(Killed, ("lost", "never ended")),
     # A client repeats what it could not know to be accepted.
     "no keys": Case(Repeated, ("effects > 1",)),
+    # Ten hands for four slots.
+    "no slots": Case(Limited, ("over a limit",)),
+    # The third of a key waits for ever.
+    "slots never freed": Case(Limited, ("never ended",)),
+    # Who resumes does not find what a claim had met while it was paused.
+    "pauses that lose": Case(Paused, ("never ended",)),
+    # Put off three times, it is buried as if it had killed three processes.
+    "snoozes that count": Case(Snoozed, ("innocents buried",)),
+    # Tasks burn their retries while nobody answers.
+    "no circuit": Case(Calling, ("innocents buried",)),
 }
 
 
@@ -91,7 +131,9 @@ def test_a_build_without_a_guard_turns_it_red(
     name: str, started: Callable[[str], Broker], seed: int, tmp_path: Path
 ) -> None:
     case = CASES[name]
-    cell = Cell(started("sqlite"), case.fault(), tmp_path, seed, Size(15, 0.01, 1), build=name, **case.settings)
+    cell = Cell(
+        started("sqlite"), case.fault(), tmp_path, seed, Size(15, 0.01, 1, still=STILL), build=name, **case.settings
+    )
     try:
         verdict = cell.run()
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,7 +76,7 @@ class Cell:
             size.units,
             size.pace,
             fault.kinds,
-            {**SETTINGS, **self.place.settings, **settings},
+            {**SETTINGS, **self.place.settings, **fault.settings, **settings},
             [self._meant(wrap) for wrap in fault.wraps(rounds)],
             fault.long_one_in,
             build,
@@ -117,7 +117,8 @@ class Cell:
         self.fault.prepare(self)
         for post in self.fault.posts[: self.size.workers]:
             self.hire(post)
-        self._meanwhile(Standstills)
+        if "called" in self.plan.kinds:
+            self._meanwhile(Standstills)
         self.client = self.start_client()
         self.until(lambda: all(worker.ready() for worker in self.workers), PROGRESS, "the workers do not start")
         self._meanwhile(Pauses)
@@ -125,6 +126,9 @@ class Cell:
             self.progress()
             self.fault.inject(self, number)
         self.progress()
+        self.until(
+            lambda: all(doing.took_part for doing in self._doings), PROGRESS, "nothing is paused, or nobody calls"
+        )
         Path(self.folder, STOP).touch()
         for doing in self._doings:
             doing.end()
@@ -174,23 +178,22 @@ class Cell:
         env = {PLAN: str(self.plan.path)}
         if self.proxy is not None and not self._posts:
             env[URL] = self.place.through(self.proxy.port)
+        worker = self._spawn(post, env)
+        self.workers.append(worker)
+        self._posts.append(post)
+        return worker
+
+    def replace(self, place: int, post: Post | None = None) -> Worker:
+        """Another worker at this place, under a name of its own, and at this post; what is left of the old one is not touched."""
+        self._posts[place] = post or self._posts[place]
+        self.workers[place] = self._spawn(self._posts[place], self.workers[place].env)
+        return self.workers[place]
+
+    def _spawn(self, post: Post, env: Mapping[str, str]) -> Worker:
         worker = Worker(
             APP, self.folder, pool=post.pool, concurrency=post.concurrency, env=env, arguments=post.arguments
         )
         self._stack.callback(worker.close)
-        self.workers.append(worker)
-        self._posts.append(post)
-        worker.spawn()
-        return worker
-
-    def replace(self, place: int) -> Worker:
-        """Another worker at this place, under a name of its own; what is left of the old one is not touched."""
-        post, old = self._posts[place], self.workers[place]
-        worker = Worker(
-            APP, self.folder, pool=post.pool, concurrency=post.concurrency, env=old.env, arguments=post.arguments
-        )
-        self._stack.callback(worker.close)
-        self.workers[place] = worker
         worker.spawn()
         return worker
 

@@ -8,18 +8,18 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from kombu.exceptions import OperationalError
 
 from celeriac.errors import StoreError
-from tests.faults.journal import MEANWHILE, note, now
+from tests.faults.journal import MEANWHILE, RAN, Counted, note, now
 from tests.faults.receivers import STANDS_STILL
 from tests.faults.tasks import GATEWAY, insist
 
 #: Tasks that are paused, one after the other, and the queue after each; seconds for which, and between two.
 TASKS, PAUSED, REST = ("paid", "limited", "snoozed", "keyed"), 0.3, 0.3
-#: Seconds for which the gateway stands still when no circuit opens, and for which it answers again.
+#: Seconds for which the gateway stands still after the first call when no circuit opens, and for which it answers again.
 STANDSTILL, ANSWERS = 3.5, 4.0
 #: Seconds between two looks at the circuit.
 LOOK = 0.05
@@ -28,8 +28,12 @@ LOOK = 0.05
 class Doing:
     """Something that somebody does again and again, from `start` to `end`, which leaves nothing of it behind."""
 
+    #: How often it is done at least, so that it has had a part in the cell.
+    least: ClassVar[int] = 1
+
     def __init__(self, app: Any, folder: Path) -> None:
         self._app, self._folder = app, folder
+        self._done = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._go_on, daemon=True)
 
@@ -39,6 +43,10 @@ class Doing:
     def end(self) -> None:
         """Ask it to end."""
         self._over.set()
+
+    @property
+    def took_part(self) -> bool:
+        return self._done >= self.least
 
     @property
     def ended(self) -> bool:
@@ -54,12 +62,16 @@ class Doing:
         """Each does something, and yields the seconds until the next."""
         raise NotImplementedError
 
-    def note(self, what: str, began: float) -> None:
+    def done(self, what: str, began: float) -> None:
+        """Note what has been done once more."""
         note(self._folder, MEANWHILE, what=what, start=began, end=now())
+        self._done += 1
 
 
 class Pauses(Doing):
     """People pause and resume a task, the queue, another task."""
+
+    least = 2
 
     def steps(self) -> Generator[float, None, None]:
         queue = {"queue": self._app.conf.task_default_queue}
@@ -79,7 +91,7 @@ class Pauses(Doing):
             yield
         finally:
             insist(lambda: self._app.pauses.resume(**what))
-            self.note("paused", began)
+            self.done("paused", began)
 
 
 class Standstills(Doing):
@@ -94,15 +106,19 @@ class Standstills(Doing):
                 yield from self._until_open()
             finally:
                 still.unlink()
-                self.note("stood still", began)
+                self.done("stood still", began)
             yield ANSWERS
 
     def _until_open(self) -> Iterator[float]:
+        calls = Counted(self._folder, RAN, '"called"')
+        before = calls.count()
+        while calls.count() == before:
+            yield LOOK
         deadline = time.monotonic() + STANDSTILL
         while time.monotonic() < deadline:
             yield LOOK
             if self._is_open():
-                self.note("opened", now())
+                note(self._folder, MEANWHILE, what="opened", start=now(), end=now())
                 yield GATEWAY.open_for
                 return
 

@@ -42,20 +42,20 @@ def one_site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     made.close()
 
 
-@pytest.mark.parametrize("pool", POOLS)
-def test_what_is_not_over_is_handed_back_and_no_attempt_counts(site: Site, pool: Pool) -> None:
-    """Four times, of which three crashes would bury it."""
+def test_what_is_not_over_is_handed_back_and_no_attempt_counts(site: Site) -> None:
+    """By a worker in each of the pools: four times, of which three crashes would bury it."""
     journal, gate = site.file(), site.file("gate")
     result, waiting = site.hold.delay(journal, gate, "a"), None
-    for attempt in range(4):
+    for attempt, pool in enumerate(POOLS):
         worker = site.worker(pool, concurrency=1)
         wait_for(lambda: len(lines(journal)) == attempt + 1, PATIENCE, worker.tail)  # noqa: B023
         waiting = site.effect.delay(journal, "effect") if attempt == 3 else None
         os.kill(worker.pid, signal.SIGTERM)
         assert worker.wait(patient(GRACE + 10)) == 0
         worker.close()
+        assert site.attempts(result.id) == [], pool
     open_gate(gate)
-    site.worker(pool, concurrency=1)
+    site.worker("solo")
     assert waiting is not None
     site.wait_ended([result.id, waiting.id])
     assert site.state(result.id) == "SUCCESS"

@@ -33,6 +33,7 @@ FAULTS: tuple[type[Fault], ...] = (
     answers.ReadOnly,
     answers.DiskFull,
     processes.Deploys,
+    processes.DeploysAtOnce,
     messages.ClockStepped,
     processes.ChildrenReplaced,
     messages.BadMessages,

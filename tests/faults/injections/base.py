@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from tests.faults.load import MIX
 from tests.support.worker import Pool
@@ -44,6 +44,8 @@ class Fault:
     #: How often a worker that died of itself is started again.
     restarts: ClassVar[int] = 50
 
+    #: What the cell's app is set to beside the usual.
+    settings: ClassVar[dict[str, Any]] = {}
     #: Whether people pause and resume meanwhile, and the gateway stands still.
     disturbed: ClassVar[bool] = True
 

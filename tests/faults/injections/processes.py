@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tests.faults.injections.base import Fault, Post
 from tests.faults.plan import Wrap
@@ -14,6 +14,8 @@ from tests.faults.wrapping import BEFORE_BODY, IN_BODY
 if TYPE_CHECKING:
     from tests.faults.cell import Cell
 
+#: Who comes after whom in deploys: with two posts and four rounds, or three and five, each pool is ended at least once.
+SUCCESSORS = (Post("gevent", 2), Post("solo"), Post("prefork", 2), Post("threads", 2))
 #: Two of them have processes to lose.
 WITH_CHILDREN = (Post("prefork", 3), Post("threads", 2), Post("prefork", 2))
 
@@ -131,7 +133,7 @@ class WorkerStopped(Fault):
 
 
 class Deploys(Fault):
-    """One worker after the other is told to end, while its successor is started."""
+    """One worker after the other is told to end, while its successor is started: until one in each of the pools was."""
 
     name = "deploys: SIGTERM"
     excuses = False
@@ -139,10 +141,23 @@ class Deploys(Fault):
     def inject(self, cell: Cell, number: int) -> None:
         place = number % len(cell.workers)
         old = cell.workers[place]
+        cell.works(old)
         with cell.injecting():
             os.kill(old.pid, signal.SIGTERM)
-            cell.replace(place)
+            cell.replace(place, SUCCESSORS[number % len(SUCCESSORS)])
             cell.until(lambda: not old.running, 60, f"{old.name} does not end")
+
+    def rounds(self, most: int) -> int:
+        return max(most, len(SUCCESSORS))
+
+
+class DeploysAtOnce(Deploys):
+    """What they are at is handed back; every body takes long enough to be met."""
+
+    name = "deploys: SIGTERM, without a grace"
+    excuses = True
+    settings: ClassVar[dict[str, Any]] = {"celeriac_shutdown_grace_seconds": 0.0}
+    long_one_in = 1
 
 
 class ChildrenReplaced(Fault):

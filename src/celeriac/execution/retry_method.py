@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime, timezone
 from typing import Any
 
 from celery.exceptions import Reject, Retry
@@ -12,6 +14,7 @@ from celeriac.core.message import DELIVERY_HEADER, DeliveryFacts
 from celeriac.execution import coroutines
 from celeriac.execution.retrying import arguments, refused
 from celeriac.execution.room import room_of
+from celeriac.execution.retrying import arguments, clocks_apart, refused
 from celeriac.execution.snoozing import Snooze
 
 
@@ -91,7 +94,15 @@ class RetryMixin:
         self.request.__dict__.pop("override_max_retries", None)
 
     def signature_from_request(self, *args: Any, **kwargs: Any) -> Any:
-        """As Celery's; a priority that is asked for is not undone by the one that the message came with."""
+        """As Celery's; a priority that is asked for is not undone by the one that the message came with.
+
+        A countdown is counted by the store's clock, also where this host's is wrong.
+        """
+        countdown = kwargs.get("countdown") or 0.0
+        apart = clocks_apart(self, self._own_attempt()) if countdown and kwargs.get("eta") is None else 0.0
+        if apart:
+            until = datetime.fromtimestamp(time.time() + countdown + apart, timezone.utc)
+            kwargs |= {"eta": until, "countdown": None}
         signature = super().signature_from_request(*args, **kwargs)  # type: ignore[misc]  # Celery's class has it
         if kwargs.get("priority") is not None:
             signature.options["priority"] = kwargs["priority"]

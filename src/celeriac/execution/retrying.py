@@ -26,6 +26,8 @@ from celeriac.execution.room import Room, room_of
 
 logger = logging.getLogger(__name__)
 
+#: Seconds by which the clocks of two hosts that are right may differ.
+CLOCKS_AGREE = 1.0
 _CELERYS_RETRY = inspect.signature(CeleryTask.retry)
 
 
@@ -42,21 +44,33 @@ def retry_or_give_up(task: Any, attempt: Attempt | None, error: Exception) -> Gi
         )
         return None
     if isinstance(decision, RetryAt):
-        raise _again(task, decision, error) from error
+        raise _again(task, decision, error, clocks_apart(task, attempt)) from error
     return decision
 
 
-def _again(task: Any, decision: RetryAt, error: Exception) -> Any:
+def _again(task: Any, decision: RetryAt, error: Exception, apart: float) -> Any:
     policy = decision.policy
     options = {name: value for name, value in _retry_kwargs(task).items() if name not in LIMITS}
     options |= _where(policy)
     return task.retry(
         exc=error,
-        eta=datetime.fromtimestamp(decision.at, timezone.utc),
+        eta=datetime.fromtimestamp(decision.at + apart, timezone.utc),
         # It is decided; None would stand for the task's own limit here.
         max_retries=task.request.retries + 1 if policy.max_retries is None else policy.max_retries,
         **options,
     )
+
+
+def clocks_apart(task: Any, attempt: Attempt | None) -> float:
+    """Seconds to add to a moment of this host's clock, so that the store, which goes by its own, has it as far off.
+
+    Nothing for what is less than a second, which is no wrong clock, and where no store or none that answers is asked.
+    """
+    if attempt is not None:
+        with suppress(StoreError):
+            apart: float = room_of(task.app).store.now() - time.time()
+            return apart if abs(apart) >= CLOCKS_AGREE else 0.0
+    return 0.0
 
 
 def _decision(task: Any, attempt: Attempt | None, error: Exception) -> Decision | None:

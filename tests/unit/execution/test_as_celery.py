@@ -252,3 +252,17 @@ def test_the_headers_of_a_call_leave_the_idempotency_key(ours: Any) -> None:
     key = {"key": "k", "digest": "d", "ttl": 1.0}
     seen = _run(_declare(ours, _asks({"headers": {"a": 1}}), {}), 0, headers={"celeriac_key": key, "b": 2})
     assert {**seen[4]["headers"], "celeriac_since": 0} == {"a": 1, "celeriac_key": key, "celeriac_since": 0}
+
+
+@pytest.mark.parametrize("body", [_asks({"countdown": 9}), _fails], ids=["countdown", "policy"])
+def test_what_waits_is_due_by_the_stores_clock(ours: Any, monkeypatch: pytest.MonkeyPatch, body: Any) -> None:
+    """Where the store has a clock of its own, and this host's is wrong: here five minutes late."""
+    policy = celeriac.Retries(3, backoff=9, growth="fixed", jitter="none")
+    monkeypatch.setattr(ours.store.database, "now", lambda: time.time() + 300)
+    assert _run(_declare(ours, body, {"retries": policy}), 0)[3] == 309
+
+
+def test_a_time_that_is_named_is_that_time(ours: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ours.store.database, "now", lambda: time.time() + 300)
+    eta = datetime(2040, 1, 1, tzinfo=timezone.utc)
+    assert _run(_declare(ours, _asks({"eta": eta}), {}), 0)[3] == eta.timestamp() - time.time()

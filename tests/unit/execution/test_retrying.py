@@ -1,7 +1,8 @@
-"""Since when a budget counts."""
+"""Since when a budget counts, and by whose clock a retry waits."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from celery.app.task import Context
 from celeriac.core.attempt import Attempt, AttemptRecord
 from celeriac.core.message import DeliveryFacts, Lease
 from celeriac.errors import StoreUnavailable
-from celeriac.execution.retrying import _since
+from celeriac.execution.retrying import _since, clocks_apart
 
 BEGAN = 1000.0
 
@@ -18,8 +19,13 @@ BEGAN = 1000.0
 class Store:
     """A history, or none that can be read."""
 
-    def __init__(self, *runs: tuple[str, int, float | None]) -> None:
-        self.runs = runs
+    def __init__(self, *runs: tuple[str, int, float | None], ahead: float | None = 0.0) -> None:
+        self.runs, self.ahead = runs, ahead
+
+    def now(self) -> float:
+        if self.ahead is None:
+            raise StoreUnavailable("here", "never asked")
+        return time.time() + self.ahead
 
     def attempts(self, task_id: str) -> list[AttemptRecord]:
         if not self.runs:
@@ -70,3 +76,16 @@ def test_a_run_that_crashed_was_the_first() -> None:
 
 def test_a_history_that_cannot_be_read_is_no_reason_to_fail() -> None:
     assert _since(Task(Store(), retries=0), attempt(crashes=1)) == BEGAN
+
+
+@pytest.mark.parametrize(
+    ("ahead", "apart"),
+    [(300.0, 300.0), (-180.0, -180.0), (0.5, 0.0), (None, 0.0)],
+    ids=["behind", "ahead", "right", "-"],
+)
+def test_a_wait_is_as_long_by_the_stores_clock(ahead: float | None, apart: float) -> None:
+    assert clocks_apart(Task(Store(ahead=ahead)), attempt()) == pytest.approx(apart, abs=0.1)
+
+
+def test_without_a_ledger_there_is_no_other_clock() -> None:
+    assert clocks_apart(Task(Store(ahead=300.0)), None) == 0.0

@@ -51,8 +51,9 @@ class PausedQueues(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has
     def _change(self, consumer: Any) -> None:
         leave, return_to = self._changes(consumer)
         for queue in leave:
-            consumer.cancel_task_queue(queue)
+            # First: Celery forgets the queue, and then asks a broker whose connection may be lost over it.
             self._left.add(queue)
+            consumer.cancel_task_queue(queue)
         for queue in return_to:
             self._left.discard(queue)
             consumer.add_task_queue(queue)

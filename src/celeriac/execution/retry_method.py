@@ -12,9 +12,8 @@ from celeriac.core.attempt import Attempt, Outcome, Settlement
 from celeriac.core.current import attempting, current
 from celeriac.core.message import DELIVERY_HEADER, DeliveryFacts
 from celeriac.execution import coroutines
-from celeriac.execution.retrying import arguments, refused
-from celeriac.execution.room import room_of
 from celeriac.execution.retrying import arguments, clocks_apart, refused
+from celeriac.execution.room import room_of
 from celeriac.execution.snoozing import Snooze
 
 

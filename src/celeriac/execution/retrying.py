@@ -44,17 +44,17 @@ def retry_or_give_up(task: Any, attempt: Attempt | None, error: Exception) -> Gi
         )
         return None
     if isinstance(decision, RetryAt):
-        raise _again(task, decision, error, clocks_apart(task, attempt)) from error
+        raise _again(task, decision, error) from error
     return decision
 
 
-def _again(task: Any, decision: RetryAt, error: Exception, apart: float) -> Any:
+def _again(task: Any, decision: RetryAt, error: Exception) -> Any:
     policy = decision.policy
     options = {name: value for name, value in _retry_kwargs(task).items() if name not in LIMITS}
     options |= _where(policy)
     return task.retry(
         exc=error,
-        eta=datetime.fromtimestamp(decision.at + apart, timezone.utc),
+        eta=datetime.fromtimestamp(decision.at, timezone.utc),
         # It is decided; None would stand for the task's own limit here.
         max_retries=task.request.retries + 1 if policy.max_retries is None else policy.max_retries,
         **options,

@@ -11,8 +11,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
 from tests.integration.tasks import note, task, wait_until_open
 
 
@@ -20,6 +18,8 @@ from tests.integration.tasks import note, task, wait_until_open
 def connected(url: str) -> Iterator[Any]:
     """A connection with a transaction open on it, which the block has to commit."""
     if url.startswith("postgresql:"):
+        import psycopg  # few workers need it
+
         with closing(psycopg.connect(url)) as raw:
             yield raw
     else:

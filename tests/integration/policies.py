@@ -8,9 +8,6 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-import httpx
-import requests
-
 from celeriac import Retries
 from tests.integration.effects import die_once
 from tests.integration.tasks import note, task
@@ -84,8 +81,12 @@ def calls_a_function(journal: str) -> None:
 
 def _get(client: str, url: str) -> str:
     if client == "httpx":
+        import httpx  # few workers need it
+
         return httpx.get(url, trust_env=False).raise_for_status().text
     if client == "requests":
+        import requests  # the same
+
         answer = requests.get(url, timeout=10)
         answer.raise_for_status()
         return answer.text

@@ -6,11 +6,14 @@ import functools
 import json
 import os
 
-from tests.integration import breaking, breaking_pools, effects, policies  # noqa: F401  # its tasks
+from tests.integration import effects, policies  # noqa: F401  # their tasks
 from tests.integration.tasks import make_app
 
 app = make_app(os.environ["SITE_BROKER"], **json.loads(os.environ.get("SITE_SETTINGS", "{}")))
 if "SITE_BREAK_AT" in os.environ:
+    # Hundreds of workers start without: all that is broken takes a third of a second to import.
+    from tests.integration import breaking, breaking_pools
+
     point = os.environ["SITE_BREAK_AT"]
     install = breaking_pools.POINTS.get(point) or functools.partial(breaking.install, point)
     install(os.environ["SITE_BROKEN"])

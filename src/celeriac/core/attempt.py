@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from celeriac.core.checkpoint import Checkpoint
 from celeriac.core.message import DeliveryFacts, IdempotencyKey, Lease, TaskMessage
 from celeriac.core.retries import GiveUp
 
@@ -117,6 +118,10 @@ class Settlement:
     worker: str | None = None
     #: Its end lets something go on that waits for the same limits.
     limited: bool = False
+    #: How far it came, where it has said so.
+    checkpoint: Checkpoint | None = None
+    #: What is handed back waits behind all that waits now, instead of in its place.
+    behind: bool = False
 
 
 @dataclass(slots=True)
@@ -172,6 +177,10 @@ class Attempt:
     #: Of which workflow it is a part, as its message says.
     workflow: list[Any] | None = None
     marked: bool = False
+    #: How far it says that it is, where it does; ``execution.tracking``.
+    tracker: Any = None
+    checkpoint: Checkpoint | None = None
+    behind: bool = False
 
     def settlement(self) -> Settlement:
         """The attempt as the store takes it."""
@@ -192,6 +201,8 @@ class Attempt:
             started_at=self.started_at,
             worker=self.worker,
             limited=self.delivery.limited,
+            checkpoint=self.checkpoint,
+            behind=self.behind,
         )
 
 

@@ -18,6 +18,7 @@ from celeriac.core.attempt import (
     Settled,
     Settlement,
 )
+from celeriac.core.checkpoint import Checkpoint
 from celeriac.core.desk import Action, By, ErrorGroup, UnreadFailure, Verb
 from celeriac.core.limits import Rule
 from celeriac.core.message import (
@@ -346,8 +347,8 @@ class DeadLetters(Protocol):
     def error_groups(self, chosen: DeadLetterFilter) -> list[ErrorGroup]:
         """Those that match by their error's fingerprint, the largest group first."""
 
-    def redrive(self, letter: DeadLetter, message: TaskMessage, by: By) -> None:
-        """Send it again, one generation higher.
+    def redrive(self, letter: DeadLetter, message: TaskMessage, by: By, *, from_start: bool = False) -> None:
+        """Send it again, one generation higher; it goes on from its checkpoint, unless ``from_start``.
 
         Raises:
             RedriveRefused: its idempotency key is held by another task.
@@ -438,6 +439,19 @@ class Workflows(Protocol):
         """How many members of each group have ended, as far as they are joined or counted."""
 
 
+class Checkpoints(Protocol):
+    """How far tasks have come, one row a task; it ends with the task's record, and what can go on keeps it."""
+
+    def save_checkpoint(self, lease: Lease, checkpoint: Checkpoint, *, absolve: bool = False) -> bool:
+        """Write how far a run is; false, and nothing written, when its lease is lost.
+
+        Cursors that are None leave those that are there. With ``absolve`` the crashes of the runs before count no more.
+        """
+
+    def checkpoints(self, task_ids: Sequence[str]) -> dict[str, Checkpoint]:
+        """How far each has come that has ever said so."""
+
+
 class Store(
     MessageQueue,
     Limits,
@@ -451,6 +465,7 @@ class Store(
     Failures,
     Circuits,
     Workflows,
+    Checkpoints,
     Protocol,
 ):
     """Everything, in one place: broker, ledger, keys and dead letters."""

@@ -15,6 +15,7 @@ from celeriac.store.postgres.pruning import Pruner
 from celeriac.store.postgres.queue import PostgresQueue
 from celeriac.store.postgres.vacuum import Vacuum
 from celeriac.store.protocols import ANY_NEWS, News, Publisher
+from celeriac.store.relational.checkpoints import CheckpointsPart
 from celeriac.store.relational.chords import ChordsPart
 from celeriac.store.relational.circuits import CircuitsPart
 from celeriac.store.relational.deadletters import DeadLettersPart
@@ -36,6 +37,7 @@ class PostgresStore(
     FailuresPart,
     CircuitsPart,
     WorkflowsPart,
+    CheckpointsPart,
 ):
     """The store in one schema; see ``celeriac.store.protocols.Store``.
 

@@ -23,6 +23,7 @@ MIGRATIONS = (
     "006_circuits",
     "007_pauses",
     "008_workflows",
+    "009_checkpoints",
 )
 #: ``MATERIALIZED`` is of 12; 13 is the oldest that is tried.
 OLDEST = 130_000

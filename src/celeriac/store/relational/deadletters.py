@@ -98,7 +98,7 @@ class DeadLettersPart(Part):
 
     # -- acted on
 
-    def redrive(self, letter: DeadLetter, message: TaskMessage, by: By) -> None:
+    def redrive(self, letter: DeadLetter, message: TaskMessage, by: By, *, from_start: bool = False) -> None:
         now = self.now()
         with self.database.writing() as raw:
             if not raw.run("dead_letters.delete", (letter.id,)).fetchall():
@@ -118,6 +118,8 @@ class DeadLettersPart(Part):
             # The letter has kept its chords from being pruned; now it has their time once more to end.
             raw.run("dead_letters.keep_chords", (now, letter.task_id))
             raw.run("failures.read", (letter.task_id,))
+            if from_start:
+                raw.run("checkpoints.from_start", (letter.task_id,))
             act(raw, by, Verb.REDRIVEN, now, letter.id, letter.task_id)
 
     def _next_generation(self, raw: Session, task_id: str) -> int:

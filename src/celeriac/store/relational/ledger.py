@@ -18,7 +18,7 @@ from celeriac.core.attempt import (
 )
 from celeriac.core.fingerprints import fingerprint
 from celeriac.core.message import TaskMessage
-from celeriac.store.relational import failures, keys, queue
+from celeriac.store.relational import checkpoints, failures, keys, queue
 from celeriac.store.relational.limits import LimitsPart
 from celeriac.store.relational.part import CLAIMED
 from celeriac.store.relational.session import Session
@@ -28,7 +28,13 @@ PRUNED_AT_ONCE = 1000
 #: Seconds a broadcast is kept for listeners that are slow.
 BROADCAST_KEPT = 60.0
 #: What is deleted when its own time is over, and what when it is old; parts before their chords.
-_EXPIRING = ("ledger.prune_tasks", "ledger.prune_groups", "ledger.prune_revoked", "ledger.prune_keys")
+_EXPIRING = (
+    "ledger.prune_tasks",
+    "ledger.prune_groups",
+    "ledger.prune_revoked",
+    "ledger.prune_keys",
+    "checkpoints.prune",
+)
 _AGEING = (
     "ledger.prune_attempts",
     "ledger.prune_chord_parts",
@@ -38,6 +44,7 @@ _AGEING = (
     "dead_letters.prune_actions",
     "failures.prune",
     "workflows.prune",
+    "checkpoints.prune_open",
 )
 
 LOST, HELD = Settled(held=False), Settled(held=True)
@@ -104,6 +111,8 @@ def settle(raw: Session, item: Settlement, now: float) -> Settled:
         write_record(raw, item.record, now, item.failure, lettered=item.outcome is Outcome.DEAD_LETTERED)
     if item.key is not None or item.generation:
         _settle_keys(raw, item, now)
+    if item.checkpoint is not None or item.outcome is not Outcome.COMPLETED:
+        checkpoints.settle(raw, item, now)
     if not (item.others or item.follow_ups or item.chord or item.grown):
         return HELD
     return _settle_consequences(raw, item, now)
@@ -131,7 +140,10 @@ def _leave_queue(raw: Session, item: Settlement, now: float) -> bool:
     if item.retry is not None:
         return _retry(raw, item, item.retry, now)
     if item.outcome in HANDED_BACK:
-        return raw.run("queue.release", (item.snooze_until, 0, row, token)).rowcount == 1
+        back = raw.run("queue.release", (item.snooze_until, 0, row, token)).rowcount == 1
+        if back and item.behind:
+            queue.go_behind(raw, row)
+        return back
     if item.outcome in _UNSETTLED:
         raise ValueError(f"{item.outcome.value} is no way to settle task {item.task_id}: its message would be lost")
     if item.outcome is Outcome.DEAD_LETTERED and not _bury(raw, item, now):
@@ -273,6 +285,7 @@ class LedgerPart(LimitsPart):
             stays = raw.run("ledger.forget_result", (task_id, result_only)).rowcount == 1
             if not (stays or result_only):
                 raw.run("ledger.forget", (task_id,))
+            raw.run("checkpoints.forget", (task_id,))
             raw.run("failures.read", (task_id,))
 
     def attempts(self, task_id: str) -> list[AttemptRecord]:

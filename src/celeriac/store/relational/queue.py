@@ -94,6 +94,11 @@ def grow(raw: Session, group_id: str, by: int, now: float) -> None:
     raw.run("ledger.chord_grow", (group_id, by, now))
 
 
+def go_behind(raw: Session, row: int) -> None:
+    """What was handed back waits behind all that waits now: it gets the id of one that comes now."""
+    raw.run("queue.go_behind", (row,))
+
+
 def publish(raw: Session, message: TaskMessage, now: float) -> Published:
     """Insert one message, its idempotency key taken in the same transaction."""
     if message.key is None:

@@ -12,6 +12,15 @@ from celeriac.store.sqlite.database import APPLICATION_ID, Database, Session, id
 
 #: One script a version, in order; ``PRAGMA user_version`` says how many ran.
 MIGRATIONS = ("001_initial", "002_relayed", "003_limits", "004_desk", "005_circuits", "006_pauses", "007_workflows")
+MIGRATIONS = (
+    "001_initial",
+    "002_relayed",
+    "003_limits",
+    "004_desk",
+    "005_circuits",
+    "006_pauses",
+    "008_checkpoints",
+)
 
 
 def migrate(database: Database) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)))
 
-from celeriac.testing.conformance.chords import ChordConformance  # noqa: E402  # asserts are rewritten first
+from celeriac.testing.conformance.checkpoints import CheckpointsConformance  # noqa: E402  # asserts are rewritten first
+from celeriac.testing.conformance.chords import ChordConformance  # noqa: E402
 from celeriac.testing.conformance.circuits import CircuitsConformance  # noqa: E402
 from celeriac.testing.conformance.deadletters import DeadLetterConformance  # noqa: E402
 from celeriac.testing.conformance.desk import DeskConformance  # noqa: E402
@@ -48,6 +49,7 @@ class StoreConformance(
     LimitsConformance,
     CircuitsConformance,
     PausesConformance,
+    CheckpointsConformance,
     WaitingConformance,
     WorkflowsConformance,
 ):

@@ -111,6 +111,9 @@ SET status = CASE WHEN $1::float8 IS NOT NULL THEN 1 WHEN $2 = 1 OR crashes > 0 
     snoozes = snoozes + ($1 IS NOT NULL)::int
 WHERE id = $3 AND deliveries = $4 AND status = 2
 
+-- name: go_behind
+UPDATE message SET id = DEFAULT WHERE id = $1
+
 -- name: hand_back
 UPDATE message
 SET status = CASE WHEN crashes > 0 THEN 4 WHEN limits IS NULL THEN 0 ELSE 7 END, lease_until = NULL, owner = NULL

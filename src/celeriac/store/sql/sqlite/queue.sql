@@ -82,6 +82,9 @@ SET status = iif(?1 IS NULL, iif(?2 OR crashes > 0, 4, iif(limits IS NULL, 0, 7)
     started_at = NULL, owner = NULL, crashes = crashes + ?2, snoozes = snoozes + (?1 IS NOT NULL)
 WHERE id = ?3 AND deliveries = ?4 AND status = 2
 
+-- name: go_behind
+UPDATE message SET id = (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'message') WHERE id = ?
+
 -- name: hand_back
 UPDATE message
 SET status = iif(crashes > 0, 4, iif(limits IS NULL, 0, 7)), lease_until = NULL, owner = NULL

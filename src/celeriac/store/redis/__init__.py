@@ -10,6 +10,7 @@ from celeriac.errors import LeadsElsewhere, StoreTooNew
 from celeriac.settings import RedisURL
 from celeriac.store.guest import Guest
 from celeriac.store.protocols import ANY_NEWS, News, Publisher
+from celeriac.store.redis.checkpoints import CheckpointsPart
 from celeriac.store.redis.checks import check
 from celeriac.store.redis.chords import ChordsPart
 from celeriac.store.redis.circuits import CircuitsPart
@@ -43,6 +44,7 @@ class RedisStore(
     FailuresPart,
     CircuitsPart,
     WorkflowsPart,
+    CheckpointsPart,
 ):
     """The store under one prefix; see ``celeriac.store.protocols.Store``.
 

@@ -133,9 +133,9 @@ class DeadLettersPart(Part):
 
     # -- acted on
 
-    def redrive(self, letter: DeadLetter, message: TaskMessage, by: By) -> None:
+    def redrive(self, letter: DeadLetter, message: TaskMessage, by: By, *, from_start: bool = False) -> None:
         identity = (letter.id, plain(letter.task_id), letter.generation, letter.snoozes, *by_arguments(by))
-        answer = self.database.call("letters.redrive", [*identity, *message_arguments(message)])
+        answer = self.database.call("letters.redrive", [*identity, int(from_start), *message_arguments(message)])
         name, key = letter.name or "?", message.key
         if answer == b"gone":
             raise DeadLetterError(f"dead letter {letter.id} is gone; somebody redrove or purged it")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from celeriac.core.attempt import HANDED_BACK, AttemptRecord, Outcome, Record, Settled, Settlement
 from celeriac.core.fingerprints import fingerprint
+from celeriac.store.redis.checkpoints import checkpoint_arguments
 from celeriac.store.redis.packing import (
     Argument,
     messages_arguments,
@@ -30,6 +31,8 @@ BROADCAST_KEPT = 60.0
 LOOKED_UP = 1000
 LOST, HELD = Settled(held=False), Settled(held=True)
 _FREEING = frozenset({Outcome.FAILED, Outcome.DEAD_LETTERED, Outcome.REVOKED, Outcome.IGNORED})
+#: Ends after which nothing is gone on with; a dead letter may be redriven.
+_OVER = frozenset({Outcome.COMPLETED, Outcome.FAILED, Outcome.REVOKED, Outcome.IGNORED, Outcome.REPLACED})
 _UNSETTLED = frozenset({Outcome.UNSETTLED, Outcome.LEASE_LOST})
 _HISTORY = frozenset({Outcome.FAILED, Outcome.DEAD_LETTERED, Outcome.RETRY})
 _CLAIMED = 2
@@ -61,16 +64,25 @@ def _settlement(item: Settlement) -> Iterator[Argument]:
     if way == "retry":
         yield from _retry(item)
     elif way == "back":
-        yield number(item.snooze_until)
+        yield from (number(item.snooze_until), int(item.behind))
     told = item.failure is not None and (way == "bury" or item.outcome in _HISTORY)
     consequences = bool(item.others or item.grown or item.follow_ups or item.chord)
-    yield ("f" if told else "") + ("r" if item.record else "") + ("c" if consequences else "")
+    goes_on = item.outcome not in _OVER
+    yield (
+        ("f" if told else "")
+        + ("r" if item.record else "")
+        + ("c" if consequences else "")
+        + ("p" if item.checkpoint else "")
+        + ("o" if not goes_on and (item.checkpoint or item.outcome is not Outcome.COMPLETED) else "")
+    )
     if told:
         yield from _failure(item)
     if item.record:
         yield from named_record(item.record)
     if consequences:
         yield from _consequences(item)
+    if item.checkpoint:
+        yield from checkpoint_arguments(item.checkpoint)
 
 
 def _retry(item: Settlement) -> Iterator[Argument]:

@@ -25,6 +25,7 @@ ROOMS = (
     "fanout",
     "circuits",
     "workflows",
+    "checkpoints",
 )
 LIBRARIES = (
     "clock",
@@ -41,6 +42,7 @@ LIBRARIES = (
     "sending",
     "failures",
     "acts",
+    "checkpoints",
 )
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _NEEDS = re.compile(r"^-- needs: (.+)$", re.MULTILINE)

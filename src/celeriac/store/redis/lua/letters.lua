@@ -43,6 +43,7 @@ local function keep_snoozes(task, snoozes)
 end
 
 local number, task, generation, snoozes, by, now = take(), take(), take_number(), take_number(), take_by(), clock()
+local from_start = take() == '1'
 local m = take_message()
 if call('EXISTS', base .. 'l:' .. number) == 0 then return 'gone' end
 if m.key ~= '' then
@@ -56,6 +57,7 @@ for _, group in ipairs(call('SMEMBERS', base .. 'lc:' .. task)) do
     if call('EXISTS', base .. 'c:' .. group) == 1 then touch_chord(group, now) end
 end
 delete_letter(number)
+if from_start then forget_cursors(task) end
 m.awaited, m.generation = true, string.format('%d', math.max(generation + 1, next_generation(task)))
 send(m, now)
 if snoozes > 0 then keep_snoozes(task, snoozes) end
@@ -70,7 +72,7 @@ for _ = 1, take_number() do
     local number = take()
     local task = call('HGET', base .. 'l:' .. number, 'task')
     if task then
-        dropped = dropped + delete_letter(number)
+        dropped = dropped + forget_letter(number)
         act(by, 'purged', number, task)
     end
 end

@@ -122,6 +122,6 @@ for _, id in ipairs(over('workflows:over', attempts_before)) do
 end
 for _, task in ipairs(over('failures:loose', attempts_before)) do total = total + read_failure(task) end
 if letters_before then
-    for _, number in ipairs(over('letters:failed', letters_before)) do total = total + delete_letter(number) end
+    for _, number in ipairs(over('letters:failed', letters_before)) do total = total + forget_letter(number) end
 end
 return total + prune_attempts() + prune_broadcasts() + prune_bindings() + prune_acts()

@@ -1,5 +1,5 @@
 -- name: settle
--- needs: sending history
+-- needs: sending history checkpoints
 -- Read whole before anything is written: an argument that is amiss leaves no half of a settlement.
 local function take_settlement()
     local item = {
@@ -12,7 +12,7 @@ local function take_settlement()
             body = take(),
         }
     elseif item.way == 'back' then
-        item.snooze_until = take()
+        item.snooze_until, item.behind = take(), take() == '1'
     end
     local parts = take()
     if parts:find('f', 1, true) then
@@ -31,6 +31,8 @@ local function take_settlement()
         item.messages = take_messages()
         for number = 1, take_number() do item.parts[number] = take_part() end
     end
+    if parts:find('p', 1, true) then item.checkpoint = take_checkpoint() end
+    item.over = parts:find('o', 1, true)
     return item
 end
 
@@ -65,7 +67,8 @@ local function leave_queue(item, now)
     if item.way == 'retry' then
         retry(item.id, s, item.retry, now)
     elseif item.way == 'back' then
-        hand_back(item.id, s, item.snooze_until ~= '' and item.snooze_until or nil)
+        local id = item.behind and go_behind(item.id, s) or item.id
+        hand_back(id, s, item.snooze_until ~= '' and item.snooze_until or nil)
     else
         if item.way == 'bury' then bury(item.id, item.failure, now) end
         delete_message(item.id, s, s.queue, s.task)
@@ -88,6 +91,8 @@ local function settle(item, now)
     elseif item.keys == 'free' then
         free_keys(item.task, now)
     end
+    if item.checkpoint then put_checkpoint(item.checkpoint, item.token, now) end
+    if item.over then forget_cursors(item.task) end
     for _, other in ipairs(item.others) do write_other(other[1], other[2], now) end
     for _, group in ipairs(item.grown) do grow_chord(group, 1, now) end
     for _, m in ipairs(item.messages or {}) do send(m, now) end
@@ -102,7 +107,7 @@ end
 -- Ends that have no consequences, as nearly all have, together: each kind of change is one command for all of them.
 local function is_plain(item)
     local failed = item.failure or (item.record and item.record[STATE] == 'FAILURE')
-    return item.way == 'finish' and item.keys == '' and not (failed or item.messages)
+    return item.way == 'finish' and item.keys == '' and not (failed or item.messages or item.checkpoint or item.over)
 end
 
 local function still_held(plain, answers)

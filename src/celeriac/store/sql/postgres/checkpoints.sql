@@ -27,7 +27,7 @@ UPDATE checkpoint SET cursors = NULL WHERE task_id = $1
 
 -- name: get
 SELECT task_id, done, total, note, cursors, at, token FROM checkpoint
-WHERE task_id IN (SELECT json_array_elements_text($1::json))
+WHERE task_id IN (SELECT jsonb_array_elements_text($1::jsonb))
 
 -- name: forget
 DELETE FROM checkpoint WHERE task_id = $1 AND expires_at IS NOT NULL

@@ -1,4 +1,4 @@
--- needs: rows failures
+-- needs: rows failures checkpoints
 -- Attempts that did not simply succeed: a list a:<task id>, the oldest first, and the set `history` of tasks by the end
 -- of their oldest. Dead letters: a hash l:<number> each, and in ln:<task id> its number by the generation, which an older
 -- version did not write. A task's history is kept as long as it has one of these, and so are the chords lc:<task id> that it
@@ -73,4 +73,12 @@ local function delete_letter(number)
         let_go_of_chords(task)
     end
     return 1
+end
+
+-- For good: nothing will be gone on with.
+local function forget_letter(number)
+    local task = call('HGET', base .. 'l:' .. number, 'task')
+    local deleted = delete_letter(number)
+    if deleted == 1 and call('EXISTS', base .. 't:' .. task) == 0 then drop_checkpoint(task) end
+    return deleted
 end

@@ -1,4 +1,4 @@
--- needs: rows keys failures
+-- needs: rows keys failures checkpoints
 -- What the ledger keeps of a task is a packed list of texts under t:<task id>, in this order.
 local GENERATION, CLOSED, STATE, NAME, QUEUE, WORKER, RETRIES, STARTED, FINISHED, RESULT, TRACEBACK, META, EXPIRES =
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
@@ -31,6 +31,7 @@ end
 local function forget_record(task)
     call('DEL', base .. 't:' .. task)
     call('ZREM', base .. 'expiry:tasks', task)
+    drop_checkpoint(task)
 end
 
 local function is_closed(record)

@@ -144,6 +144,16 @@ local function hand_back(id, s, run_at)
     make_delayed(id, s.queue, run_at)
 end
 
+-- Waits from now on behind all that waits, under the number of a message that comes now; only of who holds it.
+local function go_behind(id, s)
+    local new = string.format('%d', call('INCR', base .. 'ids'))
+    call('ZREM', base .. 'leases', id)
+    call('HDEL', base .. 'state', id)
+    call('RENAME', base .. 'm:' .. id, base .. 'm:' .. new)
+    if s.task ~= '' then call('HSET', base .. 'live', s.task, new) end
+    return new
+end
+
 -- Out of wherever it waits, if it waits there.
 local function take_out(id, row, s)
     local status = s and s.status or READY

@@ -78,6 +78,7 @@ _STEPS = (
     "celeriac.worker.outboxes:Outboxes",
     "celeriac.worker.relay:Relay",
     "celeriac.worker.grace:Grace",
+    "celeriac.worker.ending:Ending",
 )
 _CONSUMER_STEPS = ("celeriac.worker.given_up:GivenUp", "celeriac.worker.pausing:PausedQueues")
 #: What follows from settings, and what belongs to the broker that is configured.

@@ -308,6 +308,18 @@ class ForeignLedger(CeleriacError):
         )
 
 
+class CheckpointError(CeleriacError, TypeError):
+    """A task that cannot say how far it is, or go on from there, as it was asked to. Raised in its body."""
+
+    def __init__(self, task: str, problem: str) -> None:
+        super().__init__(task, problem)
+        self.task = task
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"task {self.task}: {self.problem}"
+
+
 class CircuitError(CeleriacError, ValueError):
     """A circuit that nobody declares, or that cannot be switched in that way."""
 

@@ -179,6 +179,8 @@ class Attempt:
     marked: bool = False
     #: How far it says that it is, where it does; ``execution.tracking``.
     tracker: Any = None
+    #: It goes back into its queue, though it waits for nothing.
+    gives_way: bool = False
     checkpoint: Checkpoint | None = None
     behind: bool = False
 

@@ -24,7 +24,7 @@ from celeriac.execution.exhausted import tell
 from celeriac.execution.limits import NO_LIMITS, Limits, left_to_celery, limit_text, of_request
 from celeriac.execution.room import Room, room_of
 from celeriac.execution.settler import STORE_WIDE
-from celeriac.execution.snoozing import Snooze, put_off
+from celeriac.execution.snoozing import GiveWay, Snooze, put_off
 from celeriac.execution.workflows import conclude
 
 logger = logging.getLogger(__name__)
@@ -128,6 +128,11 @@ def _watched(room: Room, task: Any, attempt: Attempt, request: dict[str, Any]) -
     def settle(hard: float) -> None:
         other = begin(task, attempt.task_id, request, request[DELIVERY_HEADER])
         other.started_at, other.request = attempt.started_at, attempt.request
+        if attempt.tracker is not None and attempt.tracker.goes_on():
+            put_off(other, GiveWay(f"{limit_text('hard', hard)}, behind what it has done"))
+            other.checkpoint = attempt.tracker.final(other.outcome)
+            room.settler.settle(other, at_once=True)
+            return
         other.outcome = fail(other, TimeLimitExceeded(hard), "time-limit")
         if other.failure is not None:
             other.failure.error = limit_text("hard", hard)
@@ -262,7 +267,7 @@ def unrecordable(room: Room, attempt: Attempt, error: Exception) -> bool:
     """Make the attempt end as a dead letter, since what it ended with cannot be written; false if that was tried."""
     if attempt.request is None or (attempt.failure is not None and attempt.failure.reason == UNRECORDABLE):
         return False
-    attempt.record = attempt.retry = None
+    attempt.record = attempt.retry = attempt.checkpoint = None
     attempt.growing.clear()
     for consequences in (attempt.chord, attempt.follow_ups, attempt.others, attempt.after_settle):
         consequences.clear()
@@ -272,10 +277,13 @@ def unrecordable(room: Room, attempt: Attempt, error: Exception) -> bool:
 
 
 def _settle(room: Room, attempt: Attempt, request: dict[str, Any]) -> None:
-    if attempt.outcome in (Outcome.LEASE_LOST, Outcome.SNOOZED) and attempt.snooze_until is None:
+    unwritten = attempt.outcome is Outcome.SNOOZED and attempt.snooze_until is None and not attempt.gives_way
+    if attempt.outcome is Outcome.LEASE_LOST or unwritten:
         return  # nothing is ours to write
     if attempt.workflow is not None:
         conclude(attempt, request, room.store)
+    if attempt.tracker is not None:
+        attempt.checkpoint = attempt.tracker.final(attempt.outcome)
     complete_record(room, attempt, request)
     elapsed = room.store.lease_now() - attempt.started_clock
     at_once = elapsed >= QUICK or attempt.delivery.batch == 1 or attempt.key is not None or bool(attempt.after_settle)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
@@ -14,7 +16,7 @@ from celery.worker.request import Request as CeleryRequest
 from celery.worker.state import task_ready
 from kombu.utils.encoding import safe_repr
 
-from celeriac.core.attempt import Attempt, Failure, Outcome
+from celeriac.core.attempt import Attempt, Failure, Outcome, Settlement
 from celeriac.core.current import attempting
 from celeriac.core.message import DELIVERY_HEADER, DeliveryFacts
 from celeriac.core.text import writable
@@ -123,8 +125,30 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             super().on_timeout(soft, timeout)
             return
         error = limit_text("hard", timeout)
+        if self._goes_on():
+            self._give_way(error)
+            return
         with self._settling(Outcome.DEAD_LETTERED, Failure("time-limit", "celery.TimeLimitExceeded", error)):
             super().on_timeout(soft, timeout)
+
+    def _goes_on(self) -> bool:
+        """Whether the run that is interrupted has saved a checkpoint, from which another goes on."""
+        assert self._facts is not None
+        room, token = room_of(self.app), self._facts.lease.token
+        known = room.settler.insist(lambda: room.store.checkpoints([self.id])).get(self.id)
+        return known is not None and known.cursors is not None and known.token == token
+
+    def _give_way(self, reason: str) -> None:
+        task_ready(self)
+        room, facts = room_of(self.app), self._facts
+        assert facts is not None
+        if room.deadlines is None and self.worker_pid:  # a pool of processes, which would only then be ended
+            with suppress(OSError):
+                os.kill(self.worker_pid, signal.SIGKILL)
+        back = Settlement(facts.lease, self.id, facts.generation, Outcome.SNOOZED)
+        room.settler.insist(lambda: room.store.settle([back]))
+        logger.info("task %s[%s] goes on from its last checkpoint: %s", self.name, self.id, reason)
+        self.acknowledge()
 
     # -- how the run in the pool ended
 
@@ -171,10 +195,15 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             return
         ended = self.ended_by_us or _ended_from_outside(error)
         room.settler.insist(lambda: room.store.release([lease], crashed=not ended, error=writable(error)))
-        count = "no crash" if ended else f"crash {self._facts.crashes + 1} of {room.own.max_crashes}"
+        count = "no crash" if ended else f"crash {self._crashes() + 1} of {room.own.max_crashes}"
         logger.error("the process running %s[%s] died (%s): %s", self.name, self.id, count, error)
         self.acknowledge()
         self.send_event("task-rejected", requeue=True)
+
+    def _crashes(self) -> int:
+        """Those that count before this one: a checkpoint has made an end of the earlier."""
+        assert self._facts is not None
+        return 0 if self._facts.crashes and self._goes_on() else self._facts.crashes
 
     def _runs_again(self) -> bool:
         task = self.task

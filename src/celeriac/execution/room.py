@@ -10,6 +10,7 @@ from typing import Any
 from celeriac.core.message import Lease
 from celeriac.core.queue_limits import QueueLimits
 from celeriac.execution.deadlines import Deadlines
+from celeriac.execution.ending import Ending
 from celeriac.execution.pauses import KnownPauses
 from celeriac.execution.settler import Settler
 from celeriac.execution.workflows import KnownCancelled
@@ -41,6 +42,7 @@ class Room:
     deadlines: Deadlines | None = None
     pauses: KnownPauses = field(default_factory=KnownPauses)
     cancelled: KnownCancelled = field(default_factory=KnownCancelled)
+    ending: Ending = field(default_factory=Ending)
 
     def expires_at(self, now: float) -> float | None:
         """When a task that settles now may be forgotten; never, where the app keeps all."""

@@ -53,10 +53,29 @@ class Snooze(Ignore):  # type: ignore[misc]  # Celery has no types
         return f"put off {snooze.shown(self.delay)}{said}"
 
 
+class GiveWay(Snooze):
+    """Raised by ``iterate`` between two rows: the task goes on in another run.
+
+    Args:
+        reason: for the log.
+        behind: it waits behind all that waits in its queue now; otherwise it goes on as soon as possible.
+    """
+
+    def __init__(self, reason: str, *, behind: bool = False) -> None:
+        super().__init__(0, reason)
+        self.behind = behind
+
+    def __str__(self) -> str:
+        return f"giving way: {self.reason}"
+
+
 def put_off(attempt: Attempt, error: Snooze) -> None:
     """Have the settlement put the message off; what this run has prepared, the run that counts prepares itself."""
     attempt.outcome = Outcome.SNOOZED
-    attempt.snooze_until = error.until(room_of(attempt.task.app).store.now())
+    if isinstance(error, GiveWay):
+        attempt.gives_way, attempt.behind = True, error.behind
+    else:
+        attempt.snooze_until = error.until(room_of(attempt.task.app).store.now())
     attempt.record = attempt.failure = attempt.retry = None
     attempt.growing.clear()
     for prepared in (attempt.chord, attempt.follow_ups, attempt.others, attempt.after_settle):

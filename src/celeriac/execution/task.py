@@ -26,13 +26,14 @@ from celeriac.execution.circuits import Guard, guarding
 from celeriac.execution.deadlines import body_over
 from celeriac.execution.declaring import check_declaration
 from celeriac.execution.effects import Effect, effect_once
+from celeriac.execution.iterating import CheckpointMixin, ended
 from celeriac.execution.pipeline import traced
 from celeriac.execution.retry_method import RetryMixin
 from celeriac.execution.retrying import beside_no_ledger, retry_or_give_up, run_beside_no_ledger
 from celeriac.execution.snoozing import Snooze, put_off_unmanaged
 
 
-class TaskMixin(RetryMixin):
+class TaskMixin(CheckpointMixin, RetryMixin):
     """What celeriac adds to any Celery task class."""
 
     #: False leaves the task to Celery: no ledger, no dead letter, no retry of ours.
@@ -81,7 +82,7 @@ class TaskMixin(RetryMixin):
     def bind(cls, app: Any) -> Any:
         """As Celery's; what cannot work in the declaration is said here, not at the first call."""
         bound = super().bind(app)  # type: ignore[misc]  # Celery's class has it
-        name = str(cls.name)  # type: ignore[attr-defined]
+        name = str(cls.name)
         check_declaration(cls, app)
         cls.call_signature = _signature(cls)
         cls.parameter_names = tuple(cls.call_signature.parameters)
@@ -262,11 +263,19 @@ def _run_to_its_return(attempt: Attempt, call: Callable[..., Any], args: Any, kw
 
 
 def _returned(attempt: Attempt, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    returned = call(*args, **kwargs)
-    # Of an async body inside somebody's plain wrapper.
-    if type(returned) is CoroutineType:
-        returned = _run_to_its_end(returned)
+    try:
+        returned = call(*args, **kwargs)
+        # Of an async body inside somebody's plain wrapper.
+        if type(returned) is CoroutineType:
+            returned = _run_to_its_end(returned)
+    except Exception as error:
+        if attempt.tracker is not None:
+            body_over(attempt)
+            ended(attempt, error)
+        raise
     body_over(attempt)
+    if attempt.tracker is not None:
+        ended(attempt, None)
     return returned
 
 

@@ -97,6 +97,19 @@ class OwnSettings:
         least=0.0,
         none='what runs is waited for, however long, as under defaults="celery" unless it is set',
     )
+    checkpoint_seconds: float = _setting(
+        5.0,
+        "seconds",
+        "How often `self.iterate()` saves where it is, and so how much of a long task a crash repeats.",
+        least=0.01,
+    )
+    give_way_seconds: float | None = _setting(
+        300.0,
+        "seconds",
+        "A task in `self.iterate()` goes to the end of its queue then, so that long tasks do not hold every slot for hours.",
+        least=0.01,
+        none="it gives way to nobody",
+    )
     refuse_unsafe_pickle: bool | None = _setting(
         None,
         "yes or no",

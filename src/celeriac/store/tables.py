@@ -53,8 +53,22 @@ def check_table(guest: Guest, table: str, why: str) -> None:
     Raises:
         TransactionError: saying what makes it.
     """
-    if not run(guest, f"{table}.exists").fetchone()[0]:
-        dialect = "sqlite" if guest.dialect == "sqlite" else "postgresql"
+    check_readable(guest.raw, table, why)
+
+
+def look(raw: Any, name: str, parameters: Sequence[Any] = ()) -> Any:
+    """Run a statement that only reads on a driver's connection, in a transaction or not."""
+    return run_on(raw, _STATEMENTS["sqlite" if isinstance(raw, sqlite3.Connection) else "postgres"][name], parameters)
+
+
+def check_readable(raw: Any, table: str, why: str) -> None:
+    """The same of a driver's connection.
+
+    Raises:
+        TransactionError: saying what makes it.
+    """
+    if not look(raw, f"{table}.exists").fetchone()[0]:
+        dialect = "sqlite" if isinstance(raw, sqlite3.Connection) else "postgresql"
         command = f"celery -A … {_GROUPS[table]} sql --dialect {dialect}"
         raise TransactionError(
             f"{why} there is no table celeriac_{table} in the connection's database. `{command}` prints the statements "

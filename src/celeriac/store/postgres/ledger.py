@@ -72,6 +72,11 @@ def _news(items: Sequence[Settlement]) -> int:
 
 def _is_plain(item: Settlement) -> bool:
     return item.outcome is Outcome.COMPLETED and not (
-        item.key is not None or item.generation or item.others or item.follow_ups or item.chord or item.grown
+        item.key is not None
+        or item.generation
+        or item.others
+        or item.follow_ups
+        or item.chord
+        or item.grown
         or item.checkpoint
     )

@@ -24,7 +24,7 @@ class CheckpointsPart(Part):
         return bool(self.database.call("checkpoints.save", saved))
 
     def checkpoints(self, task_ids: Sequence[str]) -> dict[str, Checkpoint]:
-        found = {}
+        found: dict[str, Checkpoint] = {}
         for start in range(0, len(task_ids), AT_ONCE):
             wanted = task_ids[start : start + AT_ONCE]
             rows = self.database.call("checkpoints.get", list(texts_arguments(wanted)))

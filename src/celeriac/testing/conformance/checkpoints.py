@@ -1,4 +1,4 @@
-# expected figures are the point of a check
+# ruff: noqa: PLR2004  # expected figures are the point of a check
 """How far tasks have come, and what is gone on with."""
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def found(store: Store, task_id: str = "a") -> Checkpoint:
 
 def prune(store: Store, *, attempts_before: float | None = None) -> None:
     now = store.now()
-    store.prune(now, attempts_before=now - 3600 if attempts_before is None else attempts_before, dead_letters_before=None)
+    store.prune(
+        now, attempts_before=now - 3600 if attempts_before is None else attempts_before, dead_letters_before=None
+    )
 
 
 class CheckpointsConformance(Conformance):

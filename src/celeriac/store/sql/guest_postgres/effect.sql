@@ -17,3 +17,9 @@ DELETE FROM celeriac_effect WHERE (scope, step) IN (
 
 -- name: undo
 DELETE FROM celeriac_effect WHERE scope = $1 AND step = $2
+
+-- A cursor, moved by who has read it or has moved it before; whoever comes second waits here until the first has committed.
+-- name: move
+INSERT INTO celeriac_effect (scope, step, value) VALUES ($1, $2, $3)
+ON CONFLICT (scope, step) DO UPDATE SET value = excluded.value, made_at = extract(epoch FROM clock_timestamp())
+WHERE celeriac_effect.value = $4 OR substr(celeriac_effect.value, 1, length($5)) = $5

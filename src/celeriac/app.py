@@ -236,6 +236,11 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
         return self.subclass_with_self("celeriac.worker.worker:Worker")
 
     @cached_property
+    def AsyncResult(self) -> Any:  # noqa: N802  # Celery's name for what `delay()` returns
+        """The class of results."""
+        return self.subclass_with_self("celeriac.results.result:AsyncResult")
+
+    @cached_property
     def Beat(self) -> Any:  # noqa: N802  # Celery's name for its class
         """The class of the program that sends what is due."""
         return self.subclass_with_self("celeriac.worker.beat:Beat")

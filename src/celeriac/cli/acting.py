@@ -113,6 +113,7 @@ def _rate(_context: click.Context, _parameter: click.Parameter, text: str | None
 @click.option("--rate", callback=_rate, metavar="N/s|m|h", help="No more than so many in a time, evenly: 10/s, 100/m.")
 @click.option("--ignore-expiry", is_flag=True, help="Also those past their `expires`, which is dropped.")
 @click.option("--alone", is_flag=True, help="Also members of chords that are not known any more, without these.")
+@click.option("--from-start", is_flag=True, help="Long tasks begin anew instead of behind their last checkpoint.")
 @click.pass_context
 def redrive(
     context: click.Context,
@@ -130,17 +131,19 @@ def redrive(
     rate: float | None,
     ignore_expiry: bool,
     alone: bool,
+    from_start: bool,
     **chosen: Any,
 ) -> None:
     """Send dead letters again, with other arguments if need be.
 
-    Each goes to its queue one generation higher, its retries before it, and its chain or chord goes on from there. One
+    Each goes to its queue one generation higher, its retries before it, and its chain or chord goes on from there; a task
+    in checkpoints goes on behind the last row that was done, also with other arguments, unless --from-start. One
     whose idempotency key another task holds, whose `expires` is over, whose task id was sent again since, or whose new
     arguments are no call of the task, is refused and stays; the exit status is 1 then. A dry run cannot tell whether keys
     are free.
     """
     action = Action("redrive", "redriven", "Checking" if dry_run else "Redriving", dry_run)
-    how = How(Edit(args, kwargs, values), to, rate, ignore_expiry, alone)
+    how = How(Edit(args, kwargs, values), to, rate, ignore_expiry, alone, from_start)
     wanted = chosen_by(context, action, everything, chosen)
     app, by = context.obj.app, By(who or whoami(), note)
     if to is not None:

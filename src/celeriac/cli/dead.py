@@ -12,7 +12,7 @@ from celeriac.cli import acting, moving
 from celeriac.cli.choosing import choice, filters
 from celeriac.cli.desk import action_data, group_data, groups_table, log_table
 from celeriac.cli.group import Group, said_of, store_of
-from celeriac.cli.letters import document, listing, page
+from celeriac.cli.letters import document, listing, page, progress_data
 from celeriac.cli.screen import echo, plural, to_json, width
 from celeriac.cli.text import one_line
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter
@@ -112,11 +112,13 @@ def show(context: click.Context, /, reference: str, as_json: bool) -> None:
         )
     for letter in store.dead_letters(DeadLetterFilter(ids=tuple(ids))):
         actions = store.actions(letter.task_id, newest=_LOGGED)
+        checkpoint = store.checkpoints([letter.task_id]).get(letter.task_id)
         if as_json:
             data = document(letter, whole=True)
+            data["progress"] = progress_data(checkpoint)
             echo(to_json({**data, "actions": [action_data(action) for action in actions]}))
         else:
-            echo(page(letter, store.now(), actions))
+            echo(page(letter, store.now(), actions, checkpoint))
 
 
 @dead.command(short_help="Show who did what with dead letters and failures.")

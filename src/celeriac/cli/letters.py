@@ -11,6 +11,7 @@ import click
 from celeriac.cli.ages import ago, iso, utc
 from celeriac.cli.text import GAP, Column, harmless, one_line, spread
 from celeriac.core.attempt import AttemptRecord, DeadLetter
+from celeriac.core.checkpoint import Checkpoint, progress_of
 from celeriac.core.desk import Action
 from celeriac.core.fingerprints import fingerprint
 from celeriac.desk.contents import Contents, contents
@@ -73,10 +74,12 @@ def _error(error_type: str | None, error: str | None) -> str:
 # -- one page
 
 
-def page(letter: DeadLetter, now: float, actions: Sequence[Action] = ()) -> str:
+def page(
+    letter: DeadLetter, now: float, actions: Sequence[Action] = (), checkpoint: Checkpoint | None = None
+) -> str:
     """Everything that is known of one dead letter, for people."""
     said = contents(letter)
-    facts = [*_facts(letter, said, now), *_arguments(said), *_canvas(letter, said)]
+    facts = [*_facts(letter, said, now), *_progress(checkpoint), *_arguments(said), *_canvas(letter, said)]
     lines = [click.style(f"Dead letter {letter.id}", bold=True), *_aligned(facts)]
     lines += ["", click.style("Headers", bold=True), *_aligned(_rest(said))]
     count = len(ran(letter))
@@ -119,6 +122,16 @@ def _facts(letter: DeadLetter, said: Contents, now: float) -> Iterator[tuple[str
         yield "key", one_line(said.key)
     if said.headers.get("expires"):
         yield "expires", one_line(str(said.headers["expires"]))
+
+
+def _progress(checkpoint: Checkpoint | None) -> Iterator[tuple[str, str]]:
+    found = progress_of(checkpoint)
+    if checkpoint is None or found is None:
+        return
+    of = "" if found.total is None else f" of {found.total:,}"
+    yield "progress", f"{found.done:,}{of} done" + (f", {one_line(found.note)}" if found.note else "")
+    if checkpoint.cursors is not None:
+        yield "redrive", "goes on from its checkpoint, also with other arguments; --from-start begins anew"
 
 
 def _arguments(said: Contents) -> Iterator[tuple[str, str]]:
@@ -254,3 +267,11 @@ def _message_data(said: Contents) -> dict[str, Any]:
         "callbacks": said.callbacks,
         "errbacks": said.errbacks,
     }
+
+
+def progress_data(checkpoint: Checkpoint | None) -> dict[str, Any] | None:
+    """How far the task has come; ``continues`` says that a redrive goes on from there."""
+    found = progress_of(checkpoint)
+    if checkpoint is None or found is None:
+        return None
+    return {**found._asdict(), "at": iso(found.at), "continues": checkpoint.cursors is not None}

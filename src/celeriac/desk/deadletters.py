@@ -107,6 +107,7 @@ class DeadLetters:
         rate: str | float | None = None,
         ignore_expiry: bool = False,
         alone: bool = False,
+        from_start: bool = False,
         dry_run: bool = False,
         who: str | None = None,
         note: str | None = None,
@@ -123,6 +124,7 @@ class DeadLetters:
             rate: no more than so many, ``"100/m"`` or a number a second.
             ignore_expiry: also those past their ``expires``, which is dropped.
             alone: also members of chords that are not known any more, without these.
+            from_start: long tasks begin anew; otherwise they go on from their checkpoints.
             dry_run: send nothing; whether keys are free is not found out.
             who: ``user@host`` of this process unless given.
             note: goes into the log.
@@ -131,7 +133,7 @@ class DeadLetters:
         Raises:
             UnknownDeadLetter, UnknownQueue, ValueError: nothing was sent.
         """
-        how = redrive.How(Edit(args, kwargs, values or {}), to, per_second(rate), ignore_expiry, alone)
+        how = redrive.How(Edit(args, kwargs, values or {}), to, per_second(rate), ignore_expiry, alone, from_start)
         chosen = self._named("redriven", ids, conditions)
         return Done.of(redrive.redrive(self._app, chosen, _by(who, note), how, dry_run=dry_run))
 

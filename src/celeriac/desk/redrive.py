@@ -100,6 +100,7 @@ class How:
         rate: so many a second.
         ignore_expiry: also those past their ``expires``, which is dropped.
         alone: also those whose chord is not known any more, which they are no members of then.
+        from_start: those that keep checkpoints begin anew, instead of behind the last row that was done.
     """
 
     edit: Edit = field(default_factory=Edit)
@@ -107,6 +108,7 @@ class How:
     rate: float | None = None
     ignore_expiry: bool = False
     alone: bool = False
+    from_start: bool = False
 
 
 def redrive(app: Any, chosen: DeadLetterFilter, by: By, how: How | None = None, *, dry_run: bool = False) -> Steps:
@@ -152,7 +154,7 @@ def _redrive_one(app: Any, letter: DeadLetter, record: Record | None, by: By, ho
         message, by = _as_asked(app, letter, message, by, how)
         message = _with_limits_of_now(app, message)
         if not dry_run:
-            app.store.redrive(letter, message, by)
+            app.store.redrive(letter, message, by, from_start=how.from_start)
     except (RedriveRefused, RedriveExpired, RedriveSuperseded, RedriveAlone, RedriveUnreadable, EditRefused) as error:
         return Step(refused=Refusal(letter, error))
     except DeadLetterError:
@@ -176,6 +178,8 @@ def _as_asked(app: Any, letter: DeadLetter, message: TaskMessage, by: By, how: H
     if how.to is not None and how.to != message.queue:
         told.append(f"to queue {how.to}")
         message = _to_queue(app, message, how.to)
+    if how.from_start:
+        told.append("from the start")
     if not told:
         return message, by
     return message, replace(by, note="; ".join([*told, *([by.note] if by.note else [])]))

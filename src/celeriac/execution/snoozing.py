@@ -61,8 +61,9 @@ class GiveWay(Snooze):
         behind: it waits behind all that waits in its queue now; otherwise it goes on as soon as possible.
     """
 
-    def __init__(self, reason: str, *, behind: bool = False) -> None:
+    def __init__(self, reason: str, behind: bool = False) -> None:  # noqa: FBT001, FBT002  # pickle gives it by position
         super().__init__(0, reason)
+        self.args = (reason, behind)
         self.behind = behind
 
     def __str__(self) -> str:

@@ -1,0 +1,26 @@
+"""Celery's result, which also knows how far its task is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.result import AsyncResult as CeleryResult
+
+from celeriac.core.checkpoint import Progress, progress_of
+
+
+class AsyncResult(CeleryResult):  # type: ignore[misc]  # Celery has no types
+    """As Celery's, with ``progress``; its ``state`` and ``info`` are what they are in Celery."""
+
+    app: Any
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the task is, by its own ``self.progress()`` or ``self.iterate()``; None before it has said so.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        if not self.app.has_ledger:
+            return None
+        return progress_of(self.app.store.checkpoints([self.id]).get(self.id))

@@ -61,7 +61,7 @@ class GiveWay(Snooze):
         behind: it waits behind all that waits in its queue now; otherwise it goes on as soon as possible.
     """
 
-    def __init__(self, reason: str, behind: bool = False) -> None:  # noqa: FBT001, FBT002  # pickle gives it by position
+    def __init__(self, reason: str, behind: bool = False) -> None:  # pickle gives it by position
         super().__init__(0, reason)
         self.args = (reason, behind)
         self.behind = behind

@@ -68,6 +68,18 @@ def twice_live(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ClockedStore, "__init__", open_without_index)
 
 
+def reused_numbers(patch: pytest.MonkeyPatch) -> None:
+    """Nothing says that who went behind has taken a number."""
+    opened = ClockedStore.__init__
+
+    def open_without_trigger(self: ClockedStore, *arguments: Any) -> None:
+        opened(self, *arguments)
+        with self.database.writer.reading() as raw:
+            raw.execute("DROP TRIGGER IF EXISTS message_gone_behind")
+
+    patch.setattr(ClockedStore, "__init__", open_without_trigger)
+
+
 def without_follow_ups(raw: Any, item: Any, now: float) -> Settled:
     return _settle_consequences(raw, replace(item, follow_ups=[]), now)
 
@@ -308,6 +320,29 @@ BUILDS = {
         sql("failures", "prune", "AND lettered = 0", ""),
         (("test_one_is_kept_as_long_as_history_or_its_letter", {}),),
         histories=False,
+    ),
+    "a zombie saves where it is": Build(
+        sql("checkpoints", "save", "deliveries = ?8", "?8 IS NOT NULL"),
+        (("test_who_has_lost_the_lease_saves_nothing", {}),),
+        histories=False,
+    ),
+    "who tells its progress loses its cursors": Build(
+        sql("checkpoints", "save", "coalesce(excluded.cursors, cursors)", "excluded.cursors"),
+        (("test_progress_alone_leaves_the_cursors", {}),),
+        histories=False,
+    ),
+    "a checkpoint is pruned under its dead letter": Build(
+        sql("checkpoints", "prune_open", "FROM dead_letter WHERE", "FROM dead_letter WHERE 0 AND"),
+        (("test_a_dead_letter_keeps_its_cursors_for_a_redrive", {}),),
+        histories=False,
+    ),
+    "who gives way keeps its place": Build(
+        sql("queue", "go_behind", "WHERE id = ?", "WHERE id = ? AND 0"),
+        (("test_what_gives_way_waits_behind_all_that_waits_now", {}),),
+        histories=False,
+    ),
+    "who gives way is followed by another of its number": Build(
+        reused_numbers, (("test_the_lease_of_who_gave_way_is_nobodys", {}),), histories=False
     ),
     "a circuit's state is replaced by who has read another": Build(
         sql("circuits", "write", "AND version = ?2", "AND ?2"),

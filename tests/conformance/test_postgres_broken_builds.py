@@ -108,6 +108,12 @@ BUILDS = {
     "unread failures go with their history": Build(
         "failures.prune", "AND NOT lettered", "", (("test_one_is_kept_as_long_as_history_or_its_letter", {}),)
     ),
+    "a zombie saves where it is": Build(
+        "checkpoints.save",
+        "AND deliveries = $8::bigint",
+        "",
+        (("test_who_has_lost_the_lease_saves_nothing", {}),),
+    ),
     "a circuit's state is replaced by who has read another": Build(
         "circuits.write",
         "AND version = $2",

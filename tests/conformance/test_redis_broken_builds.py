@@ -55,6 +55,24 @@ BUILDS = {
         "leave_queue(item, now)",
         check("test_a_lost_lease_writes_nothing_at_all"),
     ),
+    "a zombie saves where it is": Build(
+        "checkpoints",
+        "local s = held(id, token)",
+        "local s = state_of(id)",
+        check("test_who_has_lost_the_lease_saves_nothing"),
+    ),
+    "who tells its progress loses its cursors": Build(
+        "lib/checkpoints",
+        "if c.cursors ~= '' then",
+        "if true then",
+        check("test_progress_alone_leaves_the_cursors"),
+    ),
+    "a checkpoint goes with its record under its dead letter": Build(
+        "lib/checkpoints",
+        " and call('HEXISTS', base .. 'lettered', task) == 0",
+        "",
+        check("test_a_dead_letter_keeps_its_cursors_for_a_redrive"),
+    ),
     "a circuit's state is replaced by who has read another": Build(
         "circuits",
         "if known ~= version then return 0 end",

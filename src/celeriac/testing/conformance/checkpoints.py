@@ -35,7 +35,9 @@ def at(delivery: Delivery, cursors: str | None = CURSORS, done: float = 7, **fie
 
 
 def found(store: Store, task_id: str = "a") -> Checkpoint:
-    return store.checkpoints([task_id])[task_id]
+    known = store.checkpoints([task_id])
+    assert task_id in known
+    return known[task_id]
 
 
 def prune(store: Store, *, attempts_before: float | None = None) -> None:

@@ -16,6 +16,7 @@ from celeriac.cli.effects import effects
 from celeriac.cli.failures import failures
 from celeriac.cli.outbox import outbox
 from celeriac.cli.plan import plan
+from celeriac.cli.progress import progress
 from celeriac.cli.workflow import workflow
 from celeriac.execution.circuits import CircuitOpen
 from celeriac.publish.arguments import UnsendableArgument
@@ -107,7 +108,7 @@ def _default(row: Row) -> str:
 def cli_page() -> str:
     """What the commands say of themselves."""
     parts = ["# Commands", "", MADE, "", "Reached through Celery's own command: `celery -A shop dead …`.", ""]
-    for group in (circuits, dead, failures, effects, outbox, plan, workflow):
+    for group in (circuits, dead, failures, effects, outbox, plan, progress, workflow):
         parts += _commands(group)
     return "\n".join(parts)
 

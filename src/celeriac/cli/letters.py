@@ -74,9 +74,7 @@ def _error(error_type: str | None, error: str | None) -> str:
 # -- one page
 
 
-def page(
-    letter: DeadLetter, now: float, actions: Sequence[Action] = (), checkpoint: Checkpoint | None = None
-) -> str:
+def page(letter: DeadLetter, now: float, actions: Sequence[Action] = (), checkpoint: Checkpoint | None = None) -> str:
     """Everything that is known of one dead letter, for people."""
     said = contents(letter)
     facts = [*_facts(letter, said, now), *_progress(checkpoint), *_arguments(said), *_canvas(letter, said)]

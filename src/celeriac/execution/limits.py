@@ -21,7 +21,7 @@ def limit_text(kind: str, seconds: float | None) -> str:
     of = f" of {seconds:g} s" if seconds else ""
     said = f"the {kind} time limit{of} was exceeded"
     if seconds and seconds >= LONG:
-        said += "; what takes so long is better split into tasks, or keeps checkpoints and goes on from the last one"
+        said += "; what takes so long is better split into tasks, or goes on from checkpoints, as with self.iterate()"
     return said
 
 

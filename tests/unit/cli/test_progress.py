@@ -19,7 +19,9 @@ NOW = 1_800_000_000.0
 
 
 def ask(shop: Shop, *arguments: str) -> Result:
-    return CliRunner().invoke(command.progress, list(arguments), obj=CLIContext(app=shop.app, no_color=True, workdir=None))
+    return CliRunner().invoke(
+        command.progress, list(arguments), obj=CLIContext(app=shop.app, no_color=True, workdir=None)
+    )
 
 
 def running(shop: Shop, done: float, **fields: Any) -> Any:

@@ -224,7 +224,9 @@ def test_without_a_store_it_says_what_to_set() -> None:
     task = declare(app)
     task.request_stack.push(SimpleNamespace(id="a", called_directly=False, is_eager=False))
     try:
-        with pytest.raises(CheckpointError, match=r"broker memory://.* is no store of celeriac's. Put a ledger beside it"):
+        with pytest.raises(
+            CheckpointError, match=r"broker memory://.* is no store of celeriac's. Put a ledger beside it"
+        ):
             task.run([1])
     finally:
         task.request_stack.pop()

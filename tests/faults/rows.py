@@ -17,6 +17,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import click
+
 from celeriac import Celery
 from celeriac.store.tables import ddl
 from tests.support import Worker, wait_for
@@ -40,7 +42,7 @@ def _numbers(many: int) -> Any:
 
 
 def _connect(path: str, **options: Any) -> sqlite3.Connection:
-    raw = sqlite3.connect(path, timeout=20, **options)
+    raw: sqlite3.Connection = sqlite3.connect(path, timeout=20, **options)
     raw.execute("PRAGMA synchronous = normal")  # a kill loses no commit, and a power cut is another fault
     return raw
 
@@ -84,13 +86,14 @@ def _database(folder: Path) -> str:
 
 def run(task: Any, folder: Path, many: int, between: float) -> None:
     """One task to its end, its worker killed all the while; prints what became of the rows."""
-    path, kills, repeated = _database(folder), 0, []
+    path, kills = _database(folder), 0
+    repeated: list[int] = []
     began = time.monotonic()
     sent = task.delay(path, many)
     env = {"ROWS_BROKER": str(app.conf.broker_url)}
     while True:
         with Worker("tests.faults.rows", folder, pool="prefork", env=env) as worker:
-            until = time.monotonic() + between * random.uniform(0.5, 1.5)  # noqa: S311  # when somebody dies is no secret
+            until = time.monotonic() + between * random.uniform(0.5, 1.5)  # when somebody dies is no secret
             wait_for(lambda: sent.ready() or time.monotonic() > until, 3600, "it does not end")  # noqa: B023  # at once
             if not sent.ready():
                 worker.kill()
@@ -98,23 +101,23 @@ def run(task: Any, folder: Path, many: int, between: float) -> None:
         repeated.append(_repeated(path) - sum(repeated))
         if sent.ready():
             break
-    print(f"{task.name}: {sent.state}, {sent.progress.done:,} of {sent.progress.total:,} rows told")
-    print(f"  {kills} kills in {time.monotonic() - began:.0f} s; crashes in history: {_crashes(sent.id)}")
-    print(f"  rows: {_count(path, 'count(*)'):,}; different ones: {_count(path, 'count(DISTINCT id)'):,}")
+    click.echo(f"{task.name}: {sent.state}, {sent.progress.done:,} of {sent.progress.total:,} rows told")
+    click.echo(f"  {kills} kills in {time.monotonic() - began:.0f} s; crashes in history: {_crashes(sent.id)}")
+    click.echo(f"  rows: {_count(path, 'count(*)'):,}; different ones: {_count(path, 'count(DISTINCT id)'):,}")
     _tell_repeats(path, repeated)
 
 
 def _tell_repeats(path: str, repeated: list[int]) -> None:
     again = _repeated(path)
-    print(f"  repeated: {again:,}" + (f"; after one kill at most {max(repeated, default=0):,}" if again else ""))
+    click.echo(f"  repeated: {again:,}" + (f"; after one kill at most {max(repeated, default=0):,}" if again else ""))
     with closing(sqlite3.connect(path)) as raw:
         most = raw.execute("SELECT max(n) FROM (SELECT count(*) AS n FROM copied GROUP BY id)").fetchone()[0]
-    print(f"  the row that was done most often: {most} times", flush=True)
+    click.echo(f"  the row that was done most often: {most} times")
 
 
 def _count(path: str, what: str) -> int:
     with closing(sqlite3.connect(path, timeout=20)) as raw:
-        return int(raw.execute(f"SELECT {what} FROM copied").fetchone()[0])  # noqa: S608  # of this module's own
+        return int(raw.execute(f"SELECT {what} FROM copied").fetchone()[0])  # of this module's own
 
 
 def _repeated(path: str) -> int:

@@ -63,7 +63,7 @@ def count_up_awhile(self: Any, journal: str, many: int, pause: float) -> str:
 async def count_up_async(self: Any, journal: str, many: int) -> int:
     for number in self.iterate(numbers(many), _itself, every=0.05, give_way=0.2):
         note(journal, str(number))
-        time.sleep(0.02)
+        time.sleep(0.02)  # noqa: ASYNC251  # it is a row's work
     return many
 
 
@@ -145,7 +145,7 @@ def tell_and_fail(self: Any) -> None:
 
 @task()
 def unbound() -> None:
-    from celery import current_task  # noqa: PLC0415  # as whoever has no self would
+    from celery import current_task  # as whoever has no self would
 
     list(current_task.iterate([1, 2]))
 

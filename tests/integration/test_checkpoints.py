@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -213,7 +212,7 @@ def test_a_redrive_with_other_arguments_goes_on_too_unless_told_otherwise(site: 
     journal, flag = site.file(), site.file("flag")
     first, second = (site.count_items.delay(journal, ["a", "b", "bad"], flag) for _ in range(2))
     site.wait_ended([first.id, second.id])
-    os.unlink(journal)
+    Path(journal).unlink()
     site.app.dead_letters.redrive(first.id, values={"items": ["x", "y", "z"]})
     site.wait_ended([first.id])
     assert lines(journal) == ["z"]

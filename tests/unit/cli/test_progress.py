@@ -73,7 +73,7 @@ def test_it_is_followed_to_its_end(shop: Shop, monkeypatch: pytest.MonkeyPatch) 
             looked.set()
             shop.settle(delivery, Outcome.COMPLETED, checkpoint=Checkpoint("long", 10, 10))
 
-    monkeypatch.setattr(command.time, "sleep", go_on)
+    monkeypatch.setattr("celeriac.cli.progress.time.sleep", go_on)
     asked = ask(shop, "long", "--follow")
     assert asked.exit_code == 0
     first, last = asked.stdout.splitlines()

@@ -34,7 +34,7 @@ def through(source: Any, cursor: Any = None, after: Any = None, session: Any = N
 
 
 def test_a_sequence_goes_on_by_position() -> None:
-    assert through("ab".split()) == [("ab", 0)]
+    assert through(("ab",)) == [("ab", 0)]
     assert through(["a", "b", "c"], after=0) == [("b", 1), ("c", 2)]
     assert through(range(5), after=3) == [(4, 4)]
     assert through(["a"], after=7) == [], "it is shorter now"
@@ -92,10 +92,10 @@ def rows_of_django() -> Iterator[Any]:
             DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
         )
         django.setup()
-    from django.db import connections, models  # noqa: PLC0415  # once it is configured
-    from django.db.backends.sqlite3.base import DatabaseWrapper  # noqa: PLC0415  # the same
+    from django.db import connections, models  # once it is configured
+    from django.db.backends.sqlite3.base import DatabaseWrapper  # the same
 
-    class Row(models.Model):
+    class Row(models.Model):  # type: ignore[misc]  # Django has no types here
         code = models.CharField(max_length=20, unique=True)
 
         class Meta:
@@ -214,9 +214,9 @@ def test_without_bind_it_says_what_to_write(app: Celery) -> None:
 
     app.finalize()
     task = app.tasks["shop.unbound"]
-    for call in (lambda: task.iterate([1]), lambda: task.progress(1)):
+    for method in (task.iterate, task.progress):
         with pytest.raises(CheckpointError, match=r"declare it with bind=True"):
-            call()
+            method(1)
 
 
 def test_without_a_store_it_says_what_to_set() -> None:
@@ -323,6 +323,6 @@ def test_a_session_of_sqlalchemy_begins_its_own_transaction_after_the_look(shop:
 
 
 def test_without_the_table_it_says_what_makes_it(tmp_path: Path) -> None:
-    with closing(sqlite3.connect(tmp_path / "bare.db")) as raw:
-        with pytest.raises(TransactionError, match=r"iterate\(connection=...\) of task shop.export .*effects sql"):
-            Run(raw, 1)
+    said = pytest.raises(TransactionError, match=r"iterate\(connection=...\) of task shop.export .*effects sql")
+    with closing(sqlite3.connect(tmp_path / "bare.db")) as raw, said:
+        Run(raw, 1)

@@ -51,15 +51,6 @@ def count_items(self: Any, journal: str, items: list[str], flag: str) -> str:
 
 
 @task(bind=True)
-def count_up_awhile(self: Any, journal: str, many: int, pause: float) -> str:
-    """The same in a coroutine."""
-    for number in self.iterate(numbers(many), _itself, every=0.05):
-        note(journal, str(number))
-        time.sleep(pause)
-    return "done"
-
-
-@task(bind=True)
 async def count_up_async(self: Any, journal: str, many: int) -> int:
     for number in self.iterate(numbers(many), _itself, every=0.05, give_way=0.2):
         note(journal, str(number))
@@ -162,6 +153,13 @@ def bad_source(self: Any) -> None:
 
 
 @task(bind=True)
+def too_large(self: Any) -> None:
+    """A cursor that is larger than any should be, behind one that is not."""
+    for _ in self.iterate(numbers(5), lambda number: "x" * 100_000 * (number > 0), every=0.01):
+        time.sleep(0.02)
+
+
+@task(bind=True)
 def copy_rows(self: Any, path: str, many: int, batch: int = 1, pause: float = 0.0) -> int:
     """Insert each number in the transaction that moves the cursor."""
     with closing(sqlite3.connect(path, timeout=20)) as raw:
@@ -174,16 +172,6 @@ def copy_rows(self: Any, path: str, many: int, batch: int = 1, pause: float = 0.
                 _step(pause)
         rows.save()
         raw.commit()
-    return many
-
-
-@task(bind=True)
-def copy_apart(self: Any, path: str, many: int, pause: float = 0.0) -> int:
-    """The same with the cursor in celeriac's store: what is not saved yet is repeated."""
-    with closing(sqlite3.connect(path, timeout=20, isolation_level=None)) as raw:
-        for number in self.iterate(numbers(many), _itself, total=many, every=0.05):
-            raw.execute("INSERT INTO copied VALUES (?)", (number,))
-            _step(pause)
     return many
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,8 @@ from celeriac.execution.sources import Pairs, opened, size_of
 from celeriac.execution.tracking import Mark, Tracker
 
 _UNSET: Any = object()
+#: No progress is counted further.
+MOST = 1e15
 
 
 class CheckpointMixin:
@@ -100,7 +101,7 @@ class CheckpointMixin:
 
 
 def _check_number(number: object) -> None:
-    known = isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
+    known = isinstance(number, (int, float)) and not isinstance(number, bool) and abs(number) < MOST
     if number is not None and not known:
         raise ValueError(f"progress({number!r}): how much is done, and of how much, are numbers")
 

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import weakref
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -75,7 +76,7 @@ class Tracker:
             self.note = None if note is None else writable(note)
             self._changed = True
         if time.monotonic() - self._saved >= self.every:
-            self.save()
+            self._save()
         else:
             _behind.watch(self)
 
@@ -153,7 +154,8 @@ class Tracker:
         if self._closed:
             return False
         if self._changed and now - self._saved >= self.every:
-            self._save()
+            with suppress(CheckpointError):  # the body is told at its next save
+                self._save()
         return True
 
     def _save(self) -> bool:
@@ -184,16 +186,21 @@ class Tracker:
             )
 
     def _checkpoint(self, with_cursors: bool) -> Checkpoint:
-        cursors = None
-        if with_cursors and self._marks:
-            cursors = dumps({step: asdict(mark) for step, mark in self._marks.items()})
-            if len(cursors) > MOST:
-                raise CheckpointError(
-                    self._attempt.name,
-                    f"its cursors are {len(cursors):,} characters of JSON, of {MOST:,} at most. A cursor is to say where a row "
-                    "is, such as its key, and not to be the row",
-                )
+        cursors = self._written(self._marks) if with_cursors and self._marks else None
         return Checkpoint(self._attempt.task_id, self.done, self.total, self.note, cursors)
+
+    def _written(self, marks: dict[str, Mark]) -> str:
+        try:
+            cursors = str(dumps({step: asdict(mark) for step, mark in marks.items()}))
+        except Exception as error:
+            raise CheckpointError(self._attempt.name, f"a cursor of its cannot be written as JSON: {error}") from error
+        if len(cursors) > MOST:
+            raise CheckpointError(
+                self._attempt.name,
+                f"its cursors are {len(cursors):,} characters of JSON, of {MOST:,} at most. A cursor is to say where a row "
+                "is, such as its key, and not to be the row",
+            )
+        return cursors
 
     def goes_on(self) -> bool:
         """Whether a run that a limit interrupts now is gone on with by another, since it has come further."""
@@ -203,8 +210,10 @@ class Tracker:
         """What is settled; nothing is saved any more."""
         with self._lock:
             self._closed = True
-            # The whole of it also where nothing has moved: the run before may have been the last to say so.
-            return self._checkpoint(outcome is not Outcome.COMPLETED)
+            try:
+                return self._checkpoint(outcome is not Outcome.COMPLETED)
+            except CheckpointError:  # the body has been told, and what was saved before stays
+                return self._checkpoint(False)
 
 
 def _marks(known: Checkpoint | None) -> dict[str, Mark]:
@@ -234,7 +243,8 @@ class _Behind:
             time.sleep(LOOK)
             for tracker in self._watched():
                 if not self._saved(tracker):
-                    self._trackers.discard(tracker)
+                    with self._lock:
+                        self._trackers.discard(tracker)
 
     def _watched(self) -> list[Tracker]:
         with self._lock:

@@ -188,15 +188,16 @@ def test_a_soft_limit_in_a_row_repeats_that_row(site: Site) -> None:
 def test_a_hard_limit_in_a_row_is_no_end_where_rows_were_done(site: Site, pool: Pool) -> None:
     """And is one in the run that has done none: the row will not end."""
     site.worker(pool)
-    journal, gate = site.file(), site.file("gate")
-    sent = site.hang_at.apply_async((journal, 20, 10, gate), time_limit=2)
-    site.wait_ended([sent.id])
-    open_gate(gate)
-    letter = site.letter(sent.id)
-    assert letter.reason == "time-limit"
-    assert lines(journal).count("hangs at 10") in (1, 2)  # on a slow machine the first run gives way before it
-    assert numbers(journal)[:10] == list(range(10))
-    assert site.store.checkpoints([sent.id])[sent.id].done == 10
+    journal, other = site.file(), site.file()
+    goes_on = site.hang_at.apply_async((journal, 15, 10, 1), time_limit=2)
+    ends = site.hang_at.apply_async((other, 15, 0, 9), time_limit=1)
+    ended = site.wait_ended([goes_on.id, ends.id])
+    assert (ended[goes_on.id].state, ended[ends.id].state) == ("SUCCESS", "FAILURE")
+    assert lines(journal).count("hangs") == 1
+    assert numbers(journal) == list(range(15))
+    assert site.attempts(goes_on.id) == []
+    assert site.letter(ends.id).reason == "time-limit"
+    assert lines(other) == ["hangs"]
 
 
 # -- retries and dead letters

@@ -49,6 +49,7 @@ EXAMPLES: list[tuple[errors.CeleriacError, list[str]]] = [
     (errors.StoreTooNew("/data/shop.db", 9, 2), ["/data/shop.db", "9", "2", "Upgrade celeriac"]),
     (errors.LeaseLost("id-1", 42), ["id-1", "42", "celeriac_lease_seconds"]),
     (errors.DeadLetterError("dead letter 7 is gone"), ["7 is gone"]),
+    (errors.CheckpointError("shop.export", "declare it with bind=True"), ["task shop.export", "bind=True"]),
     (errors.CircuitError("gatway", "did you mean 'gateway'?"), ["circuit 'gatway'", "did you mean 'gateway'?"]),
     (errors.TransactionError("it leads elsewhere"), ["leads elsewhere"]),
     (errors.LeadsElsewhere("it leads elsewhere"), ["leads elsewhere"]),

@@ -117,8 +117,8 @@ class Meddler:
     def __init__(self, shop: Shop, after: int, what: Callable[[], Any]) -> None:
         self.redrive, self.after, self.what, self.calls = shop.store.redrive, after, what, 0
 
-    def __call__(self, letter: DeadLetter, message: TaskMessage, by: By) -> None:
-        self.redrive(letter, message, by)
+    def __call__(self, letter: DeadLetter, message: TaskMessage, by: By, **how: bool) -> None:
+        self.redrive(letter, message, by, **how)
         self.calls += 1
         if self.calls == self.after:
             self.what()

@@ -102,7 +102,7 @@ def test_another_watcher_starts_when_the_first_has_ended() -> None:
     [
         (None, "the soft time limit was exceeded"),
         (0.5, "the soft time limit of 0.5 s was exceeded"),
-        (1740.0, "the soft time limit of 1740 s was exceeded; what takes so long is better split into tasks, or keeps"),
+        (1740.0, "the soft time limit of 1740 s was exceeded; what takes so long is better split into tasks, or goes"),
     ],
 )
 def test_a_long_limit_says_what_to_do_instead(seconds: float | None, said: str) -> None:

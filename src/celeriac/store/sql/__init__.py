@@ -7,7 +7,18 @@ from functools import cache
 from importlib.resources import files
 
 #: The files that every dialect has.
-ROOMS = ("queue", "limits", "pauses", "keys", "ledger", "dead_letters", "failures", "circuits", "workflows", "checkpoints")
+ROOMS = (
+    "queue",
+    "limits",
+    "pauses",
+    "keys",
+    "ledger",
+    "dead_letters",
+    "failures",
+    "circuits",
+    "workflows",
+    "checkpoints",
+)
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _INCLUDED = re.compile(r"\{(\w+)\}")
 

@@ -11,7 +11,6 @@ from celeriac.store.sql import script
 from celeriac.store.sqlite.database import APPLICATION_ID, Database, Session, identity
 
 #: One script a version, in order; ``PRAGMA user_version`` says how many ran.
-MIGRATIONS = ("001_initial", "002_relayed", "003_limits", "004_desk", "005_circuits", "006_pauses", "007_workflows")
 MIGRATIONS = (
     "001_initial",
     "002_relayed",
@@ -19,6 +18,7 @@ MIGRATIONS = (
     "004_desk",
     "005_circuits",
     "006_pauses",
+    "007_workflows",
     "008_checkpoints",
 )
 

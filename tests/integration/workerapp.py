@@ -6,8 +6,7 @@ import functools
 import json
 import os
 
-from tests.integration import effects, policies  # noqa: F401  # their tasks
-from tests.integration import breaking, breaking_pools, effects, longs, policies  # noqa: F401  # its tasks
+from tests.integration import effects, longs, policies  # noqa: F401  # their tasks
 from tests.integration.tasks import make_app
 
 app = make_app(os.environ["SITE_BROKER"], **json.loads(os.environ.get("SITE_SETTINGS", "{}")))

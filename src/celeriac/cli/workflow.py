@@ -87,7 +87,7 @@ def list_(context: click.Context, state: str | None, newest: int, as_json: bool)
         echo("There are none." if state is None else f"None is {state}.")
 
 
-@workflow.command()
+@workflow.command(short_help="Show its parts, and what has become of each.")
 @id_argument
 @click.option("--svg", "picture", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture to this file.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
@@ -104,7 +104,7 @@ def show(context: click.Context, workflow_id: str, picture: Path | None, as_json
         echo("\n".join(drawn(found, width(), app_of(context).main)))
 
 
-@workflow.command()
+@workflow.command(short_help="Redrive its dead letters, so that the rest goes on.")
 @id_argument
 @click.option("--note", help="Why, for the log of the desk.")
 @click.pass_context

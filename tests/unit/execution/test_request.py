@@ -22,7 +22,7 @@ def charge() -> None: ...
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[Celery]:
     app = Celery("shop", broker=f"sqlite:///{tmp_path}/shop.db", set_as_current=False)
-    app.task(name="charge")(charge)
+    app.task(shared=False, name="charge")(charge)
     yield app
     app.close()
     app.store.close()

@@ -33,6 +33,7 @@ SILENT = {
     "queue.start",
     "queue.go_behind",  # it was released in the same transaction
     "checkpoints.absolve",
+    "dead_letters.keep_snoozes",  # the redrive beside it is told of
     "limits.claim",
     "limits.relay",
     "limits.relay_suspect",

@@ -29,6 +29,7 @@ from celeriac.publish.amqp import Outgoing
 from celeriac.publish.batch import Batch
 from celeriac.publish.canvas import take_canvases_over
 from celeriac.publish.local import LocalOutbox
+from celeriac.publish.mending import mend_canvases
 from celeriac.publish.pipeline import Publishing
 from celeriac.publish.routes import check_routes
 from celeriac.results import chords
@@ -70,6 +71,7 @@ redis_transport.register()
 for _scheme in ("sqlite", "postgresql", "postgres", *redis_transport.SCHEMES):
     backends.BACKEND_ALIASES[_scheme] = "celeriac.results.backend:LedgerBackend"
 take_canvases_over()
+mend_canvases()
 StoreTransport.send = staticmethod(outgoing.send)  # type: ignore[method-assign]  # the seam between the rooms
 
 #: What our workers do beside running tasks.

@@ -28,6 +28,7 @@ from celeriac.execution.declaring import check_declaration
 from celeriac.execution.effects import Effect, effect_once
 from celeriac.execution.iterating import CheckpointMixin, ended
 from celeriac.execution.pipeline import traced
+from celeriac.execution.replacing import with_one_end
 from celeriac.execution.retry_method import RetryMixin
 from celeriac.execution.retrying import beside_no_ledger, retry_or_give_up, run_beside_no_ledger
 from celeriac.execution.snoozing import Snooze, put_off_unmanaged
@@ -128,6 +129,7 @@ class TaskMixin(CheckpointMixin, RetryMixin):
 
     def replace(self, sig: Any) -> Any:
         """As Celery's, but the replacement is sent with the settlement, one generation higher."""
+        sig = with_one_end(self.app, sig)  # type: ignore[attr-defined]  # Celery's class has it
         attempt = self._own_attempt()
         if attempt is None:
             return super().replace(sig)  # type: ignore[misc]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
@@ -12,6 +13,7 @@ from typing import Any
 
 from celery import states
 from celery.backends.base import BaseBackend
+from celery.canvas import maybe_signature
 from celery.exceptions import TaskRevokedError, TimeoutError  # noqa: A004  # Celery's own, which get() promises
 from celery.result import AsyncResult, GroupResult, result_from_tuple
 from kombu.serialization import registry
@@ -26,6 +28,7 @@ from celeriac.core.transactions import fate_of, forget, open_for
 from celeriac.errors import PublishRolledBack, StoreError, TransactionError
 from celeriac.results import chords
 from celeriac.results.blocked import WorkflowBlocked
+from celeriac.results.failing import fail_all, fail_body
 from celeriac.settings import absolute_url, shown_url
 from celeriac.store.protocols import News, Store
 from celeriac.store.registry import open_store
@@ -387,6 +390,24 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
             self.encode(self.encode_result(result, state)),
             self.encode({**request.chord, WORKFLOW_HEADER: getattr(request, WORKFLOW_HEADER, None)}),
         )
+
+    # -- what follows a failure
+
+    def chord_error_from_stack(self, callback: Any, exc: Any = None) -> None:
+        """The body fails, which nothing sends."""
+        error: Any = sys.exc_info()[1] if exc is None else exc
+        fail_body(self, maybe_signature(callback, app=self.app), error)
+
+    def _fail_chain(
+        self,
+        chain: Any,
+        exc: Any,
+        traceback: Any = None,
+        store_result: bool = True,
+        state: str = states.FAILURE,
+    ) -> None:
+        steps = chain if isinstance(chain, (list, tuple)) else ()
+        fail_all(self, steps, exc, traceback, store_result=store_result, state=state)
 
     # -- error callbacks
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 from celery.canvas import maybe_signature
@@ -43,9 +44,13 @@ def dispatch(backend: Any, group_id: str) -> None:
             _fail(backend, callback, failed[0])
         else:
             _send(backend, callback, group_id, parts)
+    # Before it is closed: whoever dies in between does both once more.
+    complete = [part.group_id for part in gathered.chord if backend.store.add_chord_part(part)]
     backend.store.close_chord(group_id, succeeded=not failed, messages=gathered.follow_ups, records=gathered.others)
     for call in gathered.after_settle:
         call()
+    for outer in complete:
+        dispatch(backend, outer)
 
 
 def _does_without(header: Any) -> bool:
@@ -84,8 +89,19 @@ def _results(backend: Any, group_id: str, parts: list[ChordPart]) -> list[Any]:
         saved.on_ready()
         with allow_join_result():
             joined: list[Any] = saved.join_native(timeout=backend.app.conf.result_chord_join_timeout, propagate=True)
-            return joined
+        # Who joined the chord while it ran is not in the tree that was saved before.
+        known = set(_members(saved))
+        parts = [part for part in parts if part.task_id not in known]
+        return joined + [backend.decode(part.result) for part in parts]
     return [backend.decode(part.result) for part in parts]
+
+
+def _members(group: GroupResult) -> Iterator[str]:
+    for result in group.results:
+        if isinstance(result, GroupResult):
+            yield from _members(result)
+        else:
+            yield result.id
 
 
 def _fail(backend: Any, callback: Any, part: ChordPart) -> None:

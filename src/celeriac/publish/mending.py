@@ -1,0 +1,83 @@
+"""Canvases that Celery gets wrong: each comes to what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, MutableSequence
+from functools import wraps
+from typing import Any
+
+from celery import canvas
+
+#: Has the members of a group in a group come out in the other order than they are written in.
+_backwards = canvas.group._freeze_unroll  # noqa: SLF001
+_freeze_chain, _run_chain = canvas._chain.freeze, canvas._chain.run  # noqa: SLF001
+
+
+@wraps(_backwards)
+def _in_order(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+    if hasattr(self.app, "batch_of_group"):
+        members = list(_members(self.tasks))
+        if isinstance(self.tasks, MutableSequence):  # whoever froze the group may hold the list
+            self.tasks[:] = members
+        else:
+            self.tasks = members
+    return _backwards(self, *args, **kwargs)  # type: ignore[no-any-return]  # Celery has no types
+
+
+def _members(tasks: Iterable[Any]) -> Iterator[Any]:
+    for task in tasks:
+        signature = canvas.maybe_signature(task)
+        if isinstance(signature, canvas.group):
+            yield from _members(signature.tasks)
+        else:
+            yield task
+
+
+def ends_in_a_group(signature: Any) -> bool:
+    """Whether what comes of it is a group's results, which nothing has joined."""
+    if isinstance(signature, canvas.chord):
+        return ends_in_a_group(signature.body)
+    if isinstance(signature, canvas._chain):  # noqa: SLF001  # of which `chain` is only the constructor
+        return bool(signature.tasks) and ends_in_a_group(signature.tasks[-1])
+    return isinstance(signature, canvas.group)
+
+
+@wraps(_freeze_chain)
+def _freeze_joined(self: Any, *args: Any, **kwargs: Any) -> Any:
+    if _is_unjoined(self):
+        self.tasks = _joined(self.tasks)
+    return _freeze_chain(self, *args, **kwargs)
+
+
+@wraps(_run_chain)
+def _run_joined(self: Any, *args: Any, **kwargs: Any) -> Any:
+    if _is_unjoined(self):
+        self = self.clone()
+        self.tasks = _joined(self.tasks)
+    return _run_chain(self, *args, **kwargs)
+
+
+def _is_unjoined(chain: Any) -> bool:
+    """Whether a chord that ends in a group is followed by more, which Celery would send once for each of its members."""
+    ends = [isinstance(step, canvas.chord) and ends_in_a_group(step) for step in chain.tasks[:-1]]
+    return any(ends) and hasattr(chain.app, "batch_of_group")
+
+
+def _joined(steps: Iterable[Any]) -> list[Any]:
+    """The steps of a chain, what follows such a chord within its body, as Celery has it where a task follows."""
+    joined: list[Any] = []
+    for step in steps:
+        before = joined[-1] if joined else None
+        if isinstance(before, canvas.chord) and ends_in_a_group(before):
+            joined[-1] = before.clone()
+            joined[-1].body = joined[-1].body | step
+        else:
+            joined.append(step)
+    return joined
+
+
+def mend_canvases() -> None:
+    """Put it all in Celery's place; other apps' canvases go on as they did."""
+    canvas._chain.freeze = _freeze_joined  # noqa: SLF001
+    canvas._chain.run = _run_joined  # noqa: SLF001
+    canvas.group._freeze_unroll = _in_order  # noqa: SLF001

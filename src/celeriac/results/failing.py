@@ -1,0 +1,74 @@
+"""What follows a failure fails too: all that somebody may wait for reads so, and every chord that waits for it is told."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from celery import states
+from celery.app.task import Context
+from celery.backends.base import _create_fake_task_request, _result_errbacks
+from celery.canvas import _chain, chord, group, maybe_signature
+
+
+def fail_body(backend: Any, body: Any, error: Exception) -> None:
+    """Fail the body of a chord, with what follows it, and call its error callbacks.
+
+    Celery leaves a body that is a chord waiting for ever, and the chords round it; a body that is a group it revokes,
+    so that no redrive could run it.
+    """
+    if isinstance(body, group):
+        error = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    for task_id, errbacks in _errbacks(backend.app, body):
+        request = _create_fake_task_request(task_id=task_id, errbacks=errbacks, task_name=body.task)
+        backend._call_task_errbacks(request, error, None)  # noqa: SLF001  # Celery's place for it
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    fail_all(backend, [body, *(body.options.get("chain") or ())], error, text)
+
+
+def fail_all(
+    backend: Any,
+    steps: Iterable[Any],
+    error: Exception,
+    traceback: str | None,
+    *,
+    store_result: bool = True,
+    state: str = states.FAILURE,
+) -> None:
+    """Fail the steps of a chain, or whatever else would have been sent."""
+    for step in steps:
+        for end in _ends(maybe_signature(step, app=backend.app)):
+            request = Context(end)
+            request.update(end.options)
+            request.id, request.group = end.options.get("task_id"), end.options.get("group_id")
+            if request.id is None:
+                continue
+            if store_result and state in states.PROPAGATE_STATES:
+                backend.store_result(request.id, error, state, traceback=traceback, request=request)
+            if end.options.get("chord"):
+                backend.on_chord_part_return(request, state, error)
+
+
+def _ends(signature: Any) -> Iterator[Any]:
+    """The tasks whose results stand for the canvas's, or for a step of it."""
+    if isinstance(signature, chord):
+        yield from _ends(maybe_signature(signature.body))
+    elif isinstance(signature, (group, _chain)):
+        for task in signature.tasks:
+            yield from _ends(maybe_signature(task))
+    else:
+        yield signature
+
+
+def _errbacks(app: Any, body: Any) -> list[tuple[str | None, list[Any]]]:
+    """The ids and error callbacks of what would have begun."""
+    own = _result_errbacks(body, app)
+    if not isinstance(body, group):
+        return [own]
+    of_all = list(body.options.get("link_error") or ())
+    found = []
+    for task in body.tasks:
+        task_id, errbacks = _result_errbacks(task, app)
+        found.append((task_id, errbacks + [one for one in of_all if one not in errbacks]))
+    return found

@@ -388,7 +388,8 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
             0 if position is None else position,
             state == states.SUCCESS,
             self.encode(self.encode_result(result, state)),
-            self.encode({**request.chord, WORKFLOW_HEADER: getattr(request, WORKFLOW_HEADER, None)}),
+            # What fails because something before it did has no message that would say it.
+            self.encode({**request.chord, WORKFLOW_HEADER: getattr(request, WORKFLOW_HEADER, None) or _workflow()}),
         )
 
     # -- what follows a failure
@@ -433,6 +434,11 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         if header is None or isinstance(header, partial):
             return False
         return bool(self._errback_arity_greater(signature, 1))
+
+
+def _workflow() -> Any:
+    attempt = current()
+    return None if attempt is None else attempt.workflow
 
 
 def _failure(request: Any, result: Any, state: str) -> dict[str, Any]:

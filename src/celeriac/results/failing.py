@@ -18,8 +18,6 @@ def fail_body(backend: Any, body: Any, error: Exception) -> None:
     Celery leaves a body that is a chord waiting for ever, and the chords round it; a body that is a group it revokes,
     so that no redrive could run it.
     """
-    if isinstance(body, group):
-        error = error.__cause__ if isinstance(error.__cause__, Exception) else error
     for task_id, errbacks in _errbacks(backend.app, body):
         request = _create_fake_task_request(task_id=task_id, errbacks=errbacks, task_name=body.task)
         backend._call_task_errbacks(request, error, None)  # noqa: SLF001  # Celery's place for it

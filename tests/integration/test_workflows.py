@@ -132,6 +132,16 @@ def test_a_chord_does_without_a_member_where_that_was_said(site: Site) -> None:
     assert site.app.AsyncResult(sent.id).get(timeout=PATIENCE) == 2
 
 
+def test_it_does_without_one_in_a_group_within_its_header_too(site: Site) -> None:
+    journal, gate = site.file(), site.file("gate")
+    inner = chain(site.effect.si(journal, "x"), group(site.needs.si(journal, gate, "b"), site.effect.si(journal, "c")))
+    sent = site.app.workflows.send(
+        chord([site.effect.si(journal, "a"), inner], site.collect.s()), on_failure="continue"
+    )
+    settled(site, sent, State.SUCCEEDED)
+    assert site.app.AsyncResult(sent.id).get(timeout=PATIENCE) == ["a", ["c"]]
+
+
 def test_the_rest_is_cancelled_where_that_was_said(site: Site) -> None:
     journal, gate = site.file(), site.file("gate")
     waits = site.effect.si(journal, "late").set(countdown=4)

@@ -8,8 +8,6 @@ import os
 
 from tests.integration import effects, longs, policies  # noqa: F401  # their tasks
 from tests.integration.canvases import tasks  # noqa: F401  # the same
-from tests.integration import effects, policies  # noqa: F401  # their tasks
-from tests.integration.canvases import tasks  # noqa: F401  # its tasks
 from tests.integration.tasks import make_app
 
 app = make_app(os.environ["SITE_BROKER"], **json.loads(os.environ.get("SITE_SETTINGS", "{}")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from celery.canvas import maybe_signature
@@ -37,13 +37,14 @@ def dispatch(backend: Any, group_id: str) -> None:
     callback = maybe_signature(said, app=backend.app)
     gathered = _gatherer(group_id, header)
     failed = [part for part in parts if not part.succeeded]
-    if _does_without(header):
+    without = _does_without(header)
+    if without:
         parts, failed = [part for part in parts if part.succeeded], []
     with attempting(gathered):
         if failed:
             _fail(backend, callback, failed[0])
         else:
-            _send(backend, callback, group_id, parts)
+            _send(backend, callback, lambda: _results(backend, group_id, parts, without=without))
     # Before it is closed: whoever dies in between does both once more.
     complete = [part.group_id for part in gathered.chord if backend.store.add_chord_part(part)]
     backend.store.close_chord(group_id, succeeded=not failed, messages=gathered.follow_ups, records=gathered.others)
@@ -73,27 +74,36 @@ def _gatherer(group_id: str, workflow: Any) -> Attempt:
     )
 
 
-def _send(backend: Any, callback: Any, group_id: str, parts: list[ChordPart]) -> None:
+def _send(backend: Any, callback: Any, results: Callable[[], list[Any]]) -> None:
     try:
-        callback.apply_async((_results(backend, group_id, parts),))
+        callback.apply_async((results(),))
     except StoreError:
         raise  # the store's trouble is not the chord's: the body is sent when it is over
     except Exception as error:
-        logger.exception("the body of chord %s cannot be sent", group_id)
+        logger.exception("the body %s of a chord cannot be sent", callback.task)
         backend.chord_error_from_stack(callback, ChordError(f"Callback error: {error!r}"))
 
 
-def _results(backend: Any, group_id: str, parts: list[ChordPart]) -> list[Any]:
+def _results(backend: Any, group_id: str, parts: list[ChordPart], *, without: bool) -> list[Any]:
+    """What the members gave, in the order and the groups of the header; ``without`` those that have failed."""
     saved = backend.restore_group(group_id)
     if isinstance(saved, GroupResult):
         saved.on_ready()
         with allow_join_result():
-            joined: list[Any] = saved.join_native(timeout=backend.app.conf.result_chord_join_timeout, propagate=True)
+            timeout = backend.app.conf.result_chord_join_timeout
+            joined: list[Any] = saved.join_native(timeout=timeout, propagate=not without)
+        if without:
+            joined = _values(joined)
         # Who joined the chord while it ran is not in the tree that was saved before.
         known = set(_members(saved))
         parts = [part for part in parts if part.task_id not in known]
         return joined + [backend.decode(part.result) for part in parts]
     return [backend.decode(part.result) for part in parts]
+
+
+def _values(joined: list[Any]) -> list[Any]:
+    """The same without errors, at any depth."""
+    return [_values(one) if isinstance(one, list) else one for one in joined if not isinstance(one, BaseException)]
 
 
 def _members(group: GroupResult) -> Iterator[str]:

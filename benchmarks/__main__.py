@@ -19,7 +19,21 @@ from typing import Any
 
 import redis
 
-from benchmarks import backlog, bulk, churn, circuits, drain, harness, idle, latency, limits, memory, publish, servers
+from benchmarks import (
+    backlog,
+    bulk,
+    churn,
+    circuits,
+    drain,
+    harness,
+    idle,
+    latency,
+    limits,
+    memory,
+    publish,
+    servers,
+    workflows,
+)
 from benchmarks.configs import CONFIGS
 from benchmarks.harness import Figure
 
@@ -38,6 +52,7 @@ QUESTIONS: dict[str, Measure] = {
     "churn": churn.measure,
     "limits": limits.measure,
     "circuits": circuits.measure,
+    "workflows": workflows.measure,
 }
 RESULTS = Path(__file__).with_name("results")
 

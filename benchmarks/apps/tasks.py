@@ -16,6 +16,12 @@ def noop() -> None:
     """Nothing, as fast as it goes."""
 
 
+@app.task(name="bench.counted")
+def counted(values: list[None]) -> int:
+    """A chord's body: of how many members it was given the results."""
+    return len(values)
+
+
 @app.task(name="bench.started")
 def started(published: float) -> float:
     """Seconds from publish to start; the monotonic clock is the machine's."""

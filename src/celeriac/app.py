@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import celery
+from celery._state import connect_on_app_finalize
 from celery.app import backends
 from kombu.utils.imports import symbol_by_name
 
@@ -22,6 +23,7 @@ from celeriac.desk.waiting import Waiting
 from celeriac.errors import OptionError, SettingsError
 from celeriac.execution.circuits import Circuits, Guard
 from celeriac.execution.opening import open_room
+from celeriac.execution.rest import add_rest_task
 from celeriac.execution.room import Room
 from celeriac.execution.task import awaited, mixed
 from celeriac.publish import outgoing
@@ -457,3 +459,9 @@ class Celery(celery.Celery):  # type: ignore[misc]  # Celery has no types
             with publishing():
                 _ = self.store  # opened here, where what it says can be told as a broker's error
         return super().producer_or_acquire(producer)
+
+
+@connect_on_app_finalize  # type: ignore[untyped-decorator]  # Celery has no types
+def _add_own_tasks(app: Any) -> None:
+    if isinstance(app, Celery):
+        add_rest_task(app)

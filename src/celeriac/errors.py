@@ -182,6 +182,19 @@ class StoreError(CeleriacError):
         return "the operation failed"
 
 
+class ChainLost(StoreError):
+    """The rest of a task's chain cannot be read from the store that was to keep it."""
+
+    remedy = (
+        "Nothing of it has run. If its ledger is another one, run its workers there; a dead letter of another ledger comes "
+        "with its chain by `celery dead export` and `dead import`. To run this task without what was to follow, send it anew"
+    )
+
+    @property
+    def problem(self) -> str:
+        return "the steps that follow a task in its chain are not here"
+
+
 class StoreUnavailable(StoreError):
     """The store cannot answer now and may later: locked, disk full, connection lost. The only one worth a retry."""
 

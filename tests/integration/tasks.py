@@ -477,6 +477,30 @@ def swap(self: Any, x: int, y: int) -> Any:
 
 
 @task(bind=True)
+def swap_for_long_chain(self: Any, x: int, steps: int) -> Any:
+    add = self.app.tasks["add"]
+    raise self.replace(chain(add.si(x, 1), *[add.s(1)] * (steps - 1)))
+
+
+@task(bind=True)
+def swap_for_group(self: Any, x: int) -> Any:
+    add = self.app.tasks["add"]
+    raise self.replace(group(add.si(x, 1), add.si(x, 2)))
+
+
+@task()
+def total(values: list[int]) -> int:
+    return sum(values)
+
+
+@task()
+def pass_through(value: Any, gate: str) -> Any:
+    if not Path(gate).exists():
+        raise ValueError(f"{gate} is shut")
+    return value
+
+
+@task(bind=True)
 def swap_for_chord(self: Any, count: int) -> Any:
     tasks = self.app.tasks
     raise self.replace(chord(group(tasks["add"].si(i, i) for i in range(count)), tasks["collect"].s()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 import uuid
 from collections.abc import Iterator
@@ -14,7 +15,14 @@ from celery import chain, chord, group, signals
 
 from celeriac import Celery
 from celeriac.core.message import Published, TaskMessage
-from celeriac.errors import ArgumentError, IdempotencyConflict, PartlySent, StoreError, StoreUnavailable
+from celeriac.errors import (
+    ArgumentError,
+    CeleriacWarning,
+    IdempotencyConflict,
+    PartlySent,
+    StoreError,
+    StoreUnavailable,
+)
 from celeriac.publish.batch import SLICE
 from celeriac.store.postgres import copying
 from tests.integration.sites import PostgresSite, Site, counts, lines
@@ -311,3 +319,28 @@ def test_eagerly_and_on_a_foreign_broker(site: Site) -> None:
     with foreign.connection() as connection:
         assert connection.default_channel._size(queue) == 5
     foreign.close()
+
+
+def test_a_group_of_very_many_warns_and_is_sent(site: Site) -> None:
+    site.app.conf.celeriac_warn_of_members = 20
+    group([site.add.s(n, n) for n in range(20)]).delay()
+    with pytest.warns(CeleriacWarning, match=r"a group of 21 members.*send_tasks"):
+        sent = group([site.add.s(n, n) for n in range(21)]).delay()
+    assert len(sent.results) == 21
+    assert site.queues()["celery"].ready == 41
+
+
+def test_members_of_a_chord_are_cast_as_celery_builds_them(site: Site) -> None:
+    """But for the ids and the arguments, of all that it has made."""
+    chord([site.add.s(n, n) for n in range(4)], site.collect.s(1)).delay()
+    first, *others = [
+        json.loads(delivery.envelope) + json.loads(delivery.body)
+        for delivery in site.store.claim(["celery"], 4, owner="test", lease=30)
+    ]
+    for number, one in enumerate([first, *others]):
+        task_id = one[0].pop("id")
+        assert (one[0].pop("root_id"), one[1].pop("correlation_id")) == (task_id, task_id)
+        assert (one[0].pop("argsrepr"), one[0].pop("group_index")) == (f"({number}, {number})", number)
+        assert one.pop(4) == [number, number]
+    assert others == [first] * 3
+    assert first[5]["chord"]["task"] == "collect"

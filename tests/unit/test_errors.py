@@ -38,6 +38,10 @@ EXAMPLES: list[tuple[errors.CeleriacError, list[str]]] = [
     (errors.Unroutable("shop.add", "foo", "bar"), ["shop.add", "foo", "bar", "Nothing was sent", "queue="]),
     (errors.StoreError("/data/shop.db", "it hums"), ["/data/shop.db", "it hums"]),
     (errors.StoreUnavailable("/data/shop.db", "database is locked"), ["/data/shop.db", "locked", "If this stays"]),
+    (
+        errors.ChainLost("/data/shop.db", "chain c1 is not known"),
+        ["/data/shop.db", "c1", "Nothing of it has run", "dead import"],
+    ),
     (errors.StoreReplaced("/data/shop.db", "it was moved"), ["/data/shop.db", "it was moved", "restart every process"]),
     (errors.StoreReadOnly("/data/shop.db"), ["/data/shop.db", "read-only", "permission"]),
     (

@@ -11,6 +11,7 @@ import click
 from celeriac.cli.ages import ago, iso, utc
 from celeriac.cli.text import GAP, Column, harmless, one_line, spread
 from celeriac.core.attempt import AttemptRecord, DeadLetter
+from celeriac.core.chains import reference, stands_for_rest
 from celeriac.core.checkpoint import Checkpoint, progress_of
 from celeriac.core.desk import Action
 from celeriac.core.fingerprints import fingerprint
@@ -164,6 +165,9 @@ def _names(signatures: Sequence[Any], separator: str = ", ") -> str:
 
 
 def _name(signature: Any) -> str:
+    if stands_for_rest(signature):
+        more = reference(signature)[1] + 1
+        return f"{more:,} more step{'' if more == 1 else 's'}, kept in the ledger"
     return str(signature.get("task", "?")) if isinstance(signature, dict) else str(signature)
 
 

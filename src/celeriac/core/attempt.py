@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from celeriac.core.chains import Chains
 from celeriac.core.checkpoint import Checkpoint
 from celeriac.core.message import DeliveryFacts, IdempotencyKey, Lease, TaskMessage
 from celeriac.core.retries import GiveUp
@@ -262,6 +263,8 @@ class DeadLetter:
     #: How often it was put off; no attempt was counted then.
     snoozes: int = 0
     attempts: list[AttemptRecord] = field(default_factory=list)
+    #: Of one that is imported: the rests of chains that it needs.
+    chains: Chains | None = None
 
 
 @dataclass(slots=True, frozen=True)

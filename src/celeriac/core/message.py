@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from celeriac.core.workflow import Workflow
 
+from celeriac.core.chains import Chains
+
 #: The delivery's own facts (message row, fencing token, generation, …), a list
 #: written by the transport on delivery and read by the execution pipeline.
 DELIVERY_HEADER = "celeriac"
@@ -92,6 +94,8 @@ class TaskMessage:
     limits: str | None = None
     #: The workflow that is recorded with this message, its first.
     opens: Workflow | None = None
+    #: Rests of chains that the store is to keep with it, or that it needs.
+    chains: Chains | None = None
 
 
 @dataclass(slots=True, frozen=True)

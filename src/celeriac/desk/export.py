@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 from typing import IO, Any
 
 from celeriac.core.attempt import AttemptRecord, DeadLetter, DeadLetterFilter
+from celeriac.core.chains import Chains, Kept
 from celeriac.core.desk import By, Verb
 from celeriac.core.message import HIGHEST_PRIORITY
 from celeriac.desk.steps import Step, Steps, pages
@@ -53,6 +54,8 @@ _ATTEMPT: dict[str, tuple[type, ...]] = {
     "error": _OPTIONAL_TEXT,
     "traceback": _OPTIONAL_TEXT,
 }
+#: Of a line that has any, which an older version would leave out.
+_CHAIN: dict[str, tuple[type, ...]] = {"id": _TEXT, "format": _TEXT, "steps": (list,)}
 #: Headers, properties, content type, content encoding.
 _ENVELOPE = (dict, dict, str, str)
 #: No store counts further, with room for what a redrive and its retries add; and no calendar.
@@ -79,7 +82,7 @@ def export(store: Store, chosen: DeadLetterFilter, into: IO[str], by: By) -> int
     """Write what matches, one line each, and a last line; returns how many."""
     count = 0
     for letter in store.dead_letters(chosen):
-        into.write(to_line(letter) + "\n")
+        into.write(to_line(letter, store.chains_needed_by(letter.task_id)) + "\n")
         count += 1
     into.write(json.dumps({"format": FORMAT, "dead_letters": count}) + "\n")
     into.flush()
@@ -88,8 +91,11 @@ def export(store: Store, chosen: DeadLetterFilter, into: IO[str], by: By) -> int
     return count
 
 
-def to_line(letter: DeadLetter) -> str:
-    """One dead letter as a line of JSON, ASCII only; its id, which is its store's own, is for people."""
+def to_line(letter: DeadLetter, chains: Sequence[Kept] = ()) -> str:
+    """One dead letter as a line of JSON, ASCII only, with the rests of ``chains``, without which it could not go on.
+
+    Its id, which is its store's own, is for people.
+    """
     data = {name: getattr(letter, name) for name in _FIELDS}
     data["envelope"] = json.loads(letter.envelope)
     body = letter.body
@@ -97,6 +103,8 @@ def to_line(letter: DeadLetter) -> str:
     data["attempts"] = [
         {name: value for name, value in asdict(one).items() if name in _ATTEMPT} for one in letter.attempts
     ]
+    if chains:
+        data["chains"] = [kept._asdict() for kept in chains]
     return json.dumps({"format": FORMAT, "id": letter.id, **data})
 
 
@@ -189,7 +197,25 @@ def _letter(number: int, data: dict[str, Any]) -> DeadLetter:
         raise DamagedExport(number, f"priority is {data['priority']}, and {HIGHEST_PRIORITY} is the highest")
     attempts = [_attempt(number, data["task_id"], one) for one in data["attempts"]]
     plain = {name: data[name] for name in _FIELDS if name not in ("envelope", "body", "attempts")}
-    return DeadLetter(id=0, envelope=pack(*envelope), body=_body(number, data["body"]), attempts=attempts, **plain)
+    return DeadLetter(
+        id=0,
+        envelope=pack(*envelope),
+        body=_body(number, data["body"]),
+        attempts=attempts,
+        chains=_chains(number, data["task_id"], data.get("chains") or []),
+        **plain,
+    )
+
+
+def _chains(number: int, task_id: str, found: Any) -> Chains | None:
+    if not isinstance(found, list):
+        raise DamagedExport(number, f"chains is {type(found).__name__}, not a list")
+    for one in found:
+        _check(number, "chains: ", one, _CHAIN)
+        if not all(isinstance(step, str) for step in one["steps"]):
+            raise DamagedExport(number, "chains: a step is no text")
+    kept = tuple(Kept(one["id"], one["format"], tuple(one["steps"])) for one in found)
+    return Chains(kept, tuple((one.id, task_id) for one in kept)) if kept else None
 
 
 def _check(number: int, where: str, data: Any, wanted: dict[str, tuple[type, ...]]) -> None:

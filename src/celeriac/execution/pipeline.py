@@ -26,6 +26,7 @@ from celeriac.execution.room import Room, room_of
 from celeriac.execution.settler import STORE_WIDE
 from celeriac.execution.snoozing import GiveWay, Snooze, put_off
 from celeriac.execution.workflows import conclude
+from celeriac.transport.chains import Rests, goes_on_in_store
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ def execute(task: Any, tracer: Trace, attempt: Attempt, args: Any, kwargs: Any, 
     room = room_of(task.app)
     # A store that cannot answer is not the task's failure, and nobody else could run it now.
     attempt.request = lambda: Context(request, args=args, kwargs=kwargs, called_directly=False)
-    refusal = room.settler.insist(lambda: _admitted(room, attempt))
+    refusal = room.settler.insist(lambda: _admitted(room, attempt, request))
     if refusal is not None:
         attempt.outcome = refusal
         _settle(room, attempt, request)
@@ -142,13 +143,26 @@ def _watched(room: Room, task: Any, attempt: Attempt, request: dict[str, Any]) -
     return room.deadlines.watch(attempt, limits, settle)
 
 
-def _admitted(room: Room, attempt: Attempt) -> Outcome | None:
+def _admitted(room: Room, attempt: Attempt, request: dict[str, Any]) -> Outcome | None:
     try:
-        return admit(room, attempt)
+        refusal = admit(room, attempt)
+        if refusal is None:
+            _find_next_step(room, attempt, request)
     except STORE_WIDE:
         raise
     except StoreError as error:  # what it says of itself is unreadable to the store
         return fail(attempt, error, "inadmissible")
+    return refusal
+
+
+def _find_next_step(room: Room, attempt: Attempt, request: dict[str, Any]) -> None:
+    """Have the request of a task whose chain is kept in the store say what comes next.
+
+    What cannot go on is not begun; and when the body is over, a store in trouble would fail the task.
+    """
+    chain = request.get("chain")
+    if chain and goes_on_in_store(chain):
+        request["chain"] = Rests(room.store, attempt.task.app.conf.accept_content).with_next(chain)
 
 
 def decide(task: Any, attempt: Attempt, returned: Any, request: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from celery.app import amqp
 from celeriac.core.message import DELIVERY_HEADER, LEDGER_HEADER, WORKFLOW_HEADER, Published, TaskMessage
 from celeriac.core.queue_limits import QueueLimits
 from celeriac.publish import limits, rabbitmq
+from celeriac.publish.chains import NOTHING, Keeping
 from celeriac.publish.outgoing import send
 from celeriac.publish.queues import Queues, of_our_kind
 from celeriac.publish.routes import Router
@@ -36,6 +37,8 @@ class Outgoing:
         self.stamp = stamp
         self.published: Published | None = None
         self.serializer: str | None = None
+        #: What the message that is being built brings along of long chains.
+        self.keeping: Keeping = NOTHING
 
     def label(self, headers: dict[str, Any]) -> None:
         """Have a message's headers name its ledger, and no delivery: Celery copies a delivery's into its retry."""
@@ -149,6 +152,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
             serializer = options.get("serializer") or default_serializer
             compression = options.get("compression") or default_compression
             outgoing = serialised(target.queue, body, headers, properties, serializer, compression)
+            outgoing.chains = producer.keeping.serialised(serializer)
 
             def afterwards() -> None:
                 if after.receivers:

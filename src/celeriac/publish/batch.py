@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from celeriac.core.message import Published, TaskMessage
 from celeriac.errors import CeleriacError, StoreUnavailable
 from celeriac.publish.amqp import Outgoing
+from celeriac.publish.chains import Bodies
 from celeriac.publish.local import LocalOutbox
 from celeriac.publish.mould import Mould, Moulds
 from celeriac.publish.outgoing import is_somebodys, may_go_ahead, send, tell_of_live
@@ -62,6 +63,7 @@ class Batch(Outgoing):
         #: Slices sent so far, and those of them of which the store has said what became of them.
         self.slices, self.answered = 0, 0
         self._told = 0
+        self.bodies = Bodies()
         #: Ids of which another task holds the key, with that one's id.
         self.holders: dict[str, str] = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial, wraps
 from typing import Any
@@ -10,7 +11,7 @@ from celery import canvas
 
 from celeriac.core.current import current
 from celeriac.core.workflow import OnFailure
-from celeriac.errors import PartlySent
+from celeriac.errors import CeleriacWarning, PartlySent
 from celeriac.publish.batch import joining
 from celeriac.publish.outgoing import settling
 from celeriac.publish.workflows import new_opening, opening, sending, sending_members
@@ -29,6 +30,7 @@ def _together(
         return
     # The members may come from a generator that publishes too, which is not the group's.
     members = list(tasks)
+    _warn_of_many(len(members), app.own_settings.warn_of_members)
     with sending_members(members, kwargs.get("chord")):
         results = _sent(self, members, producer, app, *args, **kwargs)
     yield from results
@@ -75,6 +77,17 @@ def send_workflow(send: Callable[[], Any], name: str = "", on_failure: OnFailure
     if result is not None:
         result.workflow_id = opened.id
     return result
+
+
+def _warn_of_many(count: int, most: int) -> None:
+    if count > most:
+        warnings.warn(
+            f"a group of {count:,} members, which is more than celeriac_warn_of_members ({most:,}): Celery makes each of them, and "
+            "its result, in memory before the first is sent. app.send_tasks() takes a generator and keeps nothing but ids; where "
+            "the results are to be joined, let each member do many (chunks), or raise the setting",
+            CeleriacWarning,
+            stacklevel=2,
+        )
 
 
 def take_canvases_over() -> None:

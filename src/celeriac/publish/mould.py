@@ -37,7 +37,7 @@ _COMMON = frozenset(
     {
         *("queue", "priority", "time_limit", "soft_time_limit", "shadow", "serializer", "delivery_mode", "retry"),
         *("ignore_result", "result_cls", "task_type", "reply_to", "retries", "replaced_task_nesting"),
-        *("group_id", "root_id", "parent_id"),
+        *("group_id", "root_id", "parent_id", "chord"),
     }
 )
 #: Options that a mould has a hole for, or that are not the message's.
@@ -183,6 +183,7 @@ class Moulds:
         self._app, self._stamp = app, stamp
         self._build = build
         self._known: dict[object, Mould | None] = {}
+        self._chords: dict[object, Any] = {}
         self._ids: Iterator[str] = iter(())
         self._usable = _usable(app)
 
@@ -199,11 +200,14 @@ class Moulds:
         if not self._usable or getattr(task, "key_template", None) is not None:
             return None
         common = {option: value for option, value in options.items() if option not in _OWN}
+        chord = common.pop("chord", None)
         try:
             part = membership()
             key = (name, options.get("group_index") is None, part and tuple(part), frozenset(common.items()))
-            if key not in self._known:
-                self._known[key] = self._cast(name, task, common, options.get("group_index"))
+            # A group has one chord, of which Celery gives each member a copy that shares what is in it.
+            if key not in self._known or self._chords.get(key) != chord:
+                self._known[key] = self._cast(name, task, {**common, "chord": chord}, options.get("group_index"))
+                self._chords[key] = chord
         except TypeError:  # a list or a mapping among them
             return None
         return self._known[key]

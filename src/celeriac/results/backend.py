@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from functools import cached_property, partial
 from typing import Any
@@ -20,18 +20,20 @@ from kombu.serialization import registry
 from kombu.utils.json import dumps as kombu_dumps
 
 from celeriac.core.attempt import Attempt, ChordPart, Record
+from celeriac.core.chains import stands_for_rest
 from celeriac.core.current import current
 from celeriac.core.message import WORKFLOW_HEADER
 from celeriac.core.telling import tells_somebody
 from celeriac.core.text import writable
 from celeriac.core.transactions import fate_of, forget, open_for
-from celeriac.errors import PublishRolledBack, StoreError, TransactionError
+from celeriac.errors import ChainLost, PublishRolledBack, StoreError, TransactionError
 from celeriac.results import chords
 from celeriac.results.blocked import WorkflowBlocked
 from celeriac.results.failing import fail_all, fail_body
 from celeriac.settings import absolute_url, shown_url
 from celeriac.store.protocols import News, Store
 from celeriac.store.registry import open_store
+from celeriac.transport.chains import Rests
 from celeriac.transport.unavailable import publishing
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
 
     def __init__(self, app: Any, url: str | None = None, **kwargs: Any) -> None:
         super().__init__(app, url=url, **kwargs)
+        self._last_body: tuple[Any, Any] = (None, None)
 
     @property
     def store(self) -> Store:
@@ -118,6 +121,19 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
                 cause = attempt.failure.error if attempt.failure is not None else ""
                 blocked = WorkflowBlocked(attempt.name, attempt.task_id, cause)
                 record.result = self.encode(self.encode_result(blocked, states.FAILURE))
+
+    def whole(self, chain: Sequence[Any]) -> Sequence[Any]:
+        """The steps with those that are kept in the store in the place of what stands for them."""
+        if not any(map(stands_for_rest, chain)):
+            return chain
+        rests = Rests(self.store, self.app.conf.accept_content)
+        try:
+            # Within a run, what is not told here is told by nobody.
+            insist = self.app.execution_room.settler.insist if current() is not None else _once
+            return insist(lambda: rests.with_all(chain))
+        except ChainLost:
+            logger.exception("of a chain that has failed, only the last step is marked so")
+            return chain  # what stands for the rest has the last one's id
 
     def _report_own(self, attempt: Attempt, result: Any, state: str, traceback: str | None, request: Any) -> None:
         record = self._record(attempt.task_id, result, state, traceback, request, attempt.delivery.generation)
@@ -388,9 +404,18 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
             0 if position is None else position,
             state == states.SUCCESS,
             self.encode(self.encode_result(result, state)),
-            # What fails because something before it did has no message that would say it.
-            self.encode({**request.chord, WORKFLOW_HEADER: getattr(request, WORKFLOW_HEADER, None) or _workflow()}),
+            self._encoded_body(request),
         )
+
+    def _encoded_body(self, request: Any) -> Any:
+        """Members of one group come one after the other, with the same body."""
+        # What fails because something before it did has no message that would say it.
+        found = request.group, request.chord, getattr(request, WORKFLOW_HEADER, None) or _workflow()
+        last, encoded = self._last_body
+        if last != found:
+            encoded = self.encode({**request.chord, WORKFLOW_HEADER: found[2]})
+            self._last_body = found, encoded  # at once, for threads
+        return encoded
 
     # -- what follows a failure
 
@@ -452,6 +477,10 @@ def _failure(request: Any, result: Any, state: str) -> dict[str, Any]:
     else:
         kind, said = f"{type(result).__module__}.{type(result).__qualname__}", str(result)
     return {"error_type": kind, "error": writable(said), "told": tells_somebody(request)}
+
+
+def _once(read: Callable[[], Any]) -> Any:
+    return read()
 
 
 def _with_errbacks(request: Any, errbacks: list[Any]) -> Any:

@@ -35,7 +35,7 @@ def fail_all(
     state: str = states.FAILURE,
 ) -> None:
     """Fail the steps of a chain, or whatever else would have been sent."""
-    for step in steps:
+    for step in backend.whole(list(steps)):
         for end in _ends(maybe_signature(step, app=backend.app)):
             request = Context(end)
             request.update(end.options)

@@ -78,6 +78,12 @@ class OwnSettings:
     publish_timeout: float = _setting(
         10.0, "seconds", "delay() gives up on a store that stays locked or full, and says so.", least=0.1
     )
+    warn_of_members: int = _setting(
+        100_000,
+        "members",
+        "A group or chord of more is made whole in memory by Celery, and its results once more.",
+        least=1,
+    )
     history_expires: float = _setting(
         7 * DAY, "seconds", "How long each attempt's time, worker, error and traceback are kept.", least=1.0
     )

@@ -15,6 +15,7 @@ from celeriac.store.postgres.pruning import Pruner
 from celeriac.store.postgres.queue import PostgresQueue
 from celeriac.store.postgres.vacuum import Vacuum
 from celeriac.store.protocols import ANY_NEWS, News, Publisher
+from celeriac.store.relational.chains import ChainsPart
 from celeriac.store.relational.checkpoints import CheckpointsPart
 from celeriac.store.relational.chords import ChordsPart
 from celeriac.store.relational.circuits import CircuitsPart
@@ -38,6 +39,7 @@ class PostgresStore(
     CircuitsPart,
     WorkflowsPart,
     CheckpointsPart,
+    ChainsPart,
 ):
     """The store in one schema; see ``celeriac.store.protocols.Store``.
 

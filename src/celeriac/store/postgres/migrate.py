@@ -24,6 +24,8 @@ MIGRATIONS = (
     "007_pauses",
     "008_workflows",
     "009_checkpoints",
+    "010_chains",
+    "011_joins",
 )
 #: ``MATERIALIZED`` is of 12; 13 is the oldest that is tried.
 OLDEST = 130_000

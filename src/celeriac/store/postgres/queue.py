@@ -27,7 +27,7 @@ class PostgresQueue(QueuePart):
     database: Database
 
     def publish(self, messages: Sequence[TaskMessage]) -> list[Published]:
-        if any(message.key is not None or message.grows is not None for message in messages):
+        if any(message.key is not None or message.grows is not None or message.chains for message in messages):
             return super().publish(messages)
         if not messages:
             return []

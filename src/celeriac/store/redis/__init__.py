@@ -10,6 +10,7 @@ from celeriac.errors import LeadsElsewhere, StoreTooNew
 from celeriac.settings import RedisURL
 from celeriac.store.guest import Guest
 from celeriac.store.protocols import ANY_NEWS, News, Publisher
+from celeriac.store.redis.chains import ChainsPart
 from celeriac.store.redis.checkpoints import CheckpointsPart
 from celeriac.store.redis.checks import check
 from celeriac.store.redis.chords import ChordsPart
@@ -45,6 +46,7 @@ class RedisStore(
     CircuitsPart,
     WorkflowsPart,
     CheckpointsPart,
+    ChainsPart,
 ):
     """The store under one prefix; see ``celeriac.store.protocols.Store``.
 

@@ -14,6 +14,7 @@ from celeriac.store.redis.filters import Matches, Summary, matcher
 from celeriac.store.redis.packing import (
     Argument,
     by_arguments,
+    chains_argument,
     message_arguments,
     number,
     pack,
@@ -208,7 +209,7 @@ def _imported(letter: DeadLetter) -> Iterator[Argument]:
     yield from (pack(letter.error_type), pack(letter.error), pack(letter.traceback), pack(letter.worker))
     yield from (number(letter.failed_at), plain(letter.envelope), pack(letter.body), letter.priority)
     yield from (fingerprint(letter.error_type, letter.error), number(letter.acked_at), pack(letter.acked_by))
-    yield from (pack(letter.note), letter.snoozes, len(letter.attempts))
+    yield from (pack(letter.note), letter.snoozes, chains_argument(letter.chains), len(letter.attempts))
     for attempt in letter.attempts:
         yield from _attempt(attempt)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from redis.exceptions import DataError
 
 from celeriac.core.attempt import AttemptRecord, ChordPart, Record
+from celeriac.core.chains import Chains
 from celeriac.core.desk import By
 from celeriac.core.message import IdempotencyKey, Lease, TaskMessage
 from celeriac.core.workflow import Workflow
@@ -99,6 +100,7 @@ def message_arguments(message: TaskMessage) -> tuple[Argument, ...]:
         ("a" if message.awaited else "") + ("f" if message.follow_up else ""),
         plain(message.grows),
         plain(message.limits),
+        chains_argument(message.chains),
         plain(message.envelope),
         pack(message.body),
         b"" if message.opens is None else _workflow(message.opens),
@@ -108,6 +110,11 @@ def message_arguments(message: TaskMessage) -> tuple[Argument, ...]:
 def _workflow(workflow: Workflow) -> bytes:
     row = [workflow.id, workflow.name, workflow.shape(), workflow.on_failure, workflow.parent or ""]
     return json.dumps(row).encode()
+
+
+def chains_argument(chains: Chains | None) -> str:
+    """The rests of chains that something brings along or needs, or nothing."""
+    return "" if chains is None else json.dumps({"kept": chains.kept, "needs": chains.needs})
 
 
 def messages_arguments(messages: Sequence[TaskMessage]) -> Iterator[Argument]:

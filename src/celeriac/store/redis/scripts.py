@@ -26,6 +26,7 @@ ROOMS = (
     "circuits",
     "workflows",
     "checkpoints",
+    "chains",
 )
 LIBRARIES = (
     "clock",
@@ -39,6 +40,7 @@ LIBRARIES = (
     "history",
     "joins",
     "workflows",
+    "chains",
     "sending",
     "failures",
     "acts",

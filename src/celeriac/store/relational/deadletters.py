@@ -11,7 +11,7 @@ from celeriac.core.desk import Action, By, ErrorGroup, Verb
 from celeriac.core.fingerprints import fingerprint
 from celeriac.core.message import TaskMessage
 from celeriac.errors import DeadLetterError, RedriveRefused, RedriveSuperseded
-from celeriac.store.relational import keys, queue
+from celeriac.store.relational import chains, keys, queue
 from celeriac.store.relational.ledger import read_attempts
 from celeriac.store.relational.part import Part
 from celeriac.store.relational.session import Session
@@ -163,6 +163,8 @@ class DeadLettersPart(Part):
             for attempt in letter.attempts:
                 raw.run("dead_letters.import_attempt", _attempt(attempt))
             act(raw, by, Verb.IMPORTED, now, number, letter.task_id)
+            if letter.chains is not None:
+                chains.write(raw, letter.chains, now)
         return bool(rows)
 
     # -- the log

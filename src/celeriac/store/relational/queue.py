@@ -20,7 +20,7 @@ from celeriac.core.message import (
 )
 from celeriac.errors import IdempotencyConflict
 from celeriac.store.protocols import Sending
-from celeriac.store.relational import keys, limits, pauses, workflows
+from celeriac.store.relational import chains, keys, limits, pauses, workflows
 from celeriac.store.relational.limits import Claim, LimitsPart
 from celeriac.store.relational.part import DELAYED, LANED, PARKED, READY, REMEMBERED
 from celeriac.store.relational.pauses import PausesPart
@@ -72,6 +72,8 @@ def told(messages: Sequence[TaskMessage], sent: set[str]) -> list[Published]:
 
 def insert(raw: Session, message: TaskMessage, status: int, now: float) -> bool:
     """Put one message into its queue; false when its task is there already."""
+    if message.chains is not None:  # others may need it who are sent; what is kept for nothing is pruned
+        chains.write(raw, message.chains, now)
     if raw.run("queue.publish", row(message, status, now)).rowcount != 1:
         return False
     if message.limits is not None:

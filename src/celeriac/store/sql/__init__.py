@@ -18,6 +18,7 @@ ROOMS = (
     "circuits",
     "workflows",
     "checkpoints",
+    "chains",
 )
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _INCLUDED = re.compile(r"\{(\w+)\}")

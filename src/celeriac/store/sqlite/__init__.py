@@ -7,6 +7,7 @@ from pathlib import Path
 from celeriac.errors import LeadsElsewhere
 from celeriac.store.guest import Guest
 from celeriac.store.protocols import ANY_NEWS, News, Publisher
+from celeriac.store.relational.chains import ChainsPart
 from celeriac.store.relational.checkpoints import CheckpointsPart
 from celeriac.store.relational.chords import ChordsPart
 from celeriac.store.relational.circuits import CircuitsPart
@@ -37,6 +38,7 @@ class SQLiteStore(
     CircuitsPart,
     WorkflowsPart,
     CheckpointsPart,
+    ChainsPart,
 ):
     """The store in one file; see ``celeriac.store.protocols.Store``.
 

@@ -20,6 +20,8 @@ MIGRATIONS = (
     "006_pauses",
     "007_workflows",
     "008_checkpoints",
+    "009_chains",
+    "010_joins",
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import chain
 
 from celeriac.core.message import Published, TaskMessage
-from celeriac.store.relational import workflows
+from celeriac.store.relational import chains, workflows
 from celeriac.store.relational.part import READY
 from celeriac.store.relational.queue import QueuePart, row, told
 from celeriac.store.sqlite.database import STATEMENTS, Database, Session
@@ -34,6 +34,9 @@ class SQLiteQueue(QueuePart):
                     workflows.record(raw, message.opens, now)
             for lane in {(message.queue, message.priority, message.limits) for message in messages if message.limits}:
                 raw.run("limits.entered", lane)
+            for message in messages:
+                if message.chains is not None:  # what is kept for nothing is pruned
+                    chains.write(raw, message.chains, now)
             if _insert(raw, messages, rows) == len(rows):
                 return [Published(message.task_id) for message in messages]
             sent = {task_id for (task_id,) in raw.run("queue.messages_after", (last,))}

@@ -10,6 +10,7 @@ import pytest
 
 pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)))
 
+from celeriac.testing.conformance.chains import ChainsConformance  # noqa: E402  # asserts are rewritten first
 from celeriac.testing.conformance.checkpoints import CheckpointsConformance  # noqa: E402  # asserts are rewritten first
 from celeriac.testing.conformance.chords import ChordConformance  # noqa: E402
 from celeriac.testing.conformance.circuits import CircuitsConformance  # noqa: E402
@@ -52,5 +53,6 @@ class StoreConformance(
     CheckpointsConformance,
     WaitingConformance,
     WorkflowsConformance,
+    ChainsConformance,
 ):
     """All that is asked of a store."""

@@ -106,7 +106,7 @@ end
 return done
 
 -- name: import
--- needs: history records acts
+-- needs: history records acts chains clock
 local function take_letter()
     local l = {
         row = { task = take(), generation = take(), name = take(), queue = take() },
@@ -115,6 +115,7 @@ local function take_letter()
     }
     l.row.envelope, l.row.body, l.row.priority = take(), take(), take()
     l.why.print, l.acked, l.acked_by, l.note, l.why.snoozes = take(), take(), take(), take(), take_number()
+    l.chains = take_chains()
     for number = 1, take_number() do
         local attempt = {}
         for field = 1, 8 do attempt[field] = take() end
@@ -164,6 +165,7 @@ for _, l in ipairs(letters) do
         if l.acked ~= '' then
             call('HSET', base .. 'l:' .. number, 'acked', l.acked, 'acked_by', l.acked_by, 'note', l.note)
         end
+        write_chains(l.chains, clock())
         act(by, 'imported', number, task)
         done = done + 1
     end

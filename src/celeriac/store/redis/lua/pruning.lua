@@ -84,6 +84,46 @@ local function prune_chords()
     return pruned
 end
 
+-- Whether any of these, tasks and chords, can still need what they once needed.
+local function any_needs(holders)
+    local chords = {}
+    for number, holder in ipairs(holders) do chords[number] = base .. 'c:' .. holder end
+    if call('EXISTS', unpack(chords)) > 0 then return true end
+    for _, where in ipairs({ 'live', 'lettered' }) do
+        for _, found in ipairs(call('HMGET', base .. where, unpack(holders))) do
+            if found then return true end
+        end
+    end
+    return false
+end
+
+local function is_needed(chain)
+    local name = base .. 'nh:' .. chain
+    local newest = call('ZREVRANGE', name, 0, 0, 'WITHSCORES')[2]
+    if newest and tonumber(newest) >= attempts_before then return true end
+    for first = 0, call('ZCARD', name) - 1, 500 do
+        -- Of those who go one after the other, the youngest is there.
+        if any_needs(call('ZREVRANGE', name, first, first + 499)) then return true end
+    end
+    return false
+end
+
+local function prune_chains()
+    local pruned = 0
+    for _, chain in ipairs(over('chains', attempts_before)) do
+        if is_needed(chain) then
+            call('ZADD', base .. 'chains', now, chain)
+        else
+            for _, holder in ipairs(call('ZRANGE', base .. 'nh:' .. chain, 0, -1)) do
+                call('SREM', base .. 'nt:' .. holder, chain)
+            end
+            pruned = pruned + call('UNLINK', base .. 'n:' .. chain, base .. 'nh:' .. chain)
+            call('ZREM', base .. 'chains', chain)
+        end
+    end
+    return pruned
+end
+
 local function prune_acts()
     local old = over('acts:at', attempts_before)
     for _, number in ipairs(old) do
@@ -124,4 +164,4 @@ for _, task in ipairs(over('failures:loose', attempts_before)) do total = total 
 if letters_before then
     for _, number in ipairs(over('letters:failed', letters_before)) do total = total + forget_letter(number) end
 end
-return total + prune_attempts() + prune_broadcasts() + prune_bindings() + prune_acts()
+return total + prune_attempts() + prune_broadcasts() + prune_bindings() + prune_acts() + prune_chains()

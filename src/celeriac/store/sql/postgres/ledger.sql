@@ -132,7 +132,7 @@ UPDATE chord SET completed_at = $2, state = 'open'
 WHERE group_id = $1 AND size IS NOT NULL
   AND (state = 'open' OR (state = 'failed' AND NOT EXISTS (
       SELECT 1 FROM chord_part WHERE group_id = $1 AND succeeded = 0)))
-  AND size + grown <= (SELECT count(*) FROM chord_part WHERE group_id = $1)
+  AND size + grown <= parts
 
 -- name: chord_parts
 SELECT task_id, position, succeeded, result FROM chord_part WHERE group_id = $1 ORDER BY position, task_id

@@ -1,16 +1,17 @@
--- needs: rows keys records joins workflows
+-- needs: rows keys records joins workflows chains
 -- Messages on their way in.
 local function take_message()
-    -- Not by take(): thousands come at once, and sixteen calls are a tenth of what one of them costs.
+    -- Not by take(): thousands come at once, and seventeen calls are a tenth of what one of them costs.
     local at, a = place, ARGV
-    place = at + 16
-    local ways = a[at + 11]
+    place = at + 17
+    local ways, chains = a[at + 11], a[at + 14]
     return {
         queue = a[at + 1], priority = a[at + 2], run_at = a[at + 3], expires = a[at + 4], task = a[at + 5],
         name = a[at + 6], generation = a[at + 7], key = a[at + 8], digest = a[at + 9], ttl = a[at + 10],
         awaited = ways ~= '' and ways:find('a', 1, true), follow_up = ways ~= '' and ways:find('f', 1, true),
-        grows = a[at + 12], limits = a[at + 13], envelope = a[at + 14], body = a[at + 15],
-        opens = a[at + 16],
+        grows = a[at + 12], limits = a[at + 13], envelope = a[at + 15], body = a[at + 16],
+        opens = a[at + 17],
+        chains = chains ~= '' and cjson.decode(chains) or nil,
     }
 end
 
@@ -32,6 +33,8 @@ end
 
 -- Put one message into its queue; false when its task is there already.
 local function insert(m, parked, now)
+    -- Others may need it who are sent; what is kept for nothing is pruned.
+    write_chains(m.chains, now)
     local id = call('INCR', base .. 'ids')
     if m.task ~= '' and call('HSETNX', base .. 'live', m.task, id) == 0 then return false end
     if m.generation == '' then m.generation = string.format('%d', next_generation(m.task)) end
@@ -56,7 +59,7 @@ end
 
 -- Messages without keys that are ready, as nearly all are, together: each kind of change is one command for all of them.
 local function is_plain_message(m, now)
-    return m.key == '' and m.grows == '' and m.limits == '' and (m.run_at == '' or tonumber(m.run_at) <= now)
+    return m.key == '' and m.grows == '' and m.limits == '' and not m.chains and (m.run_at == '' or tonumber(m.run_at) <= now)
 end
 
 -- Those of the messages whose task is not live, neither before nor with one of these.

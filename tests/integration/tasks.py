@@ -489,7 +489,7 @@ def swap_for_group(self: Any, x: int) -> Any:
 
 
 @task()
-def total(values: list[int]) -> int:
+def sum_up(values: list[int]) -> int:
     return sum(values)
 
 

@@ -66,20 +66,20 @@ def test_a_long_chain_ends(everywhere: Site) -> None:
 def test_a_group_in_the_middle(everywhere: Site) -> None:
     site = everywhere
     middle = group(site.add.s(1), site.add.s(2))
-    sent = chain(site.add.s(0, 1), *adding(site), middle, site.total.s(), *adding(site)).delay()
+    sent = chain(site.add.s(0, 1), *adding(site), middle, site.sum_up.s(), *adding(site)).delay()
     assert sent.get(timeout=PATIENCE) == (LONG + 2) + (LONG + 3) + LONG
 
 
 def test_a_group_at_the_beginning_and_at_the_end(everywhere: Site) -> None:
     site = everywhere
     first, last = group(site.add.s(1, 1), site.add.s(2, 2)), group(site.add.s(1), site.add.s(2))
-    assert chain(first, site.total.s(), *adding(site), last).delay().get(timeout=PATIENCE) == [LONG + 7, LONG + 8]
+    assert chain(first, site.sum_up.s(), *adding(site), last).delay().get(timeout=PATIENCE) == [LONG + 7, LONG + 8]
 
 
 def test_a_chord_with_a_long_body_and_long_members(everywhere: Site) -> None:
     site = everywhere
     member = chain(site.add.s(1, 1), *adding(site))
-    body = chain(site.total.s(), *adding(site))
+    body = chain(site.sum_up.s(), *adding(site))
     assert chord([site.add.s(1, 1), member], body).delay().get(timeout=PATIENCE) == 2 + (LONG + 2) + LONG
 
 
@@ -92,7 +92,7 @@ def test_a_chain_in_a_chain(everywhere: Site) -> None:
 def test_a_step_that_is_replaced(everywhere: Site) -> None:
     site = everywhere
     by_another = chain(site.add.s(0, 1), *adding(site), site.swap.si(5, 6), *adding(site)).delay()
-    by_a_group = chain(site.add.s(0, 1), site.swap_for_group.s(), site.total.s(), *adding(site)).delay()
+    by_a_group = chain(site.add.s(0, 1), site.swap_for_group.s(), site.sum_up.s(), *adding(site)).delay()
     assert by_another.get(timeout=PATIENCE) == 11 + LONG
     assert by_a_group.get(timeout=PATIENCE) == 2 + 3 + LONG
 
@@ -151,7 +151,7 @@ def test_all_that_follows_fails_with_a_step(everywhere: Site) -> None:
 def test_a_chord_fails_with_its_long_member(everywhere: Site) -> None:
     site = everywhere
     member = chain(site.add.s(1, 1), site.fail.si("broken"), *adding(site))
-    sent = chord([site.add.s(1, 1), member], chain(site.total.s(), *adding(site))).delay()
+    sent = chord([site.add.s(1, 1), member], chain(site.sum_up.s(), *adding(site))).delay()
     with pytest.raises(ChordError, match="broken"):
         sent.get(timeout=PATIENCE)
 
@@ -232,7 +232,7 @@ def test_a_short_chain_travels_whole(site: Site) -> None:
 
 
 def test_members_of_a_chord_keep_its_body_once(site: Site) -> None:
-    body = chain(site.total.s(), *adding(site))
+    body = chain(site.sum_up.s(), *adding(site))
     chord([site.add.si(n, n) for n in range(30)], body).delay()
     with site.store.database.reading() as raw:  # type: ignore[attr-defined]  # it is SQLite's
         chains, steps = raw.execute("SELECT (SELECT count(*) FROM chain), (SELECT count(*) FROM chain_step)").fetchone()

@@ -50,7 +50,9 @@ def test_every_transaction_of_the_pruner_is_small(tmp_path: Path, monkeypatch: p
     total = store.prune(later, attempts_before=later, dead_letters_before=later)
     raw.set_trace_callback(None)
     kinds = 11  # tasks, attempts, letters, unread, acts, revoked, groups, broadcasts, bindings, chords and their parts
-    assert total == kinds * MANY == raw.total_changes - before
+    assert total == kinds * MANY
+    kinds += 1  # each part of a chord is taken from the chord's count
+    assert raw.total_changes - before == kinds * MANY
     steps = [after - earlier for earlier, after in zip([before, *changes], changes, strict=False)]
     assert max(steps) <= kinds * AT_ONCE
     assert store.count_dead_letters(DeadLetterFilter()) == 0

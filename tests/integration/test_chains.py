@@ -141,7 +141,7 @@ def test_all_that_follows_fails_with_a_step(everywhere: Site) -> None:
     whole = chain(*steps)
     whole.link_error(site.effect_after.si(None, journal, "told"))
     last = whole.delay()
-    with pytest.raises(WorkflowBlocked, match="broken"):
+    with pytest.raises((WorkflowBlocked, ValueError), match="broken"):
         last.get(timeout=PATIENCE)
     states_ = [node.state for node in _nodes(last)]
     assert states_ == [states.FAILURE] * (LONG + 1) + [states.SUCCESS] * 4
@@ -160,7 +160,8 @@ def test_a_dead_letter_goes_on_with_its_chain_though_all_else_was_pruned(everywh
     site = everywhere
     gate = site.file("gate")
     last = chain(site.add.s(0, 1), *adding(site, 3), site.pass_through.s(gate), *adding(site)).delay()
-    with pytest.raises(WorkflowBlocked, match="shut"):
+    # A parent that has ended by then speaks for itself.
+    with pytest.raises((WorkflowBlocked, ValueError), match="shut"):
         last.get(timeout=PATIENCE)
     [letter] = site.letters()
     _prune_all(site)
@@ -178,7 +179,8 @@ def test_an_exported_dead_letter_brings_its_chain_along(everywhere: Site) -> Non
     site = everywhere
     gate = site.file("gate")
     last = chain(site.add.s(0, 1), site.pass_through.s(gate), *adding(site)).delay()
-    with pytest.raises(WorkflowBlocked, match="shut"):
+    # A parent that has ended by then speaks for itself.
+    with pytest.raises((WorkflowBlocked, ValueError), match="shut"):
         last.get(timeout=PATIENCE)
     text = io.StringIO()
     assert export(site.store, ALL, text, ME) == 1

@@ -130,10 +130,11 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         try:
             # Within a run, what is not told here is told by nobody.
             insist = self.app.execution_room.settler.insist if current() is not None else _once
-            return insist(lambda: rests.with_all(chain))
+            steps: Sequence[Any] = insist(lambda: rests.with_all(chain))
         except ChainLost:
             logger.exception("of a chain that has failed, only the last step is marked so")
             return chain  # what stands for the rest has the last one's id
+        return steps
 
     def _report_own(self, attempt: Attempt, result: Any, state: str, traceback: str | None, request: Any) -> None:
         record = self._record(attempt.task_id, result, state, traceback, request, attempt.delivery.generation)

@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from typing import Any
 from shop.reading import Reading
 
 from examples.demo import source
+from examples.demo.night import Night, spend
 from examples.demo.run import Run
 from examples.demo.shop import LEASE, Shop
 from examples.demo.stock import own_database, redis_url
@@ -40,27 +40,10 @@ def announce(shop: Shop, wanted: int, reading: Reading) -> None:
     print(f"  {len(reading.orders)} good orders; {rows} rows and {invoices} invoices rejected, see the end", flush=True)
 
 
-def report(shop: Shop) -> None:
-    """Send the nightly report now, wait for it, and say what it says."""
-    # Under the name that it has on the shop's path.
-    command = [sys.executable, "-m", "demo.nightly"]
-    # The task itself waits no longer than two minutes.
-    done = subprocess.run(
-        command, cwd=shop.folder, env=shop.env, capture_output=True, text=True, check=False, timeout=180
-    )
-    night = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 and done.stdout else None
-    if done.returncode:
-        print(f"  the nightly report failed:\n{done.stderr[-800:]}")
-    elif night:
-        best = night["countries"][0]
-        print(f"  nightly report: {night['orders']} orders, £{night['pence'] / 100:,.2f}; most from {best[0]}")
-
-
-def conclude(run: Run) -> tuple[Verdict, dict[str, Any]]:
+def conclude(run: Run, night: Night) -> tuple[Verdict, dict[str, Any]]:
     """The verdict from the strangers' books, and what else was seen."""
-    run.look_at_letters()
     books = read_books(run.shop.gateway_books, run.shop.mail_books)
-    return judge(run.accepted, set(run.dead), books), {
+    return judge(run.accepted, set(run.dead), books, night), {
         "seconds_after_kill": round(run.settled_after, 1),
         "recovery_seconds": None if run.recovered_after is None else round(run.recovered_after, 1),
         "paid_at_kill": run.paid_at_kill,
@@ -69,6 +52,7 @@ def conclude(run: Run) -> tuple[Verdict, dict[str, Any]]:
         "refused_by_the_shop": run.refused,
         "circuits": run.circuits,
         "dead_letters": [{"order": order_id, "error": error} for order_id, error in sorted(run.dead.items())],
+        "nightly_report": {"day": night.day, "workflow": night.workflow, "states": night.states},
     }
 
 
@@ -95,8 +79,8 @@ def perform(shop: Shop, path: Path, reading: Reading, wanted: int, kept: Path | 
     announce(shop, wanted, reading)
     run = Run(shop, reading.orders, wanted)
     run.go()
-    verdict, facts = conclude(run)
-    report(shop)
+    run.look_at_letters()
+    verdict, facts = conclude(run, spend(shop))
     show(verdict, facts, reading)
     if kept:
         seconds = {"stock": shop.stock, "orders": wanted, "seconds": round(time.monotonic() - began, 1)}

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,17 @@ class Shop:
             process.signal(signal.SIGCONT)
             process.stop(patience=0.0 if process.name != "web" else 2.0)
 
+    @contextmanager
+    def without_mail(self) -> Iterator[None]:
+        """The mail server is away, and listens again at the end."""
+        mail = self.processes["mail"]
+        mail.stop(patience=2.0)
+        try:
+            yield
+        finally:
+            mail.start()
+            wait_until(lambda: listens(self.mail_port), mail)
+
     def stand_still(self, seconds: float) -> list[dict[str, Any]]:
         """Stop the gateway's process for so long; returns the circuits as they were seen last meanwhile."""
         gateway, until, seen = self.processes["gateway"], time.monotonic() + seconds, []
@@ -152,29 +165,37 @@ class Shop:
         """What is known of the shop's circuits; stock Celery has none."""
         if self.stock:
             return []
-        command = [sys.executable, "-m", "demo.circuits"]
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.env, capture_output=True, text=True, check=False, timeout=120
-        )
-        if done.returncode:
-            raise RuntimeError(f"the circuits cannot be read:\n{done.stderr}")
-        found: list[dict[str, Any]] = json.loads(done.stdout)
+        found: list[dict[str, Any]] = json.loads(self.run("-m", "demo.circuits"))
         return found
 
     def dead_letters(self) -> list[dict[str, Any]]:
         """What gave up; stock Celery keeps none."""
         if self.stock:
             return []
-        done = subprocess.run(
-            [sys.executable, *self._celery("dead", "list", "--json")],
-            cwd=self.folder,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        if done.returncode:
-            raise RuntimeError(f"`celery dead list` failed:\n{done.stderr}")
-        letters: list[dict[str, Any]] = json.loads(done.stdout)
+        letters: list[dict[str, Any]] = json.loads(self.celery("dead", "list", "--json"))
         return letters
+
+    def celery(self, *arguments: str) -> str:
+        """What one of Celery's commands prints; see `run`."""
+        return self.run(*self._celery(*arguments))
+
+    def run(self, *arguments: str) -> str:
+        """What Python prints, run beside the shop with these arguments.
+
+        Raises RuntimeError with the end of its errors when it fails or takes longer than three minutes.
+        """
+        try:
+            done = subprocess.run(
+                [sys.executable, *arguments],
+                cwd=self.folder,
+                env=self.env,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=180,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise RuntimeError(f"`python {' '.join(arguments)}` took longer than {error.timeout:g} s") from error
+        if done.returncode:
+            raise RuntimeError(f"`python {' '.join(arguments)}` failed:\n{done.stderr[-800:]}")
+        return done.stdout

@@ -15,7 +15,7 @@ from typing import Any
 
 from aiosmtpd.controller import Controller
 
-SCHEMA = "CREATE TABLE IF NOT EXISTS mail (id INTEGER PRIMARY KEY, message_id TEXT NOT NULL, recipient TEXT, at REAL)"
+SCHEMA = "CREATE TABLE IF NOT EXISTS mail (id INTEGER PRIMARY KEY, message_id TEXT NOT NULL, recipient TEXT, subject TEXT, at REAL)"
 
 
 class Books:
@@ -32,8 +32,8 @@ class Books:
         if not message["Message-ID"]:
             return "554 a mail needs a Message-ID"
         self._raw.execute(
-            "INSERT INTO mail (message_id, recipient, at) VALUES (?, ?, ?)",
-            (message["Message-ID"], envelope.rcpt_tos[0], time.time()),
+            "INSERT INTO mail (message_id, recipient, subject, at) VALUES (?, ?, ?, ?)",
+            (message["Message-ID"], envelope.rcpt_tos[0], message["Subject"], time.time()),
         )
         return "250 OK"
 

@@ -1,4 +1,4 @@
-"""The shop's own database. Every change is one statement that can be repeated without harm."""
+"""The shop's own database. Every change is one statement that can be repeated without harm; a journal shows repetitions."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS shop_order (
     changed_at REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS shop_order_status ON shop_order (status);
+CREATE TABLE IF NOT EXISTS report_step (id INTEGER PRIMARY KEY, day TEXT NOT NULL, step TEXT NOT NULL, at REAL NOT NULL);
 """
 # The states from which an order may move, and the test for them, are one statement with the move: two processes
 # that both found an order waiting cannot both move it.
@@ -122,6 +123,17 @@ class OrderRepository:
                 (country,),
             ).fetchone()
             return int(row[0]), int(row[1])
+
+    def note_step(self, day: str, step: str) -> None:
+        """A step of a day's report was done; done again, it is noted again."""
+        with self._connected() as raw:
+            raw.execute("INSERT INTO report_step (day, step, at) VALUES (?, ?, ?)", (day, step, time.time()))
+
+    def steps(self, day: str) -> dict[str, int]:
+        """How often each step of a day's report was done."""
+        with self._connected() as raw:
+            rows = raw.execute("SELECT step, count(*) AS n FROM report_step WHERE day = ? GROUP BY step", (day,))
+            return {row["step"]: row["n"] for row in rows}
 
     def ids(self) -> dict[int, str]:
         """Every order and its state."""

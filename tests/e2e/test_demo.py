@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +45,27 @@ def test_nothing_is_lost_and_nothing_charged_twice(tmp_path: Path) -> None:
     for kind, count in reading["rejected"].items():
         assert f"{kind:<34}{count:>8}" in done.stdout
     assert "nightly report:" in done.stdout
+    assert_the_report_was_blocked_and_resumed(verdict, done.stdout)
+
+
+def assert_the_report_was_blocked_and_resumed(verdict: dict[str, Any], printed: str) -> None:
+    night = verdict["nightly_report"]
+    assert night["states"] == ["blocked", "succeeded"]
+    shown = printed.partition(f"$ celery -A app.core.celery workflow show {night['workflow']}\n")[2]
+    drawn, resumed, after = shown.partition(f"$ celery -A app.core.celery workflow resume {night['workflow']}\n")
+    assert resumed
+    size = verdict["report_steps"]
+    assert f"nightly report of {night['day']}  blocked  {size - 2} of {size} done" in drawn
+    assert re.search(
+        r"✗ app.tasks.reports.mail_report  dead letter, \S+\n +│\n +⏸ app.tasks.reports.close_day  blocked", drawn
+    )
+    assert f"`celery -A app.core.celery workflow resume {night['workflow']}` redrives" in drawn
+    assert f"1 dead letter of nightly report of {night['day']} redriven" in after
+    assert "its workflow has succeeded within " in after
+    found = {name: verdict[f"report_{name}"] for name in ("mails", "figures_wrong", "steps_missing", "steps_repeated")}
+    assert found == {"mails": 1, "figures_wrong": 0, "steps_missing": 0, "steps_repeated": 0}
+    # The figures of at least one country, compiled, mailed, and the day closed.
+    assert size >= 4
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,6 +74,9 @@ def web(shop: Any) -> Iterator[httpx.Client]:
             yield client
         server.should_exit = True
         thread.join()
+
+
+DAY = "2026-01-02"
 
 
 def placed(shop: Any, order_id: int, status: str = "validated") -> int:
@@ -239,9 +243,52 @@ def test_the_report_adds_up(shop: Any) -> None:
     reports = import_module("app.tasks.reports")
     assert reports.nightly_report() is None
     placed(shop, 1, "confirmed")
-    figures = [reports.country_figures(country) for country in ("France", "Norway")]
-    assert reports.compile_report(figures) == {
+    figures = [reports.country_figures(country, DAY) for country in ("France", "Norway")]
+    assert reports.compile_report(figures, DAY) == {
+        "day": DAY,
         "orders": 1,
         "pence": 250,
         "countries": [["France", 1, 250], ["Norway", 0, 0]],
     }
+
+
+def test_the_report_is_one_workflow_of_its_own_name(shop: Any) -> None:
+    reports = import_module("app.tasks.reports")
+    placed(shop, 1, "confirmed")
+    sent = shop.app.workflows.get(reports.nightly_report(DAY))
+    assert sent.name == f"nightly report of {DAY}"
+    names = [one.node.task.rpartition(".")[2] for one in sent.nodes]
+    assert names == ["country_figures", "compile_report", "mail_report", "close_day"]
+
+
+def test_the_report_is_of_yesterday_unless_a_day_is_named(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports = import_module("app.tasks.reports")
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime(2026, 1, 1, 2, 0, tzinfo=tz)
+
+    monkeypatch.setattr(reports, "datetime", Clock)
+    placed(shop, 1, "confirmed")
+    assert shop.app.workflows.get(reports.nightly_report()).name == "nightly report of 2025-12-31"
+
+
+def test_the_report_is_mailed_and_the_day_closed_and_each_step_noted(shop: Any) -> None:
+    reports = import_module("app.tasks.reports")
+    placed(shop, 1, "confirmed")
+    report = reports.compile_report([reports.country_figures("France", DAY)], DAY)
+    assert reports.close_day(reports.mail_report(report)) == report
+    with closing(sqlite3.connect(shop.mail)) as raw:
+        found = raw.execute("SELECT message_id, recipient, subject FROM mail").fetchall()
+    subject = f"{DAY}: 1 orders, 250 pence"
+    assert found == [(f"<report-{DAY}@shop.example>", "head.office@shop.example", subject)]
+    assert shop.repository.steps(DAY) == {"figures of France": 1, "compile": 1, "mail": 1, "close": 1}
+
+
+def test_a_report_that_could_not_be_mailed_is_not_noted(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports = import_module("app.tasks.reports")
+    monkeypatch.setattr(reports, "settings", SimpleNamespace(SHOP_SMTP_HOST="127.0.0.1", SHOP_SMTP_PORT="1"))
+    with pytest.raises(ConnectionRefusedError):
+        reports.mail_report(reports.compile_report([], DAY))
+    assert "mail" not in shop.repository.steps(DAY)

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,9 +17,12 @@ from typing import Any
 import pytest
 
 from examples.demo.letters import about_orders, order_of
+from examples.demo.processes import listens
 from examples.demo.shop import Shop
 from examples.demo.stock import own_database, redis_url
+from tests.support import wait_for
 
+demo_night: Any = import_module("examples.demo.night")
 demo_run: Any = import_module("examples.demo.run")
 source: Any = import_module("examples.demo.source")
 orders: Any = import_module("shop.orders")
@@ -243,6 +247,102 @@ def test_a_shop_that_fails_ends_the_run(shop: FakeShop, monkeypatch: pytest.Monk
     monkeypatch.setattr(shop.server, "handle_error", lambda *_: None)
     with pytest.raises(import_module("httpx").TransportError):
         a_run(shop, ["a", "b"]).go()
+
+
+# -- the night
+
+
+class Nights:
+    """A shop in which reports become what the test says; what is done with it is kept."""
+
+    def __init__(self, folder: Path, *told: Any, stock: bool = False) -> None:
+        self.folder, self.stock, self.told = folder, stock, list(told)
+        self.done: list[str] = []
+        self.repository = import_module("shop.repository").OrderRepository(folder / "shop.db")
+        self.repository.create()
+
+    def confirmed(self) -> None:
+        order_id = self.repository.place(order("1"))
+        for state in ("validated", "charging", "charged", "confirmed"):
+            self.repository.advance(order_id, state)
+
+    @contextmanager
+    def without_mail(self) -> Iterator[None]:
+        self.done.append("mail away")
+        try:
+            yield
+        finally:
+            self.done.append("mail back")
+
+    def run(self, *arguments: str) -> str:
+        self.done.append(arguments[2])
+        answer = self.told.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return f"{json.dumps(answer)}\n"
+
+    def celery(self, *arguments: str) -> str:
+        self.done.append(" ".join(arguments))
+        return "drawn\n"
+
+
+REPORT = {"orders": 1, "pence": 250, "countries": [["France", 1, 250]]}
+BLOCKED = {"last": "t", "workflow": "w", "state": "blocked", "report": None}
+THROUGH = {**BLOCKED, "state": "succeeded", "report": REPORT}
+
+
+def test_a_blocked_report_is_shown_while_its_cause_lasts_and_resumed_after(tmp_path: Path, capsys: Any) -> None:
+    shop = Nights(tmp_path, BLOCKED, THROUGH)
+    shop.confirmed()
+    night = demo_night.spend(shop)
+    assert shop.done == ["mail away", "send", "workflow show w", "mail back", "workflow resume w", "wait"]
+    assert (night.workflow, night.states) == ("w", ["blocked", "succeeded"])
+    assert night.expected == {"figures of France", "compile", "mail", "close"}
+    assert "nightly report: 1 orders, £2.50; most from France" in capsys.readouterr().out
+
+
+def test_stock_celery_keeps_its_mail_server(tmp_path: Path, capsys: Any) -> None:
+    shop = Nights(tmp_path, {**THROUGH, "workflow": None}, stock=True)
+    shop.confirmed()
+    night = demo_night.spend(shop)
+    assert (shop.done, night.workflow, night.states) == (["send"], None, ["succeeded"])
+    assert "nightly report: 1 orders" in capsys.readouterr().out
+
+
+def test_without_orders_there_is_no_report(tmp_path: Path) -> None:
+    shop = Nights(tmp_path, None)
+    night = demo_night.spend(shop)
+    assert shop.done == ["mail away", "send", "mail back"]
+    assert (night.expected, night.steps, night.states) == (frozenset(), {}, [])
+
+
+def test_a_report_that_fails_is_told_and_missing(tmp_path: Path, capsys: Any) -> None:
+    shop = Nights(tmp_path, RuntimeError("no worker"))
+    shop.confirmed()
+    night = demo_night.spend(shop)
+    assert shop.done == ["mail away", "send", "mail back"]
+    assert "the nightly report failed: no worker" in capsys.readouterr().out
+    assert (len(night.expected), night.steps) == (4, {})
+
+
+def test_the_mail_server_goes_and_comes_back(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, stock_redis=None, seed=7)
+    mail = shop.processes["mail"]
+    mail.start()
+    try:
+        wait_for(lambda: listens(shop.mail_port))
+        with shop.without_mail():
+            assert not listens(shop.mail_port)
+        assert listens(shop.mail_port)
+    finally:
+        mail.kill()
+
+
+def test_what_is_run_beside_the_shop_says_why_it_failed(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, stock_redis=None, seed=7)
+    assert shop.run("-c", "print(1)") == "1\n"
+    with pytest.raises(RuntimeError, match=r"-c raise OSError.*failed:(?s:.*)the disk is full"):
+        shop.run("-c", "raise OSError('the disk is full')")
 
 
 # -- stock Celery's Redis

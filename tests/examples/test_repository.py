@@ -102,3 +102,9 @@ def test_figures_are_of_confirmed_orders(repository: Any) -> None:
     assert repository.figures("Norway") == (0, 0)
     assert repository.ids() == {1: "confirmed", 2: "placed"}
     assert [row["invoice"] for row in repository.latest(1)] == ["2"]
+
+
+def test_a_step_of_a_report_that_is_done_again_shows(repository: Any) -> None:
+    for day, step in [("2026-01-01", "mail"), ("2026-01-02", "mail"), ("2026-01-02", "close"), ("2026-01-02", "mail")]:
+        repository.note_step(day, step)
+    assert repository.steps("2026-01-02") == {"mail": 2, "close": 1}

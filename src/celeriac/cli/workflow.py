@@ -12,6 +12,7 @@ from celeriac.cli.ages import ago, iso, lasting
 from celeriac.cli.group import Group, app_of
 from celeriac.cli.screen import echo, plural, to_json, width
 from celeriac.cli.text import Column, cells, one_line, shorten, table
+from celeriac.core.text import app_option
 from celeriac.core.workflow_state import NodeState, Progress, State
 from celeriac.workflow import Workflows, WorkflowStatus
 from celeriac.workflow.layout import columns, is_plain
@@ -101,7 +102,7 @@ def show(context: click.Context, workflow_id: str, picture: Path | None, as_json
     elif as_json:
         echo(to_json({**_document(found), "nodes": [_node_document(one) for one in found.nodes]}))
     else:
-        echo("\n".join(drawn(found, width(), app_of(context).main)))
+        echo("\n".join(drawn(found, width(), app_option(app_of(context).main))))
 
 
 @workflow.command(short_help="Redrive its dead letters, so that the rest goes on.")
@@ -148,7 +149,7 @@ def _row(one: WorkflowStatus) -> list[str]:
     ]
 
 
-def drawn(status: WorkflowStatus, room: int | None, app: str | None) -> list[str]:
+def drawn(status: WorkflowStatus, room: int | None, app: str) -> list[str]:
     """A workflow as lines: one after the other what runs after one another, side by side what does not."""
     workflow = status.workflow
     colour = _COLOURS[status.state]
@@ -172,7 +173,7 @@ def drawn(status: WorkflowStatus, room: int | None, app: str | None) -> list[str
             f"Cancelled {ago(time.time() - workflow.cancelled_at)} by {one_line(workflow.cancelled_by or '?')}.",
         ]
     elif status.state is State.BLOCKED:
-        lines += ["", f"`celery -A {app or 'app'} workflow resume {workflow.id}` redrives what gave up."]
+        lines += ["", f"`celery -A {app} workflow resume {workflow.id}` redrives what gave up."]
     return lines
 
 

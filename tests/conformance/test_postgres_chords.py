@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 
@@ -81,7 +81,13 @@ def test_of_two_that_commit_together_one_completes_it(
 def test_without_the_lock_of_the_chord_nobody_would(
     stores: tuple[PostgresStore, PostgresStore], commits_meet: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that the test above can fail: each counts only itself."""
+    """So that the test above can fail: each counts only itself, where no row is written that both have to wait for."""
+    with closing(stores[0].database.connect()) as raw:
+        raw.execute("DROP TRIGGER chord_part_counted ON chord_part")
+    complete, _ = STATEMENTS["ledger.chord_complete"]
+    counted = complete.replace("<= parts", "<= (SELECT count(*) FROM chord_part WHERE group_id = $1)")
+    assert counted != complete
+    monkeypatch.setitem(STATEMENTS, "ledger.chord_complete", (counted, ()))
     text, packed = STATEMENTS["ledger.chord_body"]
     guard = "DO UPDATE SET body = coalesce(chord.body, excluded.body), updated_at = $3"
     assert guard in text

@@ -13,7 +13,7 @@ from tests.support.program import Program
 
 PAGE = DOCS / "how-to" / "retries.md"
 #: What no two runs have in common: moments, waits, and the folder.
-VARYING = re.compile(r"\[[^\]]*: WARNING/\w+\]|\d+\.\d s|\d+s ago +|FAILED +|(/\w[\w.-]*)+/celery\.db")
+VARYING = re.compile(r"\[[^\]]*: WARNING/\w+\]|\d+\.\d s|\d+s ago +|FAILED +|(/\w[\w.-]*)+/\w+\.db")
 CLIENT = """
 from shop import charge
 

@@ -30,7 +30,7 @@ SELECT task_id, done, total, note, cursors, at, token FROM checkpoint
 WHERE task_id IN (SELECT jsonb_array_elements_text($1::jsonb))
 
 -- name: forget
-DELETE FROM checkpoint WHERE task_id = $1 AND expires_at IS NOT NULL
+DELETE FROM checkpoint WHERE task_id = $1 AND cursors IS NULL
 
 -- name: prune
 WITH old AS MATERIALIZED (

@@ -26,7 +26,7 @@ SELECT task_id, done, total, note, cursors, at, token FROM checkpoint
 WHERE task_id IN (SELECT value FROM json_each(?))
 
 -- name: forget
-DELETE FROM checkpoint WHERE task_id = ? AND expires_at IS NOT NULL
+DELETE FROM checkpoint WHERE task_id = ? AND cursors IS NULL
 
 -- name: prune
 DELETE FROM checkpoint WHERE task_id IN (SELECT task_id FROM checkpoint WHERE expires_at < ? LIMIT ?)

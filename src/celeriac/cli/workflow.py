@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ _MARKS = {
     NodeState.PLANNED: ("·", "bright_black"),
     NodeState.CANCELLED: ("⊘", "bright_black"),
 }
+#: Numbers of others that a line has room for.
+_NAMED = 3
 _COLUMNS = (
     Column("WORKFLOW", least=13),
     Column("NAME", least=12),
@@ -97,7 +100,10 @@ def show(context: click.Context, workflow_id: str, picture: Path | None, as_json
     """Show what a workflow consists of, and what has become of each part."""
     found = _get(context, workflow_id)
     if picture is not None:
-        picture.write_text(svg(found), encoding="utf-8")
+        try:
+            picture.write_text(svg(found), encoding="utf-8")
+        except OSError as error:
+            raise click.UsageError(f"The picture cannot be written to {picture}: {error.strerror}.") from error
         echo(f"The picture is in {picture}.")
     elif as_json:
         echo(to_json({**_document(found), "nodes": [_node_document(one) for one in found.nodes]}))
@@ -153,7 +159,11 @@ def drawn(status: WorkflowStatus, room: int | None, app: str) -> list[str]:
     """A workflow as lines: one after the other what runs after one another, side by side what does not."""
     workflow = status.workflow
     colour = _COLOURS[status.state]
-    head = f"{one_line(status.name)}  {click.style(status.state.value, fg=colour)}  {status.done:,} of {status.size:,} done"
+    done = f"{status.done:,} of {status.size:,} done"
+    name = one_line(status.name)
+    if room is not None:
+        name = shorten(name, max(room - len(status.state.value) - len(done) - 4, 12))
+    head = f"{name}  {click.style(status.state.value, fg=colour)}  {done}"
     sent = f"{workflow.id}, sent {ago(time.time() - workflow.sent_at)}"
     if workflow.parent:
         sent += f" by task {workflow.parent}"
@@ -195,11 +205,19 @@ def _line(status: WorkflowStatus, place: int, numbered: set[int], *, alone: bool
     number = f"({place + 1}) " if place in numbered else ""
     name = one_line(one.node.task) if one.node.size == 1 else f"{one.node.size:,} × {one_line(one.node.task)}"
     text = f"{number}{name}"
-    after = "" if plain or not one.node.after else "after " + ", ".join(f"({other + 1})" for other in one.node.after)
-    told = "  ".join(part for part in (_told(one), after) if part)
+    told = "  ".join(part for part in (_told(one), "" if plain else _after(one.node.after)) if part)
     if room is not None:
         text = shorten(text, max(room - cells(branch) - 4 - cells(told), 12), keep_end=True)
-    return f"{branch}{click.style(mark, fg=colour)} {text}  {click.style(told, fg='bright_black')}".rstrip()
+    line = f"{branch}{click.style(mark, fg=colour)} {text}"
+    return f"{line}  {click.style(told, fg='bright_black')}" if told else line
+
+
+def _after(places: Sequence[int]) -> str:
+    """For whom it waits: the first of them where they are many."""
+    if not places:
+        return ""
+    more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED + 1 else ""
+    return "after " + ", ".join(f"({place + 1})" for place in (places[:_NAMED] if more else places)) + more
 
 
 def _told(one: Progress) -> str:

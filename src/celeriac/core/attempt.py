@@ -177,6 +177,8 @@ class Attempt:
     request: Any = None
     #: Of which workflow it is a part, as its message says.
     workflow: list[Any] | None = None
+    #: What is published now tells of a failure, and is no part of the workflow, whose rest may be cancelled for it.
+    telling: bool = False
     marked: bool = False
     #: How far it says that it is, where it does; ``execution.tracking``.
     tracker: Any = None

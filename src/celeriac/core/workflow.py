@@ -22,16 +22,16 @@ _PARTS = _GROUP, _CHORD, _CHAIN = "celery.group", "celery.chord", "celery.chain"
 class Membership(NamedTuple):
     """What every message of a workflow says in its header: whose it is, and what becomes of that when it gives up.
 
-    ``folded``: it is one of many that are one node, and counted.
+    ``folded``: the group of which it is one of many members that are one node, and counted; or what takes its place is.
     """
 
     workflow: str
     on_failure: OnFailure = "block"
-    folded: bool = False
+    folded: str | None = None
 
     def header(self) -> list[Any]:
         """As it travels."""
-        return [self.workflow, self.on_failure, int(self.folded)]
+        return [self.workflow, self.on_failure, self.folded]
 
     @classmethod
     def from_header(cls, header: Any) -> Membership | None:
@@ -39,7 +39,7 @@ class Membership(NamedTuple):
         if not isinstance(header, (list, tuple)) or len(header) != len(cls._fields):
             return None
         workflow, on_failure, folded = header
-        return cls(str(workflow), on_failure, bool(folded))
+        return cls(str(workflow), on_failure, folded)
 
 
 @dataclass(slots=True)
@@ -132,6 +132,9 @@ def nodes_from(sent: Sequence[Sent], group_id: str | None = None) -> list[Node]:
             builder.sent(one, [])
     else:
         builder.group(group_id, sent, [])
+    for node in builder.nodes:
+        several = len(node.after) > 1 or any(builder.nodes[place].size > 1 for place in node.after)
+        node.joins = several or not builder.joined.isdisjoint(node.after)
     return _in_order(builder.nodes)
 
 
@@ -154,10 +157,7 @@ def _in_order(nodes: list[Node]) -> list[Node]:
     new = {place: number for number, place in enumerate(order)}
     for node in nodes:
         node.after = sorted(new[place] for place in node.after)
-    found = [nodes[place] for place in order]
-    for node in found:
-        node.joins = len(node.after) > 1 or any(found[place].size > 1 for place in node.after)
-    return found
+    return [nodes[place] for place in order]
 
 
 def name_of(nodes: Sequence[Node]) -> str:
@@ -171,6 +171,8 @@ class _Builder:
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
+        #: Places of what ends a member of a chord, which may have no other.
+        self.joined: set[int] = set()
         #: By its id, where a node is and what ends what it leads to: the body of a chord is met with each member.
         self._known: dict[str, tuple[int, list[int]]] = {}
 
@@ -185,6 +187,8 @@ class _Builder:
         return self._step({"task": sent.task, "options": sent.options, "kwargs": sent.options.get("kwargs")}, after)
 
     def task(self, sent: Sent, after: list[int]) -> list[int]:
+        if not sent.task_id:
+            return after  # what is linked gets an id when it is sent, and cannot be followed
         known = self._known.get(sent.task_id)
         if known is not None:
             place, tail = known
@@ -223,7 +227,10 @@ class _Builder:
     def _join(self, ends: list[int], options: Mapping[str, Any]) -> list[int]:
         """What a member of a chord leads to: its body, which waits for all of them."""
         chord = options.get("chord")
-        return self._step(chord, ends) if isinstance(chord, dict) else ends
+        if not isinstance(chord, dict):
+            return ends
+        self.joined.update(ends)
+        return self._step(chord, ends)
 
     def _step(self, step: Any, after: list[int]) -> list[int]:
         """A signature that was frozen, wherever it stands."""
@@ -254,6 +261,7 @@ class _Builder:
         header, body = kwargs.get("header"), kwargs.get("body")
         header = header if isinstance(header, dict) else {"task": _GROUP, "kwargs": {"tasks": header or []}}
         ends = self._step(header, after)
+        self.joined.update(ends)
         tail = self._step(body, ends)
         return self._join(self._follow(_listed(options.get("chain")), tail or ends), options)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -28,6 +28,7 @@ class NodeState(Enum):
 _ENDS = frozenset({"SUCCESS", "FAILURE", "REVOKED", "IGNORED"})
 #: States of a node after which its result may be forgotten.
 _OVER = frozenset({NodeState.SUCCEEDED, NodeState.FAILED, NodeState.CANCELLED})
+_OPEN = frozenset({NodeState.PLANNED, NodeState.WAITING, NodeState.RUNNING})
 
 
 class State(Enum):
@@ -74,13 +75,13 @@ def progress(
     for place, node in enumerate(workflow.nodes):
         before = [found[other] for other in node.after if other < len(found)]
         if node.size > 1:
-            seen = _of_many(node, counted.get(node.id, Counted(0, 0)))
+            seen = _of_many(workflow, node, counted.get(node.id, Counted(0, 0)))
         else:
             seen = _of_one(node, records.get(node.id), node.id in letters)
         if seen.state is NodeState.PLANNED and place < len(before_now):
             # Its result was forgotten meanwhile.
-            seen = _as_noted(node, before_now[place])
-        if seen.state in (NodeState.PLANNED, NodeState.FAILED) and not seen.dead_letter:
+            seen = _as_noted(node, before_now[place], node.id in letters)
+        if seen.state is NodeState.PLANNED or _is_told(seen):
             seen.state = _held_up(workflow, seen, before)
         found.append(seen)
     return found
@@ -99,11 +100,11 @@ def _noted(outcome: str | None) -> list[list[Any]]:
     return json.loads(outcome) if outcome else []
 
 
-def _as_noted(node: Node, row: list[Any]) -> Progress:
+def _as_noted(node: Node, row: list[Any], dead_letter: bool) -> Progress:
     if not row:
         return Progress(node, NodeState.PLANNED)
     state, succeeded, failed, started_at, finished_at = row
-    return Progress(node, NodeState(state), succeeded, failed, 0, started_at, finished_at)
+    return Progress(node, NodeState(state), succeeded, failed, 0, started_at, finished_at, dead_letter)
 
 
 def _of_one(node: Node, record: Record | None, dead_letter: bool) -> Progress:
@@ -124,12 +125,15 @@ def _of_one(node: Node, record: Record | None, dead_letter: bool) -> Progress:
     return found
 
 
-def _of_many(node: Node, counted: Counted) -> Progress:
+def _of_many(workflow: Workflow, node: Node, counted: Counted) -> Progress:
+    if sum(counted) > node.size:
+        node = replace(node, size=sum(counted))  # add_to_chord()
     found = Progress(node, NodeState.WAITING, counted.succeeded, counted.failed)
     if counted.succeeded + counted.failed == 0:
         found.state = NodeState.PLANNED if node.after else NodeState.WAITING
     elif counted.failed:
-        found.state = NodeState.FAILED
+        # Those that did not begin any more are counted among them.
+        found.state = NodeState.FAILED if workflow.cancelled_at is None else NodeState.CANCELLED
     elif counted.succeeded >= node.size:
         found.state = NodeState.SUCCEEDED
     else:
@@ -137,16 +141,24 @@ def _of_many(node: Node, counted: Counted) -> Progress:
     return found
 
 
+def _is_told(seen: Progress) -> bool:
+    """Whether it reads as failed without having begun: another one's failure has brought that."""
+    failed = seen.state is NodeState.FAILED and not seen.dead_letter and seen.node.size == 1
+    return failed and bool(seen.node.after) and seen.started_at is None
+
+
 def _held_up(workflow: Workflow, seen: Progress, before: Sequence[Progress]) -> NodeState:
     """A node that has not begun, or whose end another one's failure has brought."""
-    begun = seen.state is NodeState.FAILED and seen.started_at is not None
-    if begun or (not before and seen.state is NodeState.FAILED):
-        return NodeState.FAILED
-    stopping = {NodeState.BLOCKED} if _does_without(workflow, seen.node) else {NodeState.FAILED, NodeState.BLOCKED}
     if workflow.cancelled_at is not None:
         return NodeState.CANCELLED
+    states = {one.state for one in before}
+    if states & {NodeState.FAILED, NodeState.BLOCKED} and not _does_without(workflow, seen.node):
+        return NodeState.BLOCKED
+    # Nothing comes after what was revoked, has expired or said that it is to be ignored.
+    if NodeState.CANCELLED in states and not _does_without(workflow, seen.node):
+        return NodeState.CANCELLED
     # What a failure has brought that was put right since is no failure any more.
-    return NodeState.BLOCKED if any(one.state in stopping for one in before) else NodeState.PLANNED
+    return NodeState.PLANNED
 
 
 def _does_without(workflow: Workflow, node: Node) -> bool:
@@ -156,20 +168,19 @@ def _does_without(workflow: Workflow, node: Node) -> bool:
 
 def state_of(workflow: Workflow, nodes: Sequence[Progress]) -> State:
     """What has become of the whole."""
-    states = {one.state for one in nodes}
-    if workflow.cancelled_at is not None and not states & {NodeState.RUNNING}:
-        return State.CANCELLED
-    if states <= {NodeState.SUCCEEDED}:
-        return State.SUCCEEDED
+    found = {one.state for one in nodes}
     failed = [one for one in nodes if one.state is NodeState.FAILED]
+    if workflow.cancelled_at is not None and NodeState.RUNNING not in found:
+        return State.FAILED if failed and workflow.on_failure == "fail" else State.CANCELLED
+    if workflow.on_failure == "continue":
+        found = {one.state for one in _last(nodes)}
+        failed = failed if found & {NodeState.FAILED, NodeState.BLOCKED} else []
+    if found <= {NodeState.SUCCEEDED}:
+        return State.SUCCEEDED
     if failed:
-        if workflow.on_failure == "continue" and _goes_on(nodes):
-            return _without(nodes)
         lettered = any(one.dead_letter or one.node.size > 1 for one in failed)
-        return State.BLOCKED if lettered and workflow.on_failure == "block" else State.FAILED
-    if NodeState.CANCELLED in states and not states & {NodeState.RUNNING, NodeState.WAITING, NodeState.PLANNED}:
-        return State.CANCELLED
-    return State.RUNNING
+        return State.BLOCKED if lettered and workflow.on_failure != "fail" else State.FAILED
+    return State.CANCELLED if NodeState.CANCELLED in found and not found & _OPEN else State.RUNNING
 
 
 def is_busy(one: Progress) -> bool:
@@ -179,13 +190,7 @@ def is_busy(one: Progress) -> bool:
     return one.state in (NodeState.WAITING, NodeState.RUNNING)
 
 
-def _goes_on(nodes: Sequence[Progress]) -> bool:
-    """Whether every failure is one that its chord does without."""
-    joining = {place for one in nodes if one.node.joins for place in one.node.after}
-    return all(number in joining for number, one in enumerate(nodes) if one.state is NodeState.FAILED)
-
-
-def _without(nodes: Sequence[Progress]) -> State:
-    open_ = {NodeState.PLANNED, NodeState.WAITING, NodeState.RUNNING}
-    over = [one for one in nodes if one.state not in open_]
-    return State.SUCCEEDED if len(over) == len(nodes) else State.RUNNING
+def _last(nodes: Sequence[Progress]) -> list[Progress]:
+    """Those that nothing waits for."""
+    awaited = {place for one in nodes for place in one.node.after}
+    return [one for place, one in enumerate(nodes) if place not in awaited]

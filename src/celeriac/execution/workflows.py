@@ -37,7 +37,8 @@ def conclude(attempt: Attempt, request: dict[str, Any], store: Store) -> None:
     part = Membership.from_header(attempt.workflow)
     if part is None:
         return
-    if part.folded and attempt.outcome in TERMINAL and request.get("group") and not attempt.chord:
+    counts = part.folded is not None and part.folded == request.get("group")
+    if counts and attempt.outcome in TERMINAL and not attempt.chord:
         attempt.chord.append(_counted(attempt, request))
     if attempt.outcome is not Outcome.DEAD_LETTERED:
         return

@@ -70,12 +70,12 @@ def _recorded(applied: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def send_workflow(send: Callable[[], Any], name: str = "", on_failure: OnFailure = "block") -> Any:
-    """Send a canvas as a workflow; its result has the ``workflow_id``."""
+    """Send a canvas as a workflow; its result has the ``workflow_id``, None of what is not recorded: of a single task."""
     attempt = current()
     with sending(new_opening(name, on_failure, attempt.task_id if attempt is not None else None)) as opened:
         result = send()
     if result is not None:
-        result.workflow_id = opened.id
+        result.workflow_id = opened.id if opened.recorded else None
     return result
 
 

@@ -29,6 +29,11 @@ class Opening:
     #: There is nothing to record: a message has taken it along, or it is one task.
     done: bool = False
 
+    @property
+    def recorded(self) -> bool:
+        """Whether it is more than one task, and so a workflow."""
+        return self.record is not None and self.record.size > 1
+
     def begins_with(self, sent: Sequence[Sent], group_id: str | None = None) -> None:
         """Note what the canvas is, from the tasks that are sent first; what comes later is known by then."""
         if self.record is None:
@@ -38,12 +43,12 @@ class Opening:
                 logger.warning("a canvas that begins with %s is too deep to be recorded as a workflow", sent[0].task)
                 nodes = []
             self.record = Workflow(self.id, self.name or name_of(nodes), nodes, self.on_failure, self.parent)
-            self.done = self.record.size <= 1
+            self.done = not self.recorded
 
 
 _OPENING: ContextVar[Opening | None] = ContextVar("celeriac_workflow", default=None)
-#: Whether the members of a group that are sent now are one node.
-_FOLDED: ContextVar[bool] = ContextVar("celeriac_folded", default=False)
+#: The group whose members are sent now, where they are one node.
+_FOLDED: ContextVar[str | None] = ContextVar("celeriac_folded", default=None)
 
 
 def opening() -> Opening | None:
@@ -67,7 +72,8 @@ def sending_members(members: Sequence[Any], chord: Any) -> Iterator[None]:
     opened = opening()
     if opened is not None and opened.record is None and members:
         opened.begins_with([_sent(sig, group_id, chord) for sig, _, group_id in members], str(members[0][2]))
-    token = _FOLDED.set(len(members) > FOLDED_ABOVE and not any(_leads_on(sig) for sig, _, _ in members))
+    folded = len(members) > FOLDED_ABOVE and not any(_leads_on(sig) for sig, _, _ in members)
+    token = _FOLDED.set(str(members[0][2]) if folded else None)
     try:
         yield
     finally:
@@ -86,12 +92,12 @@ def membership() -> list[Any] | None:
         whole = opened.record is None or opened.record.size > 1
         return Membership(opened.id, opened.on_failure, _FOLDED.get()).header() if whole else None
     attempt = settling()
-    if attempt is None or attempt.workflow is None:
+    if attempt is None or attempt.workflow is None or attempt.telling:
         return None
     if attempt.retrying:
         return attempt.workflow
     known = Membership.from_header(attempt.workflow)
-    return None if known is None else known._replace(folded=_FOLDED.get()).header()
+    return None if known is None else known._replace(folded=_FOLDED.get() or known.folded).header()
 
 
 def take_along(message: TaskMessage) -> TaskMessage:

@@ -448,7 +448,9 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         sent = [errback for errback in request.errbacks if errback not in inline]
         call = super()._call_task_errbacks
         if sent:
+            attempt.telling = True
             call(_with_errbacks(request, sent), exc, traceback)
+            attempt.telling = False
         if inline:
             attempt.after_settle.append(partial(call, _with_errbacks(request, inline), exc, traceback))
 

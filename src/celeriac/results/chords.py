@@ -33,11 +33,11 @@ def dispatch(backend: Any, group_id: str) -> None:
     if not body:
         return
     said = backend.decode(body)
-    header = said.pop(WORKFLOW_HEADER, None)
+    workflow = Membership.from_header(said.pop(WORKFLOW_HEADER, None))
     callback = maybe_signature(said, app=backend.app)
-    gathered = _gatherer(group_id, header)
+    gathered = _gatherer(group_id, workflow)
     failed = [part for part in parts if not part.succeeded]
-    without = _does_without(header)
+    without = workflow is not None and workflow.on_failure == "continue"
     if without:
         parts, failed = [part for part in parts if part.succeeded], []
     with attempting(gathered):
@@ -54,13 +54,7 @@ def dispatch(backend: Any, group_id: str) -> None:
         dispatch(backend, outer)
 
 
-def _does_without(header: Any) -> bool:
-    """Whether the workflow goes on without members that have given up."""
-    part = Membership.from_header(header)
-    return part is not None and part.on_failure == "continue"
-
-
-def _gatherer(group_id: str, workflow: Any) -> Attempt:
+def _gatherer(group_id: str, workflow: Membership | None) -> Attempt:
     """Collects what Celery's canvas publishes and records."""
     return Attempt(
         task_id=f"chord-{group_id}",
@@ -70,7 +64,8 @@ def _gatherer(group_id: str, workflow: Any) -> Attempt:
         started_at=0.0,
         buffering=True,
         entered=True,
-        workflow=workflow,
+        # The body is none of the many that it joins.
+        workflow=None if workflow is None else workflow._replace(folded=None).header(),
     )
 
 

@@ -418,8 +418,8 @@ class Workflows(Protocol):
     def workflow(self, workflow_id: str) -> Workflow | None:
         """One, by its id."""
 
-    def workflows(self, most: int, *, before: float | None = None) -> list[Workflow]:
-        """The newest first, ``most`` of them, sent before that time."""
+    def workflows(self, most: int, *, before: Workflow | None = None) -> list[Workflow]:
+        """The newest first, ``most`` of them, those that come after ``before`` then."""
 
     def unfinished_workflows(self, most: int) -> list[Workflow]:
         """Those that run or are blocked, as far as was noted, the one first that nobody has looked at for longest."""

@@ -64,8 +64,8 @@ class WorkflowStatus:
 
     @property
     def size(self) -> int:
-        """How many tasks it has, as it was sent."""
-        return self.workflow.size
+        """How many tasks it has: as it was sent, and what its chords have grown by."""
+        return sum(one.node.size for one in self.nodes)
 
     @property
     def ended(self) -> bool:
@@ -107,9 +107,12 @@ class Workflows:
 
         Raises:
             ValueError: another policy.
+            SettingsError: nothing keeps workflows: the broker is none of celeriac's, and there is no ledger beside it.
         """
         if on_failure not in POLICIES:
             raise ValueError(f"on_failure={on_failure!r} is none of {', '.join(POLICIES)}")
+        if not self._app.keeps_workflows and not self._app.conf.task_always_eager:
+            _ = self._store  # says what is missing
         return send_workflow(partial(canvas.apply_async, args, kwargs), name, on_failure)
 
     # -- looking
@@ -135,10 +138,10 @@ class Workflows:
         return found
 
     def _all(self) -> Iterator[Workflow]:
-        before: float | None = None
+        before: Workflow | None = None
         while page := self._store.workflows(PAGE, before=before):
             yield from page
-            before = page[-1].sent_at
+            before = page[-1]
 
     def _find(self, workflow_id: str) -> Workflow:
         known = self._store.workflow(workflow_id)
@@ -248,8 +251,9 @@ def status_of(store: Store, workflow: Workflow) -> WorkflowStatus:
     """What has become of a workflow, from what the store has of its nodes."""
     records = store.records(workflow.single)
     counted = store.counted(workflow.folded)
-    failed = [record.task_id for record in records.values() if record.state == "FAILURE"]
-    lettered = store.dead_letters_of(failed) if failed else {}
+    # Of those without a record, too: a dead letter is kept longer than the result of its task.
+    unknown = [node for node in workflow.single if node not in records or records[node].state == "FAILURE"]
+    lettered = store.dead_letters_of(unknown) if unknown else {}
     nodes = progress(workflow, records, counted, lettered)
     return WorkflowStatus(workflow, state_of(workflow, nodes), nodes)
 

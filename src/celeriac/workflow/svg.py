@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from html import escape
 
@@ -11,8 +13,12 @@ from celeriac.workflow.room import WorkflowStatus
 
 #: Pixels: a node, and what is between two.
 WIDE, HIGH, GAP_X, GAP_Y, EDGE, HEAD = 190, 46, 56, 16, 20, 44
-#: Characters of a name that a node has room for.
-_ROOM = 24
+#: Pixels at least, that what is said of a small one has room.
+_LEAST = 320
+#: What a pixel's share of a letter's size is: of capitals and the like, of Chinese and the like, of others.
+_BROAD, _SQUARE, _OTHER = 0.85, 1.05, 0.6
+#: What no XML may contain.
+_UNWRITABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 #: Text, border and ground of each state, on light and on dark paper.
 _COLOURS = {
     NodeState.SUCCEEDED: (("#14532d", "#16a34a", "#dcfce7"), ("#bbf7d0", "#22c55e", "#052e16")),
@@ -30,7 +36,7 @@ def svg(status: WorkflowStatus) -> str:
     nodes = [one.node for one in status.nodes]
     stacked = columns(nodes)
     tallest = max(map(len, stacked), default=0)
-    width = 2 * EDGE + len(stacked) * WIDE + max(len(stacked) - 1, 0) * GAP_X
+    width = max(_LEAST, 2 * EDGE + len(stacked) * WIDE + max(len(stacked) - 1, 0) * GAP_X)
     height = HEAD + 2 * EDGE + tallest * HIGH + max(tallest - 1, 0) * GAP_Y
     at = {
         place: _corner(x, y, len(column), tallest) for x, column in enumerate(stacked) for y, place in enumerate(column)
@@ -38,14 +44,15 @@ def svg(status: WorkflowStatus) -> str:
     edges = [_edge(at[before], at[place]) for place, node in enumerate(nodes) for before in node.after]
     boxes = [_box(one, at[place]) for place, one in enumerate(status.nodes)]
     said = f"{status.state.value}, {status.done:,} of {status.size:,} done"
-    width = max(width, 2 * EDGE + 9 * max(len(status.name), len(said)))
-    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-    label = f'role="img" aria-label="{escape(status.name)}: {said}" font-family="system-ui, sans-serif"'
+    # Narrower than its page it is as it is; on a telephone it shrinks.
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}" style="max-width:100%;height:auto"'
+    label = f'role="img" aria-label="{_text(status.name)}: {said}" font-family="system-ui, sans-serif"'
+    title = _text(_fitting(status.name, width - 2 * EDGE, 16))
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" {size} {label}>',
             f"<style>{_style()}</style>",
-            f'<text class="ink" x="{EDGE}" y="26" font-size="16" font-weight="600">{escape(status.name)}</text>',
+            f'<text class="ink" x="{EDGE}" y="26" font-size="16" font-weight="600">{title}</text>',
             f'<text class="dim" x="{EDGE}" y="46" font-size="13">{said}</text>',
             *edges,
             *boxes,
@@ -70,15 +77,40 @@ def _edge(start: tuple[int, int], end: tuple[int, int]) -> str:
 def _box(one: Progress, corner: tuple[int, int]) -> str:
     x, y = corner
     name = one.node.task if one.node.size == 1 else f"{one.node.size:,} × {one.node.task}"
-    shown = name if len(name) <= _ROOM else f"…{name[1 - _ROOM :]}"
+    shown = _fitting(name, WIDE - 24, 13, keep_end=True)
+    told = _fitting(said(one), WIDE - 24, 12)
     # Of many, several lie on one another.
     stack = f'<rect x="{x + 4}" y="{y + 4}" width="{WIDE}" height="{HIGH}" rx="7"/>' if one.node.size > 1 else ""
     return (
-        f'<g class="{one.state.value}"><title>{escape(name)}: {escape(said(one))}</title>{stack}'
+        f'<g class="{one.state.value}"><title>{_text(name)}: {_text(said(one))}</title>{stack}'
         f'<rect x="{x}" y="{y}" width="{WIDE}" height="{HIGH}" rx="7"/>'
-        f'<text x="{x + 12}" y="{y + 20}" font-size="13" font-weight="600">{escape(shown)}</text>'
-        f'<text x="{x + 12}" y="{y + 37}" font-size="12">{escape(said(one))}</text></g>'
+        f'<text x="{x + 12}" y="{y + 20}" font-size="13" font-weight="600">{_text(shown)}</text>'
+        f'<text x="{x + 12}" y="{y + 37}" font-size="12">{_text(told)}</text></g>'
     )
+
+
+def _text(text: str) -> str:
+    """As it stands in the document; what cannot stand in any is shown as what it is not."""
+    return escape(_UNWRITABLE.sub("\ufffd", text))
+
+
+def _fitting(text: str, room: float, size: int, *, keep_end: bool = False) -> str:
+    """What of a text has room, in pixels, in letters of this size; which font there is nobody knows."""
+    if sum(map(_breadth, text)) * size <= room:
+        return text
+    left, kept = room - size, ""
+    for letter in reversed(text) if keep_end else text:
+        left -= _breadth(letter) * size
+        if left < 0:
+            break
+        kept += letter
+    return f"…{kept[::-1]}" if keep_end else f"{kept}…"
+
+
+def _breadth(letter: str) -> float:
+    if unicodedata.east_asian_width(letter) in "WF":
+        return _SQUARE
+    return _BROAD if letter.isupper() or letter in "mw@%→×" else _OTHER
 
 
 def said(one: Progress) -> str:

@@ -125,7 +125,7 @@ def test_it_is_named_by_its_first_tasks() -> None:
 
 
 def test_it_travels_and_comes_back() -> None:
-    part = Membership("w", "continue", folded=True)
+    part = Membership("w", "continue", folded="group")
     assert Membership.from_header(part.header()) == part
     assert Membership.from_header(None) is None
     assert Membership.from_header(["w"]) is None
@@ -218,3 +218,67 @@ def test_what_was_noted_outlives_results() -> None:
     [first_node, second] = progress(workflow, {}, {}, ())
     assert (first_node.state, first_node.finished_at) == (NodeState.SUCCEEDED, 3.0)
     assert second.state is NodeState.PLANNED
+
+
+def test_what_is_linked_without_an_id_cannot_be_followed() -> None:
+    linked = {"task": "t", "options": {}, "kwargs": {}}
+    assert edges(nodes_from([first("a", step("b", link=[linked]), link=[linked])])) == {"a": [], "b": ["a"]}
+
+
+def test_the_body_of_a_chord_of_one_joins_it() -> None:
+    nodes = nodes_from([first("a", chord=step("body"), group_id="g")], "g")
+    assert [node.joins for node in nodes] == [False, True]
+    inner = {"task": "celery.chord", "options": {}, "kwargs": {"header": group(step("b")), "body": step("d")}}
+    assert [node.joins for node in nodes_from([first("a", inner)])] == [False, False, True]
+
+
+@pytest.mark.parametrize("state", ["REVOKED", "IGNORED"])
+def test_nothing_comes_after_what_was_revoked_or_ignored(state: str) -> None:
+    cancelled = record("a", state, closed=True)
+    assert look(chain_of("a", "b", "c"), cancelled) == (State.CANCELLED, ["cancelled"] * 3)
+    joined = Workflow("w", "n", [Node("a", "t"), Node("b", "t"), Node("body", "t", [0, 1], joins=True)])
+    told = record("body", "FAILURE", started_at=None)
+    assert look(joined, cancelled, record("b"), told) == (State.CANCELLED, ["cancelled", "succeeded", "cancelled"])
+    assert look(joined, cancelled, record("b", "STARTED"))[0] is State.RUNNING
+    joined.on_failure = "continue"
+    assert look(joined, cancelled, record("b"), record("body"))[0] is State.SUCCEEDED
+
+
+def test_many_in_the_middle_that_have_failed_block_what_comes_after() -> None:
+    workflow = Workflow("w", "n", [Node("a", "t"), Node("g", "t", [0], 30), Node("body", "t", [1], joins=True)])
+    found = look(workflow, record("a"), counted={"g": Counted(29, 1)})
+    assert found == (State.BLOCKED, ["succeeded", "failed", "blocked"])
+
+
+def test_many_that_did_not_begin_any_more_are_cancelled() -> None:
+    workflow = Workflow("w", "n", [Node("g", "t", [], 30)], cancelled_at=1.0)
+    assert look(workflow, counted={"g": Counted(3, 27)}) == (State.CANCELLED, ["cancelled"])
+
+
+def test_a_chord_that_has_grown_is_as_large_as_it_is_now() -> None:
+    [one] = progress(Workflow("w", "n", [Node("g", "t", [], 30)]), {}, {"g": Counted(33, 0)}, ())
+    assert (one.state, one.node.size) == (NodeState.SUCCEEDED, 33)
+
+
+def test_it_stays_blocked_when_the_results_are_forgotten() -> None:
+    workflow = chain_of("a", "b")
+    workflow.outcome = snapshot(progress(workflow, {"a": record("a", "FAILURE")}, {}, ("a",)))
+    assert look(workflow, lettered=("a",)) == (State.BLOCKED, ["failed", "blocked"])
+    assert look(workflow)[0] is State.FAILED
+
+
+def test_going_on_without_is_decided_where_it_ends() -> None:
+    nodes = [Node("a", "t"), Node("b", "t", [0]), Node("c", "t"), Node("body", "t", [1, 2], joins=True)]
+    workflow = Workflow("w", "n", nodes, "continue")
+    ended = record("a", "FAILURE"), record("b", "FAILURE", started_at=None), record("c")
+    assert look(workflow, *ended, lettered=("a",))[0] is State.RUNNING
+    assert look(workflow, *ended, record("body"), lettered=("a",))[0] is State.SUCCEEDED
+    chain = chain_of("a", "b", on_failure="continue")
+    assert look(chain, record("a", "FAILURE"), lettered=("a",)) == (State.BLOCKED, ["failed", "blocked"])
+
+
+def test_one_that_was_to_fail_has_failed() -> None:
+    chain = chain_of("a", "b", on_failure="fail")
+    chain.cancelled_at = 1.0
+    assert look(chain, record("a", "FAILURE"), lettered=("a",)) == (State.FAILED, ["failed", "cancelled"])
+    assert look(chain)[0] is State.CANCELLED

@@ -17,8 +17,9 @@ class WorkflowsPart(Part):
         found = self.database.call("workflows.read", [plain(workflow_id)])
         return _workflow(found) if found else None
 
-    def workflows(self, most: int, *, before: float | None = None) -> list[Workflow]:
-        return [_workflow(found) for found in self.database.call("workflows.newest", [number(before), most])]
+    def workflows(self, most: int, *, before: Workflow | None = None) -> list[Workflow]:
+        bound = ["", ""] if before is None else [number(before.sent_at), plain(before.id)]
+        return [_workflow(found) for found in self.database.call("workflows.newest", [*bound, most])]
 
     def unfinished_workflows(self, most: int) -> list[Workflow]:
         return [_workflow(found) for found in self.database.call("workflows.unfinished", [most])]

@@ -24,9 +24,10 @@ class WorkflowsPart(Part):
             row = raw.run("workflows.read", (workflow_id,)).fetchone()
         return None if row is None else _workflow(row)
 
-    def workflows(self, most: int, *, before: float | None = None) -> list[Workflow]:
+    def workflows(self, most: int, *, before: Workflow | None = None) -> list[Workflow]:
+        bound = (None, "") if before is None else (before.sent_at, before.id)
         with self.database.reading() as raw:
-            return [_workflow(row) for row in raw.run("workflows.newest", (before, most)).fetchall()]
+            return [_workflow(row) for row in raw.run("workflows.newest", (*bound, most)).fetchall()]
 
     def unfinished_workflows(self, most: int) -> list[Workflow]:
         with self.database.reading() as raw:

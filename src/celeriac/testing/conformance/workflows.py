@@ -70,7 +70,7 @@ class WorkflowsConformance(Conformance):
             harness.pass_time(1)
         [newest, second] = store.workflows(2)
         assert [newest.id, second.id] == ["id-c", "id-b"]
-        assert [found.id for found in store.workflows(2, before=second.sent_at)] == ["id-a"]
+        assert [found.id for found in store.workflows(2, before=second)] == ["id-a"]
 
     def test_it_is_found_by_any_of_its_nodes(self, store: Store) -> None:
         send(store, a_workflow("a"))
@@ -108,6 +108,19 @@ class WorkflowsConformance(Conformance):
         assert found is not None
         assert (found.state, found.outcome) == ("succeeded", "[[2]]")
 
+    def test_those_that_stay_blocked_keep_nobody_from_being_looked_at(
+        self, harness: StoreHarness, store: Store
+    ) -> None:
+        for name in ("blocked", "open"):
+            send(store, a_workflow(name))
+            store.note_workflow(f"id-{name}", "blocked" if name == "blocked" else "running", "[]")
+            harness.pass_time(1)
+        for turn in ("blocked", "open", "blocked"):
+            [first] = store.unfinished_workflows(1)
+            assert first.id == f"id-{turn}"
+            store.note_workflow(first.id, first.state, "[]")
+            harness.pass_time(1)
+
     def test_one_that_is_over_goes_when_its_end_is_old(self, harness: StoreHarness, store: Store) -> None:
         for name in ("over", "open", "late"):
             send(store, a_workflow(name))
@@ -118,6 +131,14 @@ class WorkflowsConformance(Conformance):
         store.prune(store.now(), attempts_before=store.now() - 50, dead_letters_before=None)
         assert [found.id for found in store.workflows(9)] == ["id-late", "id-open"]
         assert store.workflow_of("over-1") is None
+
+    def test_those_that_were_sent_at_the_same_time_are_all_listed(self, store: Store) -> None:
+        messages = [task(name, opens=a_workflow(name)) for name in "abcde"]
+        store.publish(messages)
+        found: list[Workflow] = []
+        while page := store.workflows(2, before=found[-1] if found else None):
+            found += page
+        assert sorted(one.id for one in found) == [f"id-{name}" for name in "abcde"]
 
     def test_members_are_counted_as_they_end(self, store: Store) -> None:
         publish(store, "a", "b", "c")

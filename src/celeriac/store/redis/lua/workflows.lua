@@ -4,11 +4,17 @@ return read_workflow(take())
 
 -- name: newest
 -- needs: workflows
-local before, most, found = take(), take_number(), {}
-local bound = before == '' and '+inf' or '(' .. before
-for _, id in ipairs(call('ZREVRANGEBYSCORE', base .. 'workflows', bound, '-inf', 'LIMIT', 0, most)) do
-    found[#found + 1] = read_workflow(id)
+-- Several may have been sent at the same time; one that is forgotten meanwhile has none beside it that are not.
+local before, last, most, found = take(), take(), take_number(), {}
+local rank = call('ZREVRANK', base .. 'workflows', last)
+local ids
+if rank then
+    ids = call('ZREVRANGE', base .. 'workflows', rank + 1, rank + most)
+else
+    local bound = before == '' and '+inf' or '(' .. before
+    ids = call('ZREVRANGEBYSCORE', base .. 'workflows', bound, '-inf', 'LIMIT', 0, most)
 end
+for _, id in ipairs(ids) do found[#found + 1] = read_workflow(id) end
 return found
 
 -- name: unfinished

@@ -10,12 +10,12 @@ FROM workflow WHERE id = $1
 
 -- name: newest
 SELECT id, name, shape, on_failure, parent, sent_at, cancelled_at, cancelled_by, state, outcome
-FROM workflow WHERE ($1::float8 IS NULL OR sent_at < $1) ORDER BY sent_at DESC, id DESC LIMIT $2
+FROM workflow WHERE ($1::float8 IS NULL OR (sent_at, id) < ($1, $2)) ORDER BY sent_at DESC, id DESC LIMIT $3
 
 -- Those of which more is to be known, the one first that nobody has looked at for longest.
 -- name: unfinished
 SELECT id, name, shape, on_failure, parent, sent_at, cancelled_at, cancelled_by, state, outcome
-FROM workflow WHERE state IN ('running', 'blocked') ORDER BY coalesce(noted_at, 0), sent_at LIMIT $1
+FROM workflow WHERE state IN ('running', 'blocked') ORDER BY coalesce(looked_at, 0), sent_at LIMIT $1
 
 -- The ids of nodes stand in the shape between quotes.
 -- name: find
@@ -29,7 +29,8 @@ SELECT id FROM workflow WHERE cancelled_at IS NOT NULL
 
 -- name: note
 UPDATE workflow SET state = $2, outcome = $3,
-       noted_at = CASE WHEN state = $2 AND state <> 'running' THEN coalesce(noted_at, $4) ELSE $4 END
+       noted_at = CASE WHEN state = $2 AND state <> 'running' THEN coalesce(noted_at, $4) ELSE $4 END,
+       looked_at = $4
 WHERE id = $1
 
 -- Groups that no body waits for were counted alone; as chords that are over they go when they are old.

@@ -1,0 +1,178 @@
+"""`celery -A app workflow`: what it shows, in a terminal and in a pipe, and what it says when asked in vain."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from celery import chain, group
+from celery.bin.base import CLIContext
+from click.testing import CliRunner, Result
+
+from celeriac import Celery
+from celeriac.cli import workflow as command
+from celeriac.cli.text import cells
+from celeriac.cli.workflow import drawn
+from celeriac.core.workflow import Node, Workflow
+from celeriac.core.workflow_state import progress, state_of
+from celeriac.testing import Kit
+from celeriac.workflow import WorkflowStatus
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def kit() -> Iterator[Kit]:
+    app = Celery("shop", broker="sqlite:///unused.db", set_as_current=False)
+    app.task(shared=False, name="shop.load")(_load)
+    app.task(shared=False, name="shop.mail")(_mail)
+    with Kit(app) as made:
+        yield made
+
+
+def _load(shop: int, *given: Any) -> int:
+    if shop == 3:
+        raise ConnectionError("the warehouse does not answer")
+    return shop
+
+
+def _mail(*given: Any) -> str:
+    return "mailed"
+
+
+@pytest.fixture
+def cli(kit: Kit) -> Invoke:
+    def invoke(*arguments: Any, on: Any = kit.app, **options: Any) -> Result:
+        context = CLIContext(app=on, no_color=False, workdir=None)
+        return CliRunner().invoke(command.workflow, [str(one) for one in arguments], obj=context, **options)
+
+    return invoke
+
+
+@pytest.fixture
+def blocked(kit: Kit) -> str:
+    """The id of a workflow of four tasks, one of them a dead letter."""
+    load, mail = kit.app.tasks["shop.load"], kit.app.tasks["shop.mail"]
+    canvas = chain(load.s(1), group(load.si(2), load.si(3)), mail.si())
+    sent = kit.app.workflows.send(canvas, name="nightly\x1b[31m report")
+    kit.drain()
+    return str(sent.workflow_id)
+
+
+def test_the_list_has_one_line_each(cli: Invoke, blocked: str) -> None:
+    heading, line = cli("list").output.splitlines()
+    assert heading.split() == ["WORKFLOW", "NAME", "STATE", "DONE", "SENT", "TOOK"]
+    assert line.split()[:7] == [blocked, "nightly\\x1b[31m", "report", "blocked", "2", "of", "4"]
+    assert cli("list", "--state", "failed").output == "None is failed.\n"
+
+
+def test_of_nothing_it_says_that_there_is_nothing(cli: Invoke) -> None:
+    assert cli("list").output == "There are none.\n"
+    assert json.loads(cli("list", "--json").output) == []
+
+
+def test_a_workflow_is_drawn_from_its_first_task_to_its_last(cli: Invoke, kit: Kit, blocked: str) -> None:
+    [letter] = kit.dead_letters
+    lines = cli("show", letter.task_id).output.splitlines()
+    assert lines[0] == "nightly\\x1b[31m report  blocked  2 of 4 done"
+    assert lines[1].startswith(f"{blocked}, sent ")
+    assert [line.split(",")[0].rstrip() for line in lines[3:10]] == [
+        "✓ shop.load  succeeded",
+        "│",
+        "├─ ✓ shop.load  succeeded",
+        "├─ ✗ shop.load  dead letter",
+        "│",
+        "⏸ shop.mail  blocked",
+        "",
+    ]
+    assert lines[6].endswith(letter.task_id)
+    assert lines[-1] == f"`celery -A shop workflow resume {blocked}` redrives what gave up."
+
+
+@pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}])
+@pytest.mark.parametrize("command_", ["list", "show"])
+def test_a_pipe_gets_no_colours_and_no_blanks_at_the_end(
+    cli: Invoke, blocked: str, command_: str, environment: dict[str, str]
+) -> None:
+    arguments = [command_, *([blocked] if command_ == "show" else [])]
+    output = cli(*arguments, env=environment).output
+    assert "\x1b" not in output
+    assert [line for line in output.splitlines() if line != line.rstrip()] == []
+
+
+def test_a_terminal_gets_colours_unless_somebody_wants_none(cli: Invoke, blocked: str) -> None:
+    assert "\x1b[33mblocked" in cli("show", blocked, color=True).output
+    assert "\x1b" not in cli("show", blocked, color=True, env={"NO_COLOR": "1"}).output
+
+
+def test_programs_get_json(cli: Invoke, kit: Kit, blocked: str) -> None:
+    found = json.loads(cli("show", blocked, "--json").output)
+    assert (found["id"], found["state"], found["done"], found["size"]) == (blocked, "blocked", 2, 4)
+    assert [(node["task"], node["after"], node["state"], node["dead_letter"]) for node in found["nodes"]] == [
+        ("shop.load", [], "succeeded", False),
+        ("shop.load", [0], "succeeded", False),
+        ("shop.load", [0], "failed", True),
+        ("shop.mail", [1, 2], "blocked", False),
+    ]
+    [listed] = json.loads(cli("list", "--json", "--state", "blocked").output)
+    assert listed == {key: value for key, value in found.items() if key != "nodes"}
+
+
+def test_the_picture_is_written(cli: Invoke, blocked: str, tmp_path: Path) -> None:
+    picture = tmp_path / "nightly.svg"
+    assert cli("show", blocked, "--svg", picture).output == f"The picture is in {picture}.\n"
+    assert picture.read_text(encoding="utf-8").startswith("<svg ")
+
+
+def test_a_picture_that_cannot_be_written_is_no_traceback(cli: Invoke, blocked: str, tmp_path: Path) -> None:
+    result = cli("show", blocked, "--svg", tmp_path / "away" / "nightly.svg")
+    assert result.exit_code == 2
+    assert "cannot be written" in result.output
+    assert "No such file" in result.output
+
+
+@pytest.mark.parametrize("arguments", [["show"], ["resume"], ["cancel"], ["show", "--json"]])
+def test_an_id_that_nobody_knows_says_where_to_look(cli: Invoke, arguments: list[str]) -> None:
+    result = cli(*arguments, "nobody")
+    assert result.exit_code == 2
+    assert "nobody is no workflow" in result.output
+    assert "workflow list" in result.output
+
+
+def test_without_a_ledger_it_says_what_is_missing(cli: Invoke) -> None:
+    plain = Celery("plain", broker="memory://", set_as_current=False)
+    result = cli("list", on=plain)
+    assert result.exit_code == 2
+    assert "keeps no workflows" in result.output
+    assert "ledger=" in result.output
+
+
+def test_what_gave_up_is_redriven(cli: Invoke, kit: Kit, blocked: str) -> None:
+    assert cli("resume", blocked).output.startswith("1 dead letter of nightly\\x1b[31m report redriven")
+    assert [run.task for run in kit.drain()] == ["shop.load"]
+    assert cli("resume", blocked).exit_code == 0
+    kit.app.store.cancel_workflow(blocked, "me@host")
+    refused = cli("resume", blocked)
+    assert refused.exit_code == 2
+    assert "was cancelled by me@host" in refused.output
+
+
+def test_cancelling_says_how_far_it_had_come(cli: Invoke, kit: Kit, blocked: str) -> None:
+    assert cli("cancel", blocked, "--let-run").output.endswith("is cancelled; 2 of 4 tasks had been done.\n")
+    shown = cli("show", blocked).output.splitlines()
+    assert shown[-1].startswith("Cancelled ")
+    assert cli("cancel", blocked).exit_code == 0
+
+
+def test_a_terminal_of_eighty_columns_is_not_overrun() -> None:
+    members = [Node(f"{place}", "reports.warehouse." + "load" * 20) for place in range(20)]
+    joins = [Node(f"j{place}", "夜間" * 30, list(range(place + 1))) for place in range(20)]
+    workflow = Workflow("01a21789-859c-7777-8e85-234059edfce3", "nightly " * 30, members + joins)
+    nodes = progress(workflow, {}, {}, ())
+    lines = drawn(WorkflowStatus(workflow, state_of(workflow, nodes), nodes), 80, "shop")
+    assert max(cells(click.unstyle(line)) for line in lines) <= 80
+    assert "after (1), (2), (3) and 17 more" in lines[-1]

@@ -1,0 +1,151 @@
+"""Workflows of real tasks, run under a kit: what they read, and what of them goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import chain, chord, group
+
+from celeriac import Celery
+from celeriac.core.workflow import FOLDED_ABOVE
+from celeriac.core.workflow_state import State
+from celeriac.errors import SettingsError
+from celeriac.testing import Kit
+from celeriac.workflow import noting
+
+MANY = FOLDED_ABOVE + 4
+
+
+@pytest.fixture
+def kit() -> Iterator[Kit]:
+    app = Celery("shop", broker="sqlite:///unused.db", set_as_current=False)
+    app.task(shared=False, name="load")(_load)
+    app.task(shared=False, name="fail")(_fail)
+    app.task(shared=False, name="tell")(_tell)
+    app.task(shared=False, name="instead", bind=True)(_instead)
+    app.task(shared=False, name="grow", bind=True)(_grow)
+    with Kit(app) as made:
+        yield made
+
+
+def _load(*given: Any) -> int:
+    return 1
+
+
+def _fail(*given: Any) -> None:
+    raise ConnectionError("the warehouse does not answer")
+
+
+def _tell(failed: Any) -> None: ...
+
+
+def _instead(task: Any) -> None:
+    load = task.app.tasks["load"]
+    raise task.replace(chain(load.s(), load.s()))
+
+
+def _grow(task: Any) -> None:
+    task.add_to_chord(task.app.tasks["load"].s())
+
+
+def steps(kit: Kit, *names: str) -> list[Any]:
+    return [kit.app.tasks[name].s() for name in names]
+
+
+@pytest.mark.parametrize("on_failure", ["block", "fail", "continue"])
+@pytest.mark.parametrize("joined", [True, False])
+def test_error_callbacks_run_whatever_becomes_of_the_rest(kit: Kit, on_failure: Any, joined: bool) -> None:
+    failing, load = steps(kit, "fail", "load")
+    tell = kit.app.tasks["tell"].s()
+    canvas = chord([failing, load], load.on_error(tell)) if joined else chain(failing.on_error(tell), load)
+    kit.app.workflows.send(canvas, on_failure=on_failure)
+    told = [run.outcome for run in kit.drain() if run.task == "tell"]
+    assert told == ([] if joined and on_failure == "continue" else ["completed"])
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_what_replaces_one_of_many_is_counted_in_its_stead(kit: Kit, joined: bool) -> None:
+    members = steps(kit, *["instead"] * MANY)
+    canvas = chord(members, kit.app.tasks["load"].s()) if joined else group(members)
+    sent = canvas.apply_async()
+    kit.drain()
+    found = kit.app.workflows.get(sent.workflow_id)
+    assert (found.state, found.done, found.size) == (State.SUCCEEDED, MANY + joined, MANY + joined)
+
+
+def test_a_chord_that_grows_has_not_done_more_than_there_is(kit: Kit) -> None:
+    sent = chord(steps(kit, *["grow"] * MANY), kit.app.tasks["load"].s()).apply_async()
+    kit.drain()
+    found = kit.app.workflows.get(sent.workflow_id)
+    assert (found.state, found.done, found.size) == (State.SUCCEEDED, 2 * MANY + 1, 2 * MANY + 1)
+
+
+def test_a_callback_that_is_linked_holds_nothing_up(kit: Kit) -> None:
+    first, second, linked = steps(kit, "load", "load", "load")
+    first.link(linked)
+    sent = chain(first, second).apply_async()
+    assert len(kit.drain()) == 3
+    assert kit.app.workflows.get(sent.workflow_id).state is State.SUCCEEDED
+
+
+def test_what_is_recorded_has_an_id_and_nothing_else_has(kit: Kit) -> None:
+    [load] = steps(kit, "load")
+    assert group([load]).apply_async().workflow_id is None
+    assert kit.app.workflows.send(load).workflow_id is None
+    sent = chain(load, load).apply_async()
+    assert kit.app.workflows.get(sent.workflow_id).id == sent.workflow_id
+
+
+def test_without_a_ledger_none_is_sent_as_if_it_were_kept() -> None:
+    app = Celery("plain", broker="memory://", set_as_current=False)
+    app.task(shared=False, name="load")(_load)
+    load = app.tasks["load"]
+    with pytest.raises(SettingsError, match="ledger"):
+        app.workflows.send(chain(load.s(), load.s()), on_failure="fail")
+
+
+def test_many_that_are_blocked_keep_no_other_from_being_noted(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noting, "AT_ONCE", 2)
+    monkeypatch.setattr(noting, "LONGEST", 0.0)
+    for _ in range(3):
+        chain(*steps(kit, "fail", "load")).apply_async()
+    kit.drain()
+    sent = chain(*steps(kit, "load", "load")).apply_async()
+    for _ in range(8):
+        kit.advance(30)
+        noting.note(kit.app.store)
+        kit.run_one()
+    assert kit.app.store.workflow(sent.workflow_id).state == "succeeded"
+
+
+def test_all_are_looked_at_in_one_round_where_there_is_time(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noting, "AT_ONCE", 2)
+    sent = [chain(*steps(kit, "load", "load")).apply_async() for _ in range(5)]
+    kit.drain()
+    noting.note(kit.app.store)
+    assert {kit.app.store.workflow(one.workflow_id).state for one in sent} == {"succeeded"}
+
+
+def test_a_body_that_is_still_to_come_is_not_closed_with_its_workflow(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As when a worker looks at a workflow whose members are still being sent.
+    sent = chord(steps(kit, "fail", *["load"] * MANY), kit.app.tasks["load"].s()).apply_async()
+    kit.run_one()
+    closed: list[str] = []
+    store, note_workflow = kit.app.store, kit.app.store.note_workflow
+
+    def note(*given: Any, over: list[str]) -> None:
+        closed.extend(over)
+        note_workflow(*given, over=over)
+
+    monkeypatch.setattr(store, "note_workflow", note)
+    noting.note(store)
+    assert kit.app.workflows.get(sent.workflow_id).state is State.BLOCKED
+    assert closed == []
+    alone = group(steps(kit, "fail", *["load"] * MANY)).apply_async()
+    kit.drain()
+    noting.note(store)
+    assert closed == [alone.id]

@@ -9,21 +9,31 @@ from celeriac.core.workflow import Membership
 from celeriac.store.protocols import Store
 
 
+#: Seconds after which all that are cancelled are asked for, and not only the latest: a clock may have been set back.
+ALL_AGAIN = 60.0
+
+
 class KnownCancelled:
     """The workflows that are cancelled; asked for once for all that was claimed together, where there are members of some."""
 
     def __init__(self) -> None:
         self._known: frozenset[str] = frozenset()
-        #: On the lease clock.
-        self._asked_at = float("-inf")
+        #: On the lease clock: when it was asked last, and when for all of them.
+        self._asked_at = self._all_at = float("-inf")
 
     def has(self, store: Store, workflow_id: str, claimed_at: float) -> bool:
         """Whether the workflow was cancelled before something of it was claimed."""
         if self._asked_at <= claimed_at:
-            asked_at = store.lease_now()
-            self._known = store.cancelled_workflows()
-            self._asked_at = asked_at
+            self._ask(store, store.lease_now())
         return workflow_id in self._known
+
+    def _ask(self, store: Store, asked_at: float) -> None:
+        if asked_at - self._all_at > ALL_AGAIN:
+            self._known, self._all_at = store.cancelled_workflows(), asked_at
+        else:
+            # There may be thousands of older ones. Who cancels says when before that is to be seen.
+            self._known |= store.cancelled_workflows(store.now() - 2 * ALL_AGAIN)
+        self._asked_at = asked_at
 
 
 def is_cancelled(known: KnownCancelled, store: Store, attempt: Attempt) -> bool:

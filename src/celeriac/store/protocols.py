@@ -430,8 +430,8 @@ class Workflows(Protocol):
     def cancel_workflow(self, workflow_id: str, by: str) -> bool:
         """Say that its members are not to run any more; false where somebody has said so before, or nobody knows it."""
 
-    def cancelled_workflows(self) -> frozenset[str]:
-        """The ids of all of which somebody said so, until they are forgotten."""
+    def cancelled_workflows(self, since: float = 0.0) -> frozenset[str]:
+        """The ids of all of which somebody said so, ``since`` then, until they are forgotten."""
 
     def note_workflow(self, workflow_id: str, state: str, outcome: str, *, over: Sequence[str] = ()) -> None:
         """Keep what has become of it, longer than its members' results; nobody counts in the groups ``over`` any more."""

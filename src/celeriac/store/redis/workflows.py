@@ -30,8 +30,8 @@ class WorkflowsPart(Part):
     def cancel_workflow(self, workflow_id: str, by: str) -> bool:
         return bool(self.database.call("workflows.cancel", [plain(workflow_id), plain(by)]))
 
-    def cancelled_workflows(self) -> frozenset[str]:
-        return frozenset(text(found) for found in self.database.call("workflows.cancelled", []))
+    def cancelled_workflows(self, since: float = 0.0) -> frozenset[str]:
+        return frozenset(text(found) for found in self.database.call("workflows.cancelled", [number(since)]))
 
     def note_workflow(self, workflow_id: str, state: str, outcome: str, *, over: Sequence[str] = ()) -> None:
         groups = [plain(group_id) for group_id in over]

@@ -42,9 +42,9 @@ class WorkflowsPart(Part):
         with self.database.writing() as raw:
             return raw.run("workflows.cancel", (workflow_id, self.now(), by)).rowcount == 1
 
-    def cancelled_workflows(self) -> frozenset[str]:
+    def cancelled_workflows(self, since: float = 0.0) -> frozenset[str]:
         with self.database.reading() as raw:
-            return frozenset(row[0] for row in raw.run("workflows.cancelled").fetchall())
+            return frozenset(row[0] for row in raw.run("workflows.cancelled", (since,)).fetchall())
 
     def note_workflow(self, workflow_id: str, state: str, outcome: str, *, over: Sequence[str] = ()) -> None:
         now = self.now()

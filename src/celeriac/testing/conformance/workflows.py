@@ -91,6 +91,10 @@ class WorkflowsConformance(Conformance):
         assert found is not None
         assert found.cancelled_by == "me@host"
         assert found.cancelled_at == pytest.approx(store.now(), abs=5)
+        harness.pass_time(100)
+        assert store.cancel_workflow("id-b", "me@host")
+        assert store.cancelled_workflows() == {"id-a", "id-b"}
+        assert store.cancelled_workflows(store.now() - 50) == {"id-b"}
 
     def test_those_that_go_on_are_looked_at_in_turn(self, harness: StoreHarness, store: Store) -> None:
         for name in "abc":

@@ -31,16 +31,16 @@ return call('GET', base .. 'wn:' .. take()) or ''
 
 -- name: cancel
 -- needs: workflows
-local id, by = take(), take()
+local id, by, now = take(), take(), clock()
 local name = base .. 'w:' .. id
 if call('HGET', name, 'cancelled_at') ~= '' then return 0 end
-call('HSET', name, 'cancelled_at', text(clock()), 'cancelled_by', by)
-call('SADD', base .. 'workflows:cancelled', id)
+call('HSET', name, 'cancelled_at', text(now), 'cancelled_by', by)
+call('ZADD', base .. 'workflows:cancelled', now, id)
 return 1
 
 -- name: cancelled
 -- needs: base
-return call('SMEMBERS', base .. 'workflows:cancelled')
+return call('ZRANGEBYSCORE', base .. 'workflows:cancelled', take(), '+inf')
 
 -- name: note
 -- needs: workflows joins

@@ -16,4 +16,4 @@ CREATE TABLE workflow (
 CREATE INDEX workflow_sent ON workflow (sent_at);
 CREATE INDEX workflow_looked ON workflow (looked_at) WHERE state IN ('running', 'blocked');
 CREATE INDEX workflow_noted ON workflow (noted_at) WHERE state <> 'running';
-CREATE INDEX workflow_cancelled ON workflow (id) WHERE cancelled_at IS NOT NULL;
+CREATE INDEX workflow_cancelled ON workflow (cancelled_at) WHERE cancelled_at IS NOT NULL;

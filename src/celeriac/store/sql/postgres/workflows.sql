@@ -25,7 +25,7 @@ SELECT id FROM workflow WHERE strpos(shape, $1) > 0 ORDER BY sent_at DESC LIMIT 
 UPDATE workflow SET cancelled_at = $2, cancelled_by = $3 WHERE id = $1 AND cancelled_at IS NULL
 
 -- name: cancelled
-SELECT id FROM workflow WHERE cancelled_at IS NOT NULL
+SELECT id FROM workflow WHERE cancelled_at >= $1
 
 -- name: note
 UPDATE workflow SET state = $2, outcome = $3,

@@ -1,7 +1,7 @@
 -- needs: base clock
 -- A workflow is a hash w:<id>. `workflows` has all by when they were sent, `workflows:open` those of which more is to be
 -- known by when they were looked at, `workflows:over` the others by when their end was noted, `workflows:cancelled` those
--- that somebody has cancelled, and wn:<task id> leads from a node to its workflow.
+-- that somebody has cancelled by when, and wn:<task id> leads from a node to its workflow.
 local WORKFLOW = { 'name', 'shape', 'on_failure', 'parent', 'sent', 'cancelled_at', 'cancelled_by', 'state', 'outcome' }
 
 local function record_workflow(given, now)
@@ -27,6 +27,7 @@ local function forget_workflow(id)
         for _, node in ipairs(cjson.decode(shape)) do call('DEL', base .. 'wn:' .. node[1]) end
     end
     call('DEL', base .. 'w:' .. id)
-    for _, index in ipairs({ 'workflows', 'workflows:open', 'workflows:over' }) do call('ZREM', base .. index, id) end
-    call('SREM', base .. 'workflows:cancelled', id)
+    for _, index in ipairs({ 'workflows', 'workflows:open', 'workflows:over', 'workflows:cancelled' }) do
+        call('ZREM', base .. index, id)
+    end
 end

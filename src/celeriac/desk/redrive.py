@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from difflib import get_close_matches
@@ -16,7 +17,8 @@ from kombu.serialization import dumps
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Record
 from celeriac.core.desk import By
 from celeriac.core.limits import unpack
-from celeriac.core.message import DELIVERY_HEADER, LIMITS_HEADER, TaskMessage
+from celeriac.core.message import DELIVERY_HEADER, LIMITS_HEADER, WORKFLOW_HEADER, TaskMessage
+from celeriac.core.workflow import Membership
 from celeriac.desk import steps
 from celeriac.desk.choosing import as_of
 from celeriac.desk.contents import contents, decoded
@@ -43,6 +45,21 @@ class RedriveExpired(DeadLetterError):
         return (
             f"task {self.task}: dead letter {self.letter_id} is not redriven, since it was to run before {moment} (expires). "
             "If it is still wanted, redrive it with --ignore-expiry; otherwise purge it"
+        )
+
+
+class RedriveCancelled(DeadLetterError):
+    """It belongs to a workflow that was cancelled, so a worker would revoke it."""
+
+    def __init__(self, task: str, letter_id: int, workflow_id: str) -> None:
+        super().__init__(task, letter_id, workflow_id)
+        self.task, self.letter_id, self.workflow_id = task, letter_id, workflow_id
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.task}: dead letter {self.letter_id} is not redriven, since its workflow {self.workflow_id} was "
+            "cancelled, and no worker would run it. If it is still wanted, send the task anew with the arguments that "
+            "`dead show` prints; otherwise purge it"
         )
 
 
@@ -127,9 +144,12 @@ def redrive(app: Any, chosen: DeadLetterFilter, by: By, how: How | None = None, 
     size = steps.PAGE if how.rate is None or dry_run else _SLOWLY
     for page in pages(store.dead_letters(as_of(chosen, 0.0), batch=size), size):
         records = store.records([letter.task_id for letter in page])
+        members = any(WORKFLOW_HEADER in letter.envelope for letter in page)
+        cancelled = store.cancelled_workflows() if members else frozenset()
         for letter in page:
             yield from pace.wait()
-            yield _redrive_one(app, letter, records.get(letter.task_id), by, how, dry_run)
+            refused = _is_cancelled(letter, cancelled)
+            yield refused or _redrive_one(app, letter, records.get(letter.task_id), by, how, dry_run)
 
 
 def check_queue(app: Any, queue: str) -> None:
@@ -145,6 +165,18 @@ def check_queue(app: Any, queue: str) -> None:
 
 def _is_name(queue: str) -> bool:
     return bool(queue.strip()) and queue.isprintable()
+
+
+def _is_cancelled(letter: DeadLetter, cancelled: frozenset[str]) -> Step | None:
+    """The refusal of a dead letter whose workflow is among the cancelled ones."""
+    if not cancelled or WORKFLOW_HEADER not in letter.envelope:
+        return None
+    part = None
+    with suppress(ValueError, TypeError, LookupError, AttributeError):  # what cannot be read is refused as that
+        part = Membership.from_header(json.loads(letter.envelope)[0].get(WORKFLOW_HEADER))
+    if part is None or part.workflow not in cancelled:
+        return None
+    return Step(refused=Refusal(letter, RedriveCancelled(letter.name or "?", letter.id, part.workflow)))
 
 
 def _redrive_one(app: Any, letter: DeadLetter, record: Record | None, by: By, how: How, dry_run: bool) -> Step:

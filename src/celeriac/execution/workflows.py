@@ -8,7 +8,6 @@ from celeriac.core.attempt import TERMINAL, Attempt, ChordPart, Outcome
 from celeriac.core.workflow import Membership
 from celeriac.store.protocols import Store
 
-
 #: Seconds after which all that are cancelled are asked for, and not only the latest: a clock may have been set back.
 ALL_AGAIN = 60.0
 

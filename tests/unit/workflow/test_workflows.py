@@ -149,3 +149,19 @@ def test_a_body_that_is_still_to_come_is_not_closed_with_its_workflow(
     kit.drain()
     noting.note(store)
     assert closed == [alone.id]
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_a_dead_letter_of_a_cancelled_one_stays_where_it_is(kit: Kit, by_hand: bool) -> None:
+    failing, load = steps(kit, "fail", "load")
+    sent = kit.app.workflows.send(chain(failing, load), on_failure="block" if by_hand else "fail")
+    other = chain(failing, load).apply_async()
+    kit.drain()
+    if by_hand:
+        kit.app.workflows.cancel(sent.workflow_id)
+    done = kit.app.dead_letters.redrive(*[letter.id for letter in kit.dead_letters])
+    [refusal] = done.refused
+    assert done.done == 1
+    assert f"its workflow {sent.workflow_id} was cancelled" in str(refusal.error)
+    assert {letter.id for letter in kit.dead_letters} == {refusal.letter.id}
+    assert kit.app.workflows.get(other.workflow_id).state is State.RUNNING

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from celeriac.core.message import IdempotencyKey, Published, TaskMessage
+from celeriac.core.workflow import Node, Workflow
 from celeriac.store.guest import Guest
 from celeriac.store.tables import Outside, check_table, run
 
@@ -117,4 +118,6 @@ def decoded(text: str) -> TaskMessage:
         fields |= {"key": IdempotencyKey(**fields["key"]), "awaited": True}
     if fields["generation"] is None:
         fields["generation"] = 0
+    if (opens := fields.get("opens")) is not None:
+        fields["opens"] = Workflow(**{**opens, "nodes": [Node(**node) for node in opens["nodes"]]})
     return TaskMessage(**fields)

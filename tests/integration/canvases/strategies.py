@@ -29,12 +29,10 @@ chunked = st.builds(Group.of_chunks, st.integers(1, 5), st.integers(1, 3))
 def _chain(parts: list[Canvas], piped: bool) -> Canvas:
     """A chain that means the same however it is written.
 
-    Celery makes its member of a group of one in some ways of writing a chain, and not in others. An empty group that
-    leads gives the next step an empty list, or nothing.
+    Celery makes its member of a group of one in some ways of writing a chain, and not in others. An empty group gives
+    the next step an empty list, or nothing, or what came before it.
     """
-    parts = [_unrolled(part) for part in parts]
-    while parts and _is_empty(parts[0]):
-        parts.pop(0)
+    parts = [part for part in map(_unrolled, parts) if not _is_empty(part)]
     if len(parts) == 1 and isinstance(parts[0], Group):
         return parts[0]  # a chain of it alone gives it no input
     return Chain(parts, piped) if parts else Group([])

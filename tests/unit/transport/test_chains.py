@@ -19,7 +19,7 @@ STEPS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("serializer", ["json", "pickle", "yaml"])
+@pytest.mark.parametrize("serializer", ["json", "pickle"])
 def test_what_is_written_is_read(serializer: str) -> None:
     kept = written("c", STEPS, serializer)
     assert all(step.isascii() and "\x00" not in step for step in kept.steps), "any store takes it"

@@ -158,18 +158,19 @@ def test_a_connection_that_died_idle_is_no_error(far_site: Site, way: Proxy) -> 
 def test_a_worker_outlives_a_server_that_is_silent(far_site: Site, way: Proxy, pool: Pool) -> None:
     """What ended meanwhile is recorded when the server answers again: within its lease nobody else has it."""
     site = far_site
-    journal = site.file()
+    journal, gate = site.file(), site.file("gate")
     site.settings["celeriac_lease_seconds"] = 60
     worker = site.worker(pool, concurrency=2)
     assert site.add.delay(1, 1).get(timeout=30) == 2
-    sent = [site.slowly.delay(journal, str(number), 0.3).id for number in range(4)]
-    wait_for(lambda: len(lines(journal)) >= 1)
+    sent = [site.hold.delay(journal, gate, str(number)).id for number in range(4)]
+    wait_for(lambda: len(lines(journal)) >= 2)
     way.refuse()
+    open_gate(gate)
     wait_for(lambda: "the store cannot be written, trying on" in worker.log(), 30)
     way.heal()
     records = site.wait_ended(sent, 90)
     assert {record.state for record in records.values()} == {states.SUCCESS}
-    assert counts(journal) == {str(number): 1 for number in range(4)}
+    assert counts(journal) == {f"{what} {number}": 1 for what in ("begin", "end") for number in range(4)}
     assert worker.running
 
 

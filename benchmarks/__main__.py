@@ -24,6 +24,7 @@ from benchmarks import (
     bulk,
     churn,
     circuits,
+    desk,
     drain,
     harness,
     idle,
@@ -52,6 +53,7 @@ QUESTIONS: dict[str, Measure] = {
     "churn": churn.measure,
     "limits": limits.measure,
     "circuits": circuits.measure,
+    "desk": desk.measure,
     "workflows": workflows.measure,
 }
 RESULTS = Path(__file__).with_name("results")

@@ -126,7 +126,10 @@ def broker(name: str) -> Iterator[Broker]:
 
 def client(at: Broker, code: str) -> Any:
     """Run ``code`` in a fresh client process; returns the JSON it prints last."""
-    setup = "import json, time, random, sys\nfrom benchmarks.apps.tasks import app, behind, guarded, noop, one_at_once, started, turn\n"
+    setup = (
+        "import json, time, random, sys\n"
+        "from benchmarks.apps.tasks import app, behind, guarded, noop, one_at_once, started, turn, unlucky\n"
+    )
     done = subprocess.run([sys.executable, "-c", setup + code], env=at.env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"the client failed:\n{done.stderr[-2000:]}")

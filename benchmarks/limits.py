@@ -21,7 +21,7 @@ WAITING, KEYS = 100_000, 1_000
 
 
 @contextmanager
-def _stores(name: str) -> Iterator[tuple[Store, Store]]:
+def two_stores(name: str) -> Iterator[tuple[Store, Store]]:
     """Two empty ones of a kind, so that what is compared takes turns."""
     with harness.broker(name) as at:
         second = {
@@ -60,7 +60,7 @@ def _claims(name: str, runs: int, waiting: int, say: harness.Say) -> Figure:
     """Claim-and-settle rate of what is not limited, beside limited ones over alone."""
     values: dict[str, list[float]] = {"alone": [], f"beside {waiting:,} limited": []}
     alone, beside = values.values()
-    with _stores(name) as (plain, limited):
+    with two_stores(name) as (plain, limited):
         say(f"limits, {name}: filling {waiting:,}")
         _hold_back(limited, waiting)
         for turn in range(runs):
@@ -163,5 +163,5 @@ def measure(runs: int, tasks: int, say: harness.Say) -> list[Figure]:
     return [
         *(_claims(name, runs, waiting, say) for name in ("celeriac", "postgres", "streams")),
         _drains(runs, tasks, say),
-        _turns(runs, waiting // 10, say),
+        _turns(runs, waiting, say),
     ]

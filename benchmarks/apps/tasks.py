@@ -28,6 +28,12 @@ def started(published: float) -> float:
     return time.monotonic() - published
 
 
+@app.task(name="bench.unlucky")
+def unlucky(number: int) -> None:
+    """Gives up."""
+    raise ValueError(f"no luck with {number}")
+
+
 @app.task(name="bench.one_at_once", **({"limits": celeriac.Concurrency(1)} if isinstance(app, celeriac.Celery) else {}))
 def one_at_once(seconds: float) -> None:
     """Holds its slot."""

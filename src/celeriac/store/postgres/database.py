@@ -18,6 +18,7 @@ from celeriac.store.clock import lease_now as machine_clock
 from celeriac.store.postgres.bell import Bell
 from celeriac.store.postgres.liveness import GONE, abandoned, configure
 from celeriac.store.postgres.news import channels
+from celeriac.store.postgres.plans import by_index
 from celeriac.store.postgres.pooler import pooled_by_transaction
 from celeriac.store.postgres.refusals import TLS_REMEDY, hint, tls_is_amiss
 from celeriac.store.postgres.session import PATIENCE, Raw, Session
@@ -92,6 +93,7 @@ class Database:
                     # The server says what it waited for, before this side gives up.
                     lock_timeout=f"{int(self.timeout * 800)}ms",
                     **abandoned(),
+                    **by_index(),
                 )
             return raw
 
@@ -168,6 +170,13 @@ class Database:
                 raise
             if session.news & _LATER:
                 self.bell.ring(session, session.news & _LATER)
+
+    @contextmanager
+    def scanning(self) -> Iterator[Session]:
+        """One transaction whose statements look at whole tables."""
+        with self.writing() as session:
+            session.expect_all_rows()
+            yield session
 
     def publishing(self) -> AbstractContextManager[Session]:
         """One transaction, in which no step takes longer than ``timeout`` seconds."""

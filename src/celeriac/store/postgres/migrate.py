@@ -26,6 +26,7 @@ MIGRATIONS = (
     "009_checkpoints",
     "010_chains",
     "011_joins",
+    "012_plans",
 )
 #: ``MATERIALIZED`` is of 12; 13 is the oldest that is tried.
 OLDEST = 130_000

@@ -16,6 +16,7 @@ from psycopg.pq import Format, TransactionStatus
 from psycopg.types.array import ListBinaryDumper
 
 from celeriac.store.postgres.news import NEWS
+from celeriac.store.postgres.plans import FOR_ALL_ROWS
 from celeriac.store.sql import ROOMS, statements
 
 #: A parameter of the domain ``packed``: text or bytes, whichever it was, with a letter in front that says so.
@@ -129,6 +130,10 @@ class Session:
         """Begin a transaction."""
         self.news = 0
         self._simply(b"BEGIN")
+
+    def expect_all_rows(self) -> None:
+        """Have whole tables read as they lie, until the transaction ends."""
+        self._simply(FOR_ALL_ROWS)
 
     def commit(self, word: bytes = b"") -> None:
         """Commit; with a word to those who listen that is part of it."""

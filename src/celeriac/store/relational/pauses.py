@@ -37,7 +37,7 @@ class PausesPart(Part):
             return read(raw)
 
     def pauses(self) -> list[Pause]:
-        with self.database.reading() as raw:
+        with self.database.scanning() as raw:
             return [Pause(*row) for row in raw.run("pauses.list").fetchall()]
 
     def set_aside(self, lease: Lease) -> bool:

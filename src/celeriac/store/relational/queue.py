@@ -382,13 +382,13 @@ class QueuePart(LimitsPart, PausesPart):
         return min((moment for moment in (due, free) if moment is not None), default=None)
 
     def size(self, queue: str) -> int:
-        with self.database.reading() as raw:
+        with self.database.scanning() as raw:
             count: int = raw.run("queue.ready_count", (queue,)).fetchone()[0]
             return count
 
     def sizes(self) -> list[QueueSize]:
         now = self.now()
-        with self.database.reading() as raw:
+        with self.database.scanning() as raw:
             rows = raw.run("queue.depths").fetchall()
         return [
             QueueSize(

@@ -46,6 +46,9 @@ class Database(Protocol):
     def writing(self) -> AbstractContextManager[Session]:
         """One transaction; rolled back when the block raises."""
 
+    def scanning(self) -> AbstractContextManager[Session]:
+        """Statements that look at whole tables."""
+
     def publishing(self) -> AbstractContextManager[Session]:
         """One transaction that a caller waits for, and that gives up in the time he was promised."""
 

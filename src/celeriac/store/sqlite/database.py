@@ -190,6 +190,9 @@ class Database:
         """Run single statements."""
         return self.reader.reading()
 
+    #: SQLite chooses its plans by the schema alone.
+    scanning = reading
+
     def writing(self) -> AbstractContextManager[Session]:
         """One transaction, begun with the write lock in hand."""
         return self.writer.writing()

@@ -21,7 +21,8 @@ WITH given AS MATERIALIZED (
                    result, traceback, meta, expires_at)),
 gone AS (
     DELETE FROM message USING given
-    WHERE message.id = given.row AND message.deliveries = given.token AND message.status = 2
+    WHERE message.id = ANY ($1::bigint[]) AND message.id = given.row AND message.deliveries = given.token
+      AND message.status = 2
     RETURNING message.id),
 written AS (
     INSERT INTO task (task_id, generation, closed, state, name, queue, worker, retries, started_at, finished_at, result,

@@ -50,10 +50,10 @@ chosen AS MATERIALIZED (
         SELECT id FROM message
         WHERE status = 7 AND message.queue = lanes.queue AND message.priority = lanes.priority
           AND message.limits = lanes.limits
-        ORDER BY id LIMIT lanes.count FOR UPDATE SKIP LOCKED) AS few)
+        ORDER BY id + 0 LIMIT lanes.count FOR UPDATE SKIP LOCKED) AS few)
 UPDATE message
 SET status = 2, deliveries = deliveries + 1, started_at = NULL, lease_until = $1, owner = $2
-FROM chosen WHERE message.id = chosen.id
+WHERE id = ANY (ARRAY(SELECT id FROM chosen))
 RETURNING message.id, deliveries, queue, envelope, body, task_id, generation, crashes, 0,
           EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id),
           EXISTS (SELECT 1 FROM task WHERE task.task_id = message.task_id
@@ -68,9 +68,9 @@ chosen AS MATERIALIZED (
         SELECT id FROM message
         WHERE status = 7 AND message.queue = lanes.queue AND message.priority = lanes.priority
           AND message.limits = lanes.limits
-        ORDER BY id LIMIT lanes.count FOR UPDATE SKIP LOCKED) AS few)
+        ORDER BY id + 0 LIMIT lanes.count FOR UPDATE SKIP LOCKED) AS few)
 UPDATE message SET status = 5, lease_until = $1
-FROM chosen WHERE message.id = chosen.id
+WHERE id = ANY (ARRAY(SELECT id FROM chosen))
 RETURNING message.id, deliveries, queue, envelope, body, task_id, generation, crashes, 0, 0, 0, priority, limits
 
 -- name: take_slots
@@ -115,7 +115,7 @@ WHERE (queue, priority, limits) IN (SELECT queue, priority, limits FROM lane WHE
 
 -- name: suspects
 SELECT id, limits FROM message
-WHERE status = 4 AND queue = $1 AND crashes < $2 ORDER BY id LIMIT 50 FOR UPDATE SKIP LOCKED
+WHERE status = 4 AND queue = $1 AND crashes < $2 ORDER BY id + 0 LIMIT 50 FOR UPDATE SKIP LOCKED
 
 -- name: hold
 UPDATE message
@@ -147,7 +147,7 @@ SELECT DISTINCT queue FROM lane WHERE blocked_on IS NULL
 -- name: all_suspects
 SELECT id, limits FROM message WHERE status = 4 AND limits IS NOT NULL
   AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue')
-ORDER BY id LIMIT 50 FOR UPDATE SKIP LOCKED
+ORDER BY id + 0 LIMIT 50 FOR UPDATE SKIP LOCKED
 
 -- name: relay_suspect
 UPDATE message SET status = 6, lease_until = $1 WHERE id = $2 AND status = 4

@@ -17,7 +17,7 @@ FROM pause ORDER BY kind, name
 -- name: set_aside
 UPDATE message
 SET status = 8, deliveries = deliveries - $1, lease_until = NULL, started_at = NULL, owner = NULL
-WHERE id IN (SELECT value::bigint FROM jsonb_array_elements_text($2::jsonb) AS value)
+WHERE id = ANY (ARRAY(SELECT value::bigint FROM jsonb_array_elements_text($2::jsonb) AS value))
   AND name IN (SELECT name FROM pause WHERE kind = 'task')
   AND NOT EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id)
 RETURNING id
@@ -27,24 +27,22 @@ RETURNING id
 WITH head AS MATERIALIZED (
     SELECT id FROM message WHERE status = 0 AND queue = $1 ORDER BY priority DESC, id LIMIT 2000 FOR UPDATE SKIP LOCKED)
 UPDATE message SET status = 8
-FROM head
-WHERE message.id = head.id AND name IN (SELECT name FROM pause WHERE kind = 'task')
+WHERE id = ANY (ARRAY(SELECT id FROM head)) AND name IN (SELECT name FROM pause WHERE kind = 'task')
   AND NOT EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id)
 
 -- name: sweep_suspects
 WITH head AS MATERIALIZED (
-    SELECT id FROM message WHERE status = 4 AND queue = $1 ORDER BY id LIMIT 2000 FOR UPDATE SKIP LOCKED)
+    SELECT id FROM message WHERE status = 4 AND queue = $1 ORDER BY id + 0 LIMIT 2000 FOR UPDATE SKIP LOCKED)
 UPDATE message SET status = 8
-FROM head
-WHERE message.id = head.id AND name IN (SELECT name FROM pause WHERE kind = 'task')
+WHERE id = ANY (ARRAY(SELECT id FROM head)) AND name IN (SELECT name FROM pause WHERE kind = 'task')
   AND NOT EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id)
 
 -- name: sweep_lanes
 WITH laned AS MATERIALIZED (
-    SELECT id FROM message WHERE status = 7 AND name IN (SELECT name FROM pause WHERE kind = 'task')
+    SELECT id FROM message WHERE status = 7 AND name IS NOT NULL AND name IN (SELECT name FROM pause WHERE kind = 'task')
       AND NOT EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id)
     LIMIT 2000 FOR UPDATE SKIP LOCKED)
-UPDATE message SET status = 8 FROM laned WHERE message.id = laned.id
+UPDATE message SET status = 8 WHERE id = ANY (ARRAY(SELECT id FROM laned))
 
 -- name: hold
 UPDATE message
@@ -63,9 +61,9 @@ SELECT name FROM found WHERE name IS NOT NULL AND name NOT IN (SELECT pause.name
 WITH held AS MATERIALIZED (
     SELECT id FROM message WHERE status = 8 AND name = $1
       AND NOT EXISTS (SELECT 1 FROM pause WHERE kind = 'task' AND pause.name = $1)
-    ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED)
+    ORDER BY id + 0 LIMIT 1000 FOR UPDATE SKIP LOCKED)
 UPDATE message SET status = CASE WHEN crashes > 0 THEN 4 WHEN limits IS NULL THEN 0 ELSE 7 END
-FROM held WHERE message.id = held.id
+WHERE id = ANY (ARRAY(SELECT id FROM held))
 
 -- name: waiting
 SELECT id, task_id, name, queue, sent_at, envelope, CASE WHEN $5 THEN body END

@@ -39,8 +39,8 @@ SELECT txid_status($1)
 
 -- name: promote
 UPDATE message SET status = CASE WHEN crashes > 0 THEN 4 WHEN limits IS NULL THEN 0 ELSE 7 END
-WHERE id IN (SELECT id FROM message WHERE status = 1 AND run_at <= $1 ORDER BY run_at LIMIT 2000
-             FOR UPDATE SKIP LOCKED)
+WHERE id = ANY (ARRAY(SELECT id FROM message WHERE status = 1 AND run_at <= $1 ORDER BY run_at LIMIT 2000
+                      FOR UPDATE SKIP LOCKED))
 
 -- name: next_due
 SELECT min(run_at) FROM message WHERE status = 1
@@ -50,7 +50,7 @@ WITH chosen AS MATERIALIZED (
     SELECT id FROM message WHERE status = 0 AND queue = $3 ORDER BY priority DESC, id LIMIT $4 FOR UPDATE SKIP LOCKED)
 UPDATE message
 SET status = 2, deliveries = deliveries + 1, started_at = NULL, lease_until = $1, owner = $2
-FROM chosen WHERE message.id = chosen.id
+WHERE id = ANY (ARRAY(SELECT id FROM chosen))
 RETURNING message.id, deliveries, queue, envelope, body, task_id, generation, crashes, 0,
           EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id),
           EXISTS (SELECT 1 FROM task WHERE task.task_id = message.task_id
@@ -78,7 +78,7 @@ SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= $1),
 
 -- name: suspect
 SELECT id, limits FROM message
-WHERE status = 4 AND queue = $1 AND crashes < $2 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+WHERE status = 4 AND queue = $1 AND crashes < $2 ORDER BY id + 0 LIMIT 1 FOR UPDATE SKIP LOCKED
 
 -- name: last_chances
 SELECT EXISTS (SELECT 1 FROM message
@@ -98,7 +98,8 @@ RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 1
 -- name: extend
 UPDATE message SET lease_until = $1
 FROM (SELECT (value->>0)::bigint AS row, (value->>1)::int AS token FROM jsonb_array_elements($2::jsonb) AS value) AS held
-WHERE id = held.row AND deliveries = held.token AND status = 2
+WHERE id = ANY (ARRAY(SELECT (value->>0)::bigint FROM jsonb_array_elements($2::jsonb) AS value))
+  AND id = held.row AND deliveries = held.token AND status = 2
 RETURNING id, deliveries
 
 -- name: start
@@ -251,7 +252,7 @@ WITH suspect AS MATERIALIZED (SELECT id FROM message WHERE status = 4 AND limits
                               ORDER BY lease_until LIMIT $3 FOR UPDATE SKIP LOCKED),
      chosen AS MATERIALIZED (SELECT id FROM suspect UNION ALL SELECT id FROM ready UNION ALL SELECT id FROM overdue LIMIT $3)
 UPDATE message SET status = CASE WHEN status IN (4, 6) THEN 6 ELSE 5 END, lease_until = $1
-FROM chosen WHERE message.id = chosen.id
+WHERE id = ANY (ARRAY(SELECT id FROM chosen))
 RETURNING message.id, deliveries, queue, envelope, body, task_id, generation, crashes, status = 6, false, false, priority, limits
 
 -- name: relayed

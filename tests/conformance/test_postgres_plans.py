@@ -1,0 +1,148 @@
+"""What a claim reads does not grow with the queue, also where the server believes that the queue is empty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from celeriac.core.attempt import Outcome
+from celeriac.core.limits import Bound, Rule, pack
+from celeriac.core.message import TaskMessage
+from celeriac.store.postgres import PostgresStore
+from celeriac.testing.conformance.harness import LEASE, QUEUE, claim, publish, record, settlement, task
+from tests.conformance.postgres import PostgresHarness
+
+#: Messages that wait, and that others hold, and claims of so many of them.
+WAITING, HELD, CLAIMS, EACH = 3000, 400, 10, 32
+#: Rows read for each, in all indexes together; in lanes those are counted that could be taken instead.
+READ, READ_IN_LANES = 25, 100
+
+
+@pytest.fixture
+def harness(postgres_url: str) -> Iterator[PostgresHarness]:
+    opened = PostgresHarness(postgres_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def believed_empty(harness: PostgresHarness) -> None:
+    """Statistics of a moment at which all that had been in the queue was done."""
+    store = harness.open()
+    publish(store, *(f"before-{number}" for number in range(500)))
+    work(store)
+    with store.database.reading() as session:
+        session.raw.execute("ALTER TABLE message SET (autovacuum_enabled = false)")
+        session.raw.execute("VACUUM (TRUNCATE false) message")
+        row = session.raw.execute("SELECT relpages, reltuples FROM pg_class WHERE oid = 'message'::regclass").fetchone()
+    assert row is not None
+    assert row[0] > 0, "a table without a page is not believed to be empty"
+    assert row[1] == 0
+    store.close()
+
+
+def work(store: PostgresStore, claims: int | None = None) -> int:
+    """Claim and settle so often, or until nothing is left; returns how many."""
+    done = 0
+    while claims is None or claims:
+        taken = claim(store, limit=EACH)
+        if not taken:
+            break
+        store.settle([settlement(item, Outcome.COMPLETED, record=record(item)) for item in taken])
+        done += len(taken)
+        claims = claims if claims is None else claims - 1
+    return done
+
+
+def rows_read(harness: PostgresHarness) -> int:
+    """By all whose connections are closed, of the queue's table: through indexes, and in order."""
+    with closing(psycopg.connect(harness.url, autocommit=True)) as raw:
+        row = raw.execute(
+            "SELECT (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE schemaname = %(s)s AND relname = 'message')"
+            " + (SELECT seq_tup_read FROM pg_stat_user_tables WHERE schemaname = %(s)s AND relname = 'message')",
+            {"s": harness.schema},
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def plain(number: int) -> TaskMessage:
+    return task(f"t{number:05}")
+
+
+def limited(number: int) -> TaskMessage:
+    return task(f"t{number:05}", limits=pack([Bound("charge", f"{number % 100}", Rule(slots=5))]))
+
+
+def delayed(number: int) -> TaskMessage:
+    return task(f"t{number:05}", run_at=1.0)
+
+
+def relay(store: PostgresStore, claims: int) -> int:
+    """Give them to a broker instead."""
+    taken = [store.take_for_relay(EACH, LEASE) for _ in range(claims)]
+    for deliveries in taken:
+        store.relayed([item.lease for item in deliveries], LEASE)
+    return sum(map(len, taken))
+
+
+Way = Callable[[PostgresStore, int], int]
+
+
+@pytest.mark.usefixtures("believed_empty")
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [(plain, work), (limited, work), (delayed, work), (plain, relay), (limited, relay)],
+    ids=["plain", "limited", "delayed", "relayed", "limited and relayed"],
+)
+def test_a_queue_that_was_empty_is_not_read_whole(
+    harness: PostgresHarness, kind: Callable[[int], TaskMessage], way: Way
+) -> None:
+    filling, working = harness.open(), harness.open()
+    publish(filling, *(task(f"held-{number}") for number in range(HELD)))
+    assert len(claim(filling, limit=HELD)) == HELD
+    publish(filling, *(kind(number) for number in range(WAITING)))
+    filling.close()
+    before = rows_read(harness)
+    done = way(working, CLAIMS)
+    working.close()
+    assert done >= CLAIMS * EACH / 2
+    # Whatever is due, or paused, is made ready or set aside some thousands at once, each row once.
+    read, each = rows_read(harness) - before, READ_IN_LANES if kind is limited else READ
+    assert read <= each * (done + (WAITING if kind is delayed else 0)), f"{read / done:.0f} rows for each of {done}"
+
+
+@pytest.mark.usefixtures("believed_empty")
+@pytest.mark.parametrize("kind", [plain, limited])
+def test_a_paused_task_is_set_aside_in_one_pass(harness: PostgresHarness, kind: Callable[[int], TaskMessage]) -> None:
+    filling, working = harness.open(), harness.open()
+    publish(filling, *(kind(number) for number in range(WAITING)))
+    name = kind(0).name
+    assert name is not None
+    filling.pause("task", name, "test", "")
+    publish(filling, *(replace(task(f"other-{number}"), name="other") for number in range(EACH * CLAIMS)))
+    filling.close()
+    before = rows_read(harness)
+    done = 0
+    for _ in range(20):
+        done += work(working, CLAIMS)
+    working.close()
+    assert done == EACH * CLAIMS
+    assert (rows_read(harness) - before) <= READ * (done + WAITING)
+
+
+def test_the_server_is_told_how_to_look(harness: PostgresHarness) -> None:
+    store = harness.open()
+    with store.database.reading() as session:
+        assert session.raw.execute("SHOW enable_seqscan").fetchone() == ("off",)
+        assert session.raw.execute("SHOW jit").fetchone() == ("off",)
+    with store.database.scanning() as session:
+        assert session.raw.execute("SHOW enable_seqscan").fetchone() == ("on",)
+    publish(store, "a")
+    assert [(size.queue, size.ready) for size in store.sizes()] == [(QUEUE, 1)]
+    with store.database.reading() as session:
+        assert session.raw.execute("SHOW enable_seqscan").fetchone() == ("off",)

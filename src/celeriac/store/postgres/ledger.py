@@ -10,7 +10,7 @@ from celeriac.store.postgres.database import Database
 from celeriac.store.postgres.pruning import Pruner
 from celeriac.store.postgres.session import Session, pack
 from celeriac.store.protocols import News
-from celeriac.store.relational.ledger import HELD, LOST, LedgerPart, settle
+from celeriac.store.relational.ledger import HELD, LOST, Joins, LedgerPart, settle
 
 _FIELDS = (
     "state", "name", "queue", "worker", "retries", "started_at", "finished_at", "result", "traceback", "meta", "expires_at"
@@ -32,7 +32,7 @@ class PostgresLedger(LedgerPart):
         # Of several ends under one lease the first counts.
         first = {item.lease: item for item in reversed(settlements)}
         plain = [item for item in first.values() if _is_plain(item)]
-        if len(plain) == len(settlements):
+        if len(plain) == len(settlements) and not any(item.chord for item in plain):
             with self.database.reading() as session:  # one statement is its own transaction
                 held = self._settle_plain(session, plain)
                 self.database.bell.ring(session, _news(plain))
@@ -42,10 +42,15 @@ class PostgresLedger(LedgerPart):
             session.news |= _news(settlements)
             held = self._settle_plain(session, plain) if plain else set()
             mine = {id(item) for item in plain if item.lease.message_id in held}
-            return [
-                (HELD if id(item) in mine else LOST) if _is_plain(item) else settle(session, item, now)
+            joins = Joins(session, now)
+            for item in settlements:
+                if id(item) in mine:
+                    joins.add(item.chord, item)
+            found = [
+                (HELD if id(item) in mine else LOST) if _is_plain(item) else settle(session, item, now, joins)
                 for item in settlements
             ]
+            return joins.tell(settlements, found)
 
     def _settle_plain(self, session: Session, items: Sequence[Settlement]) -> set[int]:
         records = [item.record or _NOTHING for item in items]
@@ -72,11 +77,5 @@ def _news(items: Sequence[Settlement]) -> int:
 
 def _is_plain(item: Settlement) -> bool:
     return item.outcome is Outcome.COMPLETED and not (
-        item.key is not None
-        or item.generation
-        or item.others
-        or item.follow_ups
-        or item.chord
-        or item.grown
-        or item.checkpoint
+        item.key is not None or item.generation or item.others or item.follow_ups or item.grown or item.checkpoint
     )

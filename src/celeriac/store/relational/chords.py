@@ -25,7 +25,9 @@ class ChordsPart(Part):
 
     def add_chord_part(self, part: ChordPart) -> bool:
         with self.database.writing() as raw:
-            return ledger.add_part(raw, part, self.now())
+            joins = ledger.Joins(raw, self.now())
+            joins.add([part])
+            return bool(joins.complete())
 
     def knows_chord(self, group_id: str) -> bool:
         with self.database.reading() as raw:

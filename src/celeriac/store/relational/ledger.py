@@ -104,7 +104,14 @@ def write_other(raw: Session, record: Record, now: float) -> None:
         keys.free(raw, record.task_id, now)
 
 
-def settle(raw: Session, item: Settlement, now: float) -> Settled:
+def settle_all(raw: Session, settlements: Sequence[Settlement], now: float) -> list[Settled]:
+    """Write settlements, each whole or not at all."""
+    joins = Joins(raw, now)
+    found = [settle(raw, item, now, joins) for item in settlements]
+    return joins.tell(settlements, found)
+
+
+def settle(raw: Session, item: Settlement, now: float, joins: Joins) -> Settled:
     """Write one settlement, or nothing when its lease is lost."""
     if not _leave_queue(raw, item, now):
         return LOST
@@ -118,10 +125,12 @@ def settle(raw: Session, item: Settlement, now: float) -> Settled:
         checkpoints.settle(raw, item, now)
     if not (item.others or item.follow_ups or item.chord or item.grown):
         return HELD
-    return _settle_consequences(raw, item, now)
+    _settle_consequences(raw, item, now)
+    joins.add(item.chord, item)
+    return HELD
 
 
-def _settle_consequences(raw: Session, item: Settlement, now: float) -> Settled:
+def _settle_consequences(raw: Session, item: Settlement, now: float) -> None:
     for record in item.others:
         write_other(raw, record, now)
     for group_id in item.grown:
@@ -131,8 +140,6 @@ def _settle_consequences(raw: Session, item: Settlement, now: float) -> Settled:
     if item.outcome is Outcome.DEAD_LETTERED:
         for part in item.chord:
             raw.run("dead_letters.hold_chord", (item.task_id, part.group_id, now))
-    complete = tuple(part.group_id for part in item.chord if add_part(raw, part, now))
-    return Settled(True, complete)
 
 
 def _leave_queue(raw: Session, item: Settlement, now: float) -> bool:
@@ -220,13 +227,38 @@ def _settle_keys(raw: Session, item: Settlement, now: float) -> None:
         keys.free(raw, item.task_id, now)
 
 
-def add_part(raw: Session, part: ChordPart, now: float) -> bool:
-    """Count a chord member; true when the chord is now complete."""
-    raw.run("ledger.chord_body", (part.group_id, part.body, now))
-    row = (part.group_id, part.task_id, part.position, int(part.succeeded), part.result)
-    if raw.run("ledger.chord_part", row).rowcount != 1:
-        return False  # it had succeeded before
-    return raw.run("ledger.chord_complete", (part.group_id, now)).rowcount == 1
+class Joins:
+    """The chords of which members end in one transaction: each is looked at once, for all of them."""
+
+    def __init__(self, raw: Session, now: float) -> None:
+        self._raw, self._now = raw, now
+        self._seen: set[str] = set()
+        #: The settlement whose member is a chord's last so far.
+        self._last: dict[str, Settlement | None] = {}
+
+    def add(self, parts: Iterable[ChordPart], item: Settlement | None = None) -> None:
+        """Count members that have ended."""
+        for part in parts:
+            if part.group_id not in self._seen:
+                self._raw.run("ledger.chord_body", (part.group_id, part.body, self._now))
+                self._seen.add(part.group_id)
+            row = (part.group_id, part.task_id, part.position, int(part.succeeded), part.result)
+            if self._raw.run("ledger.chord_part", row).rowcount == 1:  # otherwise it had succeeded before
+                self._last[part.group_id] = item
+
+    def complete(self) -> list[str]:
+        """The chords that are complete now; nobody is told so again."""
+        return [group_id for group_id in self._last if self._is_complete(group_id)]
+
+    def _is_complete(self, group_id: str) -> bool:
+        return self._raw.run("ledger.chord_complete", (group_id, self._now)).rowcount == 1
+
+    def tell(self, settlements: Sequence[Settlement], found: list[Settled]) -> list[Settled]:
+        """What was found, where the last members know which chords they have completed."""
+        for group_id in self.complete():
+            place = next(place for place, item in enumerate(settlements) if item is self._last[group_id])
+            found[place] = Settled(True, (*found[place].complete_chords, group_id))
+        return found
 
 
 def record_from(row: Sequence[object]) -> Record:
@@ -242,7 +274,7 @@ class LedgerPart(LimitsPart):
     def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         now = self.now()
         with self.database.writing() as raw:
-            return [settle(raw, item, now) for item in settlements]
+            return settle_all(raw, settlements, now)
 
     def store(self, record: Record) -> None:
         with self.database.writing() as raw:

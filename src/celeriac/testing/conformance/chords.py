@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from celeriac.core.attempt import Record
+from celeriac.core.attempt import ChordPart, Record
 from celeriac.errors import StoreError
 from celeriac.store.protocols import Store
 from celeriac.testing.conformance.harness import (
@@ -15,7 +15,9 @@ from celeriac.testing.conformance.harness import (
     ids,
     part,
     publish,
+    record,
     settle,
+    settlement,
     state_of,
     task,
 )
@@ -42,6 +44,35 @@ class ChordConformance(Conformance):
         first, second = claim(store)
         assert settle(store, first, chord=[part("g", "a")]).complete_chords == ()
         assert settle(store, second, chord=[part("g", "b", 1), part("h", "b")]).complete_chords == ("g",)
+
+    def test_members_that_settle_together_complete_each_chord_once(self, harness: StoreHarness, store: Store) -> None:
+        store.set_chord_size("g", 2)
+        store.set_chord_size("h", 3)
+        publish(store, "a", "b", "c", "d")
+        held = claim(store)
+        store.release([held[3].lease])
+        parts = [[part("h", "a")], [part("g", "b"), part("h", "b", 1)], [part("g", "c", 1)], [part("h", "d", 2)]]
+        pairs = zip(held, parts, strict=True)
+        found = store.settle([settlement(item, record=record(item), chord=chord) for item, chord in pairs])
+        assert [(answer.held, answer.complete_chords) for answer in found] == [
+            (True, ()),
+            (True, ()),
+            (True, ("g",)),
+            (False, ()),
+        ]
+        assert [item.task_id for item in store.chord_parts("g")[1]] == ["b", "c"]
+        assert settle(store, claim_one(store), chord=[part("h", "d", 2)]).complete_chords == ("h",)
+
+    def test_of_bodies_that_come_together_the_first_is_kept(self, store: Store) -> None:
+        store.set_chord_size("g", 3)
+        publish(store, "a", "b", "c")
+        bodies = ["the body", "another", "a third"]
+        chord = [
+            settlement(item, record=record(item), chord=[ChordPart("g", item.task_id or "", place, True, "1", body)])
+            for place, (item, body) in enumerate(zip(claim(store), bodies, strict=True))
+        ]
+        assert [answer.complete_chords for answer in store.settle(chord)] == [(), (), ("g",)]
+        assert store.chord_parts("g")[0] == "the body"
 
     def test_a_stale_settlement_contributes_nothing(self, harness: StoreHarness, store: Store) -> None:
         store.set_chord_size("g", 1)

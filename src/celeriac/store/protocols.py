@@ -118,8 +118,8 @@ class MessageQueue(Protocol):
     def start(self, lease: Lease) -> bool:
         """Mark the delivery as started, durably; false when the lease is lost."""
 
-    def release(self, leases: Sequence[Lease], *, crashed: bool = False, error: str = "") -> None:
-        """Hand back unfinished messages; with ``crashed`` the run is counted against them."""
+    def release(self, leases: Sequence[Lease], *, crashed: bool = False, error: str = "") -> list[Lease]:
+        """Hand back unfinished messages, and return them; with ``crashed`` the run is counted against them."""
 
     def hand_back(self, leases: Sequence[Lease]) -> list[Lease]:
         """Hand back what has not been marked as started; returns the others that are still held."""

@@ -92,17 +92,15 @@ class Grace(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no typ
 
     def _end(self) -> None:
         start_thread(_last_of_all)
-        keeper = self._worker.app.keeper
-        self._tell(sum(held.started for held in list(keeper.held.values())))
         Request.ended_by_us = True
         for pid in _processes(self._worker.pool):
             with suppress(OSError):  # it has just ended
                 os.kill(pid, signal.SIGKILL)
-        hand_back(keeper)
+        self._tell(hand_back(self._worker.app.keeper))
         _leave(self._worker)
 
     def _tell(self, count: int) -> None:
-        if not count:  # what ran has ended, and the pool's processes are still leaving
+        if not count:  # what ran has ended, and the pool is still leaving
             return
         logger.warning(
             "%s not over after %s = %g s, and handed back: what takes longer is better cut into parts",
@@ -116,15 +114,21 @@ def _of(count: int) -> str:
     return "1 task was" if count == 1 else f"{count} tasks were"
 
 
-def hand_back(keeper: Any) -> None:
-    """Everything that is held, no attempt counted; what must not run twice becomes a dead letter where it is claimed next."""
+def hand_back(keeper: Any) -> int:
+    """Everything that is held, no attempt counted; what must not run twice becomes a dead letter where it is claimed next.
+
+    Returns how many runs that has ended. The store says so: a pool's process settles by itself, and its parent may not
+    have heard of that yet.
+    """
     held = list(keeper.held.values())
     store = keeper.store.keeper()
     keeper.stop()
     once = [item.lease for item in held if item.started and item.once]
     keeper.given_up.update(item.lease for item in held)
-    store.release([item.lease for item in held if not (item.started and item.once)])
-    store.release(once, crashed=True, error="its worker was ended while it ran")
+    begun = {item.lease for item in held if item.started}
+    back = store.release([item.lease for item in held if not (item.started and item.once)])
+    back += store.release(once, crashed=True, error="its worker was ended while it ran")
+    return len(begun.intersection(back))
 
 
 def _processes(pool: Any) -> list[int]:
@@ -143,7 +147,12 @@ def _leave(worker: Any) -> None:
 
 def _last_of_all() -> None:
     NativeEvent().wait(LONGEST)
-    os._exit(EX_FAILURE)
+    try:
+        logger.error(
+            "the store is silent, so what still runs is not handed back: it is another's when its lease is over"
+        )
+    finally:
+        os._exit(EX_FAILURE)
 
 
 def _listen(begin: Callable[[], None]) -> None:

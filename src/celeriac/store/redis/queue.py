@@ -187,9 +187,10 @@ class QueuePart(Part):
     def start(self, lease: Lease) -> bool:
         return bool(self.database.call("leases.start", lease))
 
-    def release(self, leases: Sequence[Lease], *, crashed: bool = False, error: str = "") -> None:
-        if leases:
-            self.database.call("leases.release", [int(crashed), pack(error), *leases_arguments(leases)])
+    def release(self, leases: Sequence[Lease], *, crashed: bool = False, error: str = "") -> list[Lease]:
+        if not leases:
+            return []
+        return to_leases(self.database.call("leases.release", [int(crashed), pack(error), *leases_arguments(leases)]))
 
     def hand_back(self, leases: Sequence[Lease]) -> list[Lease]:
         if not leases:

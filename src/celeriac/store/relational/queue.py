@@ -317,12 +317,15 @@ class QueuePart(LimitsPart, PausesPart):
             done = raw.run("queue.start", (self.now(), lease.message_id, lease.token))
             return done.rowcount == 1
 
-    def release(self, leases: Sequence[Lease], *, crashed: bool = False, error: str = "") -> None:
+    def release(self, leases: Sequence[Lease], *, crashed: bool = False, error: str = "") -> list[Lease]:
         with self.database.writing() as raw:
-            for lease in leases:
-                if crashed:
-                    self._note_crash(raw, lease.message_id, lease.token, error)
-                raw.run("queue.release", (None, int(crashed), lease.message_id, lease.token))
+            return [lease for lease in leases if self._released(raw, lease, error if crashed else None)]
+
+    def _released(self, raw: Session, lease: Lease, crash: str | None) -> bool:
+        if crash is not None:
+            self._note_crash(raw, lease.message_id, lease.token, crash)
+        counted = int(crash is not None)
+        return raw.run("queue.release", (None, counted, lease.message_id, lease.token)).rowcount == 1
 
     def hand_back(self, leases: Sequence[Lease]) -> list[Lease]:
         with self.database.writing() as raw:

@@ -44,8 +44,8 @@ _USES: dict[str, Use] = {
     "bury": lambda store, held: settle(store, held, Outcome.DEAD_LETTERED).held,
     "ack": lambda store, held: store.ack([held.lease]),
     "extend": lambda store, held: store.extend([held.lease], LEASE) == [],
-    "release": lambda store, held: store.release([held.lease]),
-    "crash": lambda store, held: store.release([held.lease], crashed=True, error="died"),
+    "release": lambda store, held: store.release([held.lease]) == [held.lease],
+    "crash": lambda store, held: store.release([held.lease], crashed=True, error="died") == [held.lease],
     "start": lambda store, held: store.start(held.lease),
     "park": lambda store, held: store.park(held.lease),
     "reject": lambda store, held: store.reject(held.lease, "rejected", "Reject", "no"),
@@ -151,6 +151,14 @@ class LeaseConformance(Conformance):
         assert again.task_id == "a"
         assert (again.generation, again.crashes, again.suspect) == (0, 0, False)
         assert again.lease.token > first.lease.token
+
+    @pytest.mark.parametrize("crashed", [False, True])
+    def test_a_release_says_what_was_still_held(self, store: Store, crashed: bool) -> None:
+        publish(store, "over", "runs")
+        over, runs = claim(store)
+        settle(store, over)
+        assert store.release([over.lease, runs.lease], crashed=crashed) == [runs.lease]
+        assert store.release([over.lease, runs.lease], crashed=crashed) == []
 
     def test_a_stepped_wall_clock_ends_no_lease(self, store: Store) -> None:
         publish(store, "a")

@@ -27,6 +27,7 @@ return 1
 -- name: release
 -- needs: history
 local now, crashed, error = clock(), take() == '1', take()
+local released = {}
 go_on()
 for _ = 1, take_number() do
     local id, token = take(), take_number()
@@ -37,10 +38,12 @@ for _ = 1, take_number() do
             s.crashes = s.crashes + 1
         end
         hand_back(id, s)
+        released[#released + 1] = id
+        released[#released + 1] = token
         say('commits')
     end
 end
-return 1
+return released
 
 -- name: hand_back
 -- needs: rows

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from billiard.pool import ACK, READY, SIG_SOFT_TIMEOUT
+from billiard.pool import ACK, EX_OK, READY, SIG_SOFT_TIMEOUT
 from celery.concurrency.asynpool import Worker as CeleryWorker
 
 from celeriac.execution.limits import soft_limit_passed
@@ -99,6 +99,16 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
     def on_loop_start(self, pid: int) -> None:
         super().on_loop_start(pid)
         self.outq = _Outbox(self.outq, self.begun)
+
+    def _do_exit(self, pid: int, exitcode: int | None, exc: Exception | None = None) -> None:
+        """billiard tells the parent, and gives it a second to end this process; one that was told to go is waited for."""
+        if exitcode is not None or exc is not None:
+            super()._do_exit(pid, exitcode, exc)
+        try:
+            if self.on_exit is not None:
+                self.on_exit(pid, EX_OK)
+        finally:
+            os._exit(EX_OK)
 
     def _make_recv_method(self, conn: Any) -> Callable[[float], tuple[bool, Any]]:
         """As billiard's for a pipe of its own, which goes through five calls for each of two reads."""

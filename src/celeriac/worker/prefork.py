@@ -9,14 +9,16 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any
 
-from billiard.pool import ACK, READY
+from billiard.pool import ACK, CLOSE, READY, RUN
 from celery.concurrency.asynpool import AsynPool
 from celery.concurrency.prefork import TaskPool as CeleryTaskPool
+from kombu.asynchronous import get_event_loop
 from kombu.utils.compat import fileno
 
 from celeriac.execution.request import Request
 from celeriac.worker.ahead import Ahead, keep_apart
 from celeriac.worker.begun import Worker
+from celeriac.worker.draining import ResultHandler, timers_firing
 
 #: Bytes that a pipe takes whole or not at all (POSIX), the length before them included.
 _WHOLE = select.PIPE_BUF - 4
@@ -82,6 +84,7 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
     """
 
     Worker = Worker
+    ResultHandler = ResultHandler
     _quick_put: Callable[[Any], None]
     _put_back: Callable[[Any], None]
     on_poll_start: Callable[[], None]
@@ -462,6 +465,15 @@ class TaskPool(CeleryTaskPool):  # type: ignore[misc]  # Celery has no types
     """Celery's prefork pool on ours."""
 
     Pool = Pool
+    _pool: Any
+
+    def on_stop(self) -> None:
+        """Let what runs end, and leave with the last process."""
+        if self._pool is not None and self._pool._state in (RUN, CLOSE):  # noqa: SLF001  # as Celery's does
+            self._pool.close()
+            with timers_firing(get_event_loop()):
+                self._pool.join()
+            self._pool = None
 
     def keep_what_began(self) -> None:
         self._pool.keep_what_began()

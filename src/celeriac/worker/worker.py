@@ -22,6 +22,7 @@ from celeriac.worker.deadlines import watch_limits
 from celeriac.worker.grace import Grace
 from celeriac.worker.prefork import TaskPool
 from celeriac.worker.starting import await_store, tell_of_the_ledger, tell_of_the_queues, told_in_one_line
+from celeriac.worker.timers import Timer
 
 
 class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
@@ -32,6 +33,7 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
     """
 
     pool_cls: Any
+    timer_cls: Any
     grace: Grace
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -62,6 +64,8 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
             watch_limits(self.app, self.pool_cls)
         tell_of_the_ledger(self.app)
         tell_of_the_queues(self.app)
+        if not self.timer_cls and self.pool_cls.Timer is Timer.__base__:
+            self.timer_cls = Timer
         # Ours shares memory with processes that are forked; one that is spawned has none of it.
         if self.app.has_ledger and self.pool_cls is PreforkPool and self.pool_start_method == "fork":
             self.pool_cls = TaskPool

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 from kombu.asynchronous.timer import Timer
 
+from celeriac.worker import timers
 from celeriac.worker.timers import WORTH, sweep
 
 
@@ -31,3 +34,11 @@ def test_many_living_ones_are_no_reason() -> None:
         timer.call_after(1800, print)
     assert sweep(timer) == 0
     assert len(timer) == WORTH + 1
+
+
+def test_who_only_sleeps_keeps_no_worker_from_ending() -> None:
+    timer = timers.Timer(max_interval=20.0)
+    timer.call_after(20.0, print)
+    before = time.monotonic()
+    timer.stop()
+    assert time.monotonic() - before < 10.0

@@ -369,6 +369,15 @@ BUILDS = {
         (("test_no_more_run_at_once_than_there_are_slots", {}),),
         histories=False,
     ),
+    "limits: what expired starts": Build(
+        replaced(limits, "_is_over", lambda *_: False),
+        (
+            ("test_what_expired_as_it_waited_takes_no_slot_and_no_start", {"crashed": False}),
+            ("test_what_expired_as_it_waited_takes_no_slot_and_no_start", {"crashed": True}),
+            ("test_what_expired_gives_its_turn_to_the_next_beside_another_broker_too", {}),
+        ),
+        histories=False,
+    ),
     "limits: a suspect asks nobody": Build(
         replaced(limits, "_admits", lambda *_: True),
         (("test_a_suspect_that_may_not_start_holds_up_nobody", {}),),

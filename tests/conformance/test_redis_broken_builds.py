@@ -299,6 +299,18 @@ BUILDS = {
         "",
         check("test_a_slot_that_one_cannot_use_goes_to_another"),
     ),
+    "limits: what expired starts": Build(
+        "lib/lanes",
+        "return expires ~= '' and tonumber(expires) < now",
+        "return false",
+        check("test_what_expired_gives_its_turn_to_the_next_beside_another_broker_too"),
+    ),
+    "limits: what expired is given back twice": Build(
+        "queue",
+        "            kept = nil\n",
+        "",
+        check("test_what_expired_and_is_handed_back_gives_back_nothing"),
+    ),
     "limits: a suspect asks nobody": Build(
         "queue",
         "and (s.limits == '' or not first_full(s.limits, now))",

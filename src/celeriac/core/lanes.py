@@ -52,6 +52,12 @@ class Bucket:
         if self.rule.every is not None:
             self.tat = self._arrival(now) + count * self.rule.every
 
+    def give_back(self) -> None:
+        """One that was to start has not."""
+        self.taken -= 1
+        if self.rule.every is not None and self.tat is not None:
+            self.tat -= self.rule.every
+
     def free_at(self, now: float) -> float | None:
         """From when the rate lets one start, where it is the rate that stops it now."""
         rule = self.rule
@@ -92,6 +98,11 @@ class Buckets:
         """One that has all these limits starts."""
         for bound in bounds:
             self.states[bound.bucket].take(1, self.now)
+
+    def give_back(self, bounds: Iterable[Bound]) -> None:
+        """One that has all these limits was to start, and is over before it does."""
+        for bound in bounds:
+            self.states[bound.bucket].give_back()
 
     def with_room(self) -> dict[str, int]:
         """Those with room, and for how many; lanes that wait for them may be looked at again."""

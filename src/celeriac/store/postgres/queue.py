@@ -81,7 +81,7 @@ class PostgresQueue(QueuePart):
     ) -> list[Delivery]:
         clock = self.lease_now()
         found: list[Delivery] = []
-        claim = Claim("", (clock + lease, owner), clock, self.rules)
+        claim = Claim("", (clock + lease, owner), clock, clock, self.rules)
         for queue in queues:
             if len(found) < limit:
                 found += self._claim_ready(session, claim, queue, limit - len(found))

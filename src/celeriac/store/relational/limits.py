@@ -22,17 +22,20 @@ from celeriac.store.relational.session import Session
 _ROUNDS = 8
 #: Rows deleted in one transaction, so that no claim waits long for it.
 PRUNED_AT_ONCE = 1000
+#: Where a claimed row has its limits, and one from a lane when it expires.
+_LIMITS, _EXPIRES = 12, 13
 #: Lanes looked at beyond those that are wanted: some will be blocked.
 _MORE_LANES = 16
 
 
 @dataclass(slots=True)
 class Claim:
-    """Who claims, and when: a row of ``limits.claim`` or ``limits.relay`` begins with ``held``."""
+    """Who claims, and when, by lease clock and wall clock: a row of ``limits.claim`` or ``limits.relay`` begins with ``held``."""
 
     statement: str
     held: tuple[Any, ...]
     clock: float
+    now: float
     rules: Mapping[str, Rule]
 
 
@@ -120,10 +123,11 @@ def take_anywhere(raw: Session, claim: Claim, wanted: int) -> list[Sequence[Any]
 
 def _take_suspects(raw: Session, claim: Claim, wanted: int) -> list[Sequence[Any]]:
     found: list[Sequence[Any]] = []
-    for message_id, text in raw.run("limits.all_suspects").fetchall():
-        if len(found) < wanted and _admits(raw, claim, text):
+    for message_id, text, expires_at in raw.run("limits.all_suspects").fetchall():
+        over = _is_over(claim, expires_at)
+        if len(found) < wanted and (over or _admits(raw, claim, text)):
             rows = raw.run("limits.relay_suspect", (*claim.held, message_id)).fetchall()
-            take_slots(raw, rows, claim.rules)
+            take_slots(raw, [] if over else rows, claim.rules)
             found += rows
     return found
 
@@ -148,11 +152,20 @@ def _take_from(raw: Session, claim: Claim, lanes: list[Lane], wanted: int) -> li
     buckets = read_buckets(raw, rules_of(lanes), claim.clock)
     decide(lanes, buckets, wanted)
     rows = _claim(raw, claim, [lane for lane in lanes if lane.take])
-    take_slots(raw, rows, claim.rules)
+    # What expired as it waited is claimed to be refused, and starts nothing.
+    starting = [row for row in rows if not _is_over(claim, row[_EXPIRES])]
+    for row in rows:
+        if _is_over(claim, row[_EXPIRES]):
+            buckets.give_back(bounds(row[_LIMITS], claim.rules))
+    take_slots(raw, starting, claim.rules)
     write_rates(raw, buckets, {lane.blocked_on for lane in lanes})
     _leave(raw, lanes, wanted)
     _wake(raw, buckets.with_room())
-    return rows
+    return [row[:_EXPIRES] for row in rows]
+
+
+def _is_over(claim: Claim, expires_at: float | None) -> bool:
+    return expires_at is not None and expires_at < claim.now
 
 
 def read_buckets(raw: Session, rules: Mapping[str, Rule], clock: float) -> Buckets:
@@ -178,7 +191,9 @@ def _claim(raw: Session, claim: Claim, lanes: Sequence[Lane]) -> list[Sequence[A
 
 def take_slots(raw: Session, rows: Iterable[Sequence[Any]], rules: Mapping[str, Rule]) -> None:
     """Note what the claimed rows hold from now on."""
-    slots = [(row[0], bound.bucket) for row in rows for bound in bounds(row[-1], rules) if bound.rule.slots is not None]
+    slots = [
+        (row[0], bound.bucket) for row in rows for bound in bounds(row[_LIMITS], rules) if bound.rule.slots is not None
+    ]
     if slots:
         raw.run("limits.take_slots", (json.dumps(slots),))
 
@@ -214,11 +229,11 @@ def _leave(raw: Session, lanes: Sequence[Lane], wanted: int) -> None:
 def take_suspect(raw: Session, claim: Claim, queue: str, below: int) -> list[Any] | None:
     """The row of the first suspect that may start now, claimed: alone, and so outside its lane."""
     raw.run("limits.lock")
-    for message_id, text in raw.run("limits.suspects", (queue, below)).fetchall():
-        if text is None or _admits(raw, claim, text):
+    for message_id, text, expires_at in raw.run("limits.suspects", (queue, below)).fetchall():
+        free = text is None or _is_over(claim, expires_at)
+        if free or _admits(raw, claim, text):
             rows = raw.run("queue.claim_suspect", (*claim.held, message_id)).fetchall()
-            if text is not None:
-                take_slots(raw, rows, claim.rules)
+            take_slots(raw, [] if free else rows, claim.rules)
             return rows
     return None
 

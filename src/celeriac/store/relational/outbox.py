@@ -51,7 +51,7 @@ class OutboxPart(LimitsPart):
         with self.database.writing() as raw:
             clock = self.lease_now()
             raw.run("queue.promote", (now,))
-            claim = Claim("limits.relay", (clock + lease,), clock, self.rules)
+            claim = Claim("limits.relay", (clock + lease,), clock, now, self.rules)
             paused = bool(names(pauses.read(raw), "task"))
             if paused:
                 pauses.sweep_lanes(raw)

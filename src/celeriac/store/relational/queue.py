@@ -222,8 +222,9 @@ class QueuePart(LimitsPart, PausesPart):
     ) -> list[Delivery]:
         # Not before: who had to wait for the store would be given a lease that is over.
         clock = self.lease_now()
-        claim = Claim("limits.claim", (clock + lease, owner), clock, self.rules)
-        raw.run("queue.promote", (self.now(),))
+        now = self.now()
+        claim = Claim("limits.claim", (clock + lease, owner), clock, now, self.rules)
+        raw.run("queue.promote", (now,))
         # Its last chance before burial is a run nobody shares, so that no bystander is ever buried.
         suspect = self._suspect(raw, claim, queues, below)
         if suspect is not None:

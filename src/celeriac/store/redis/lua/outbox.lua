@@ -117,14 +117,19 @@ for number, id in ipairs(ids) do
     local row, s = row_of(id), state_of(id)
     s = s or new_state(row, READY)
     if not laned[id] then take_out(id, row, s) end
-    local suspect = s.status == SUSPECT or s.status == RELAYED_SUSPECT
+    local suspect, again = s.status == SUSPECT or s.status == RELAYED_SUSPECT, s.status == RELAYED or s.status == RELAYED_SUSPECT
+    local limited = s.limits ~= ''
+    if limited and not again and is_over(row.expires, now) then
+        give_back(s.limits)
+        s.limits = ''
+    end
     s.status = suspect and RELAYED_SUSPECT or RELAYED
     put_state(id, s)
     call('ZADD', base .. 'relayed', lease_until, id)
     call('SADD', base .. 'relayed:' .. row.queue, id)
     found[number] = {
         id, s.deliveries, row.queue, row.envelope, row.body, row.task, row.generation, s.crashes, suspect and 1 or 0, 0, 0,
-        row.priority, s.limits ~= '' and 1 or 0,
+        row.priority, limited and 1 or 0,
     }
 end
 return { text(now), 0, found }

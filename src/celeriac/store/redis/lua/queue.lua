@@ -58,10 +58,15 @@ local function deliver(ids, suspect)
             deliveries, crashes, limits = s.deliveries, s.crashes, s.limits ~= '' and s.limits or nil
             snoozes = s.snoozes > 0 and s.snoozes or nil
         end
+        local kept = limits
+        if limits and is_over(f[7], now) then
+            give_back(limits)
+            kept = nil
+        end
         states[2 * number - 1] = ids[number]
         states[2 * number] = cmsgpack.pack({
             CLAIMED, deliveries + 1, crashes, '', owner, f[1], f[2], task, generation,
-            limits or snoozes and '' or nil, snoozes,
+            kept or snoozes and '' or nil, snoozes,
         })
         local revoked = any_revoked and task ~= '' and call('ZSCORE', base .. 'revoked', task)
         found[number] = {

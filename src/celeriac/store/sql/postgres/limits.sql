@@ -57,7 +57,7 @@ WHERE id = ANY (ARRAY(SELECT id FROM chosen))
 RETURNING message.id, deliveries, queue, envelope, body, task_id, generation, crashes, 0,
           EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id),
           EXISTS (SELECT 1 FROM task WHERE task.task_id = message.task_id
-                  AND task.generation >= message.generation AND task.closed), priority, limits
+                  AND task.generation >= message.generation AND task.closed), priority, limits, expires_at
 
 -- name: relay
 WITH lanes AS (
@@ -71,7 +71,7 @@ chosen AS MATERIALIZED (
         ORDER BY id + 0 LIMIT lanes.count FOR UPDATE SKIP LOCKED) AS few)
 UPDATE message SET status = 5, lease_until = $1
 WHERE id = ANY (ARRAY(SELECT id FROM chosen))
-RETURNING message.id, deliveries, queue, envelope, body, task_id, generation, crashes, 0, 0, 0, priority, limits
+RETURNING message.id, deliveries, queue, envelope, body, task_id, generation, crashes, 0, 0, 0, priority, limits, expires_at
 
 -- name: take_slots
 INSERT INTO slot (message_id, bucket)
@@ -114,7 +114,7 @@ WHERE (queue, priority, limits) IN (SELECT queue, priority, limits FROM lane WHE
                                     ORDER BY priority DESC, turn LIMIT $3)
 
 -- name: suspects
-SELECT id, limits FROM message
+SELECT id, limits, expires_at FROM message
 WHERE status = 4 AND queue = $1 AND crashes < $2 ORDER BY id + 0 LIMIT 50 FOR UPDATE SKIP LOCKED
 
 -- name: hold
@@ -145,7 +145,7 @@ SELECT DISTINCT queue FROM lane WHERE blocked_on IS NULL
   AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue')
 
 -- name: all_suspects
-SELECT id, limits FROM message WHERE status = 4 AND limits IS NOT NULL
+SELECT id, limits, expires_at FROM message WHERE status = 4 AND limits IS NOT NULL
   AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue')
 ORDER BY id + 0 LIMIT 50 FOR UPDATE SKIP LOCKED
 

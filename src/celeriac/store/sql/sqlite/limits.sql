@@ -44,12 +44,12 @@ RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 0
           EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = CAST(message.task_id AS TEXT)),
           EXISTS (SELECT 1 FROM task WHERE task.task_id = CAST(message.task_id AS TEXT)
                   AND task.generation >= message.generation AND task.closed = 1),
-          priority, limits
+          priority, limits, expires_at
 
 -- name: relay
 UPDATE message SET status = 5, lease_until = ?
 WHERE id IN (SELECT id FROM message WHERE status = 7 AND queue = ? AND priority = ? AND limits = ? ORDER BY id LIMIT ?)
-RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 0, 0, 0, priority, limits
+RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 0, 0, 0, priority, limits, expires_at
 
 -- name: take_slots
 INSERT INTO slot (message_id, bucket)
@@ -91,7 +91,7 @@ WHERE (queue, priority, limits) IN (SELECT queue, priority, limits FROM lane WHE
                                     ORDER BY priority DESC, turn LIMIT ?)
 
 -- name: suspects
-SELECT id, limits FROM message
+SELECT id, limits, expires_at FROM message
 WHERE status = 4 AND queue = ? AND crashes < ? ORDER BY id LIMIT 50
 
 -- What came without limits, and should have some, is sent to its lane by who was given it.
@@ -123,7 +123,7 @@ SELECT DISTINCT queue FROM lane WHERE blocked_on IS NULL
   AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue')
 
 -- name: all_suspects
-SELECT id, limits FROM message WHERE status = 4 AND limits IS NOT NULL
+SELECT id, limits, expires_at FROM message WHERE status = 4 AND limits IS NOT NULL
   AND queue NOT IN (SELECT pause.name FROM pause WHERE kind = 'queue')
 ORDER BY id LIMIT 50
 

@@ -105,6 +105,18 @@ local function free_slots(limits)
     end
 end
 
+-- What expired while it waited is given out to be refused, and starts nothing.
+local function is_over(expires, now)
+    return expires ~= '' and tonumber(expires) < now
+end
+
+local function give_back(limits)
+    for _, bound in ipairs(bounds_of(limits)) do
+        if bound.every then call('ZINCRBY', base .. 'rates', -bound.every, bound.bucket) end
+    end
+    free_slots(limits)
+end
+
 local function block(lane, queue, bucket)
     local score = call('ZSCORE', base .. 'open:' .. queue, lane)
     call('ZREM', base .. 'open:' .. queue, lane)

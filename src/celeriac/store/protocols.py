@@ -161,6 +161,9 @@ class Limits(Protocol):
     def lanes(self, most: int) -> list[LaneSize]:
         """What waits for its limits, in at most so many lanes."""
 
+    def look_again(self) -> int:
+        """Look soon at what waits for a rate longer than that rate has anything wait: a clock was set back; returns at how many."""
+
     def taken(self) -> dict[str, int]:
         """The slots that are taken now, by bucket: a limit's name and the value of its key."""
 

@@ -17,6 +17,7 @@ from celeriac.store.protocols import Store
 from celeriac.transport.base import StoreTransport
 from celeriac.worker import timers
 from celeriac.worker.forks import apart_from_forks
+from celeriac.worker.stepping import Steps
 from celeriac.workflow.noting import note as note_workflows
 
 logger = logging.getLogger(__name__)
@@ -55,12 +56,14 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
     def _run(self, app: Any) -> None:
         store = app.store.keeper()
         every = app.own_settings.maintenance_seconds
-        due = time.monotonic() + every
+        due, steps = time.monotonic() + every, Steps()
         while not self._stop.wait(min(every, TIDIED)):
             try:
                 with apart_from_forks():
                     app.execution_room.pauses.look(store)
                     store.tidy()
+                    if steps.look(store):
+                        store.look_again()
                     if time.monotonic() >= due:
                         due = time.monotonic() + every
                         self._round(app, store)

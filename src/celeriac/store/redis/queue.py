@@ -127,6 +127,14 @@ class QueuePart(Part):
             for queue, priority, limits, blocked_on, waiting in self.database.call("queue.lanes", [most])
         ]
 
+    def look_again(self) -> int:
+        count = at = 0
+        while True:
+            seen, late = self.database.call("queue.look_again", [at, AT_ONCE, declared(self.rules)])
+            count, at = count + late, at + seen - late  # those are among them no more
+            if seen < AT_ONCE:
+                return int(count)
+
     def taken(self) -> dict[str, int]:
         flat = self.database.call("queue.taken")
         return {text(bucket): int(count) for bucket, count in zip(flat[::2], flat[1::2], strict=True)}

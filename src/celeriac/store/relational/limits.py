@@ -20,6 +20,8 @@ from celeriac.store.relational.session import Session
 
 #: Looks at the lanes in one claim: each leaves the lanes it has seen blocked, emptied, or served.
 _ROUNDS = 8
+#: Rates read at once, and seconds by which the clocks of two processes may differ.
+LOOKED_UP, _SETTLING = 1000, 1.0
 #: Rows deleted in one transaction, so that no claim waits long for it.
 PRUNED_AT_ONCE = 1000
 #: Where a claimed row has its limits, and one from a lane when it expires.
@@ -55,6 +57,28 @@ class LimitsPart(Part):
         with self.database.reading() as raw:
             rows = raw.run("limits.lanes", (most,)).fetchall()
         return [LaneSize(*row) for row in rows]
+
+    def look_again(self) -> int:
+        """Have those looked at whose time is further away than their rate can have put it."""
+        count, after = 0, ""
+        while rows := self._put_off(after):
+            after, clock = rows[-1][0], self.lease_now()
+            late = [bucket for bucket, free_at, text in rows if text and self._is_late(bucket, text, free_at - clock)]
+            if late:
+                with self.database.writing() as raw:
+                    raw.run("limits.look_again", (clock, json.dumps(late)))
+            count += len(late)
+        return count
+
+    def _put_off(self, after: str) -> list[Any]:
+        with self.database.reading() as raw:
+            return raw.run("limits.put_off", (self.lease_now(), after, LOOKED_UP)).fetchall()
+
+    def _is_late(self, bucket: str, text: str, ahead: float) -> bool:
+        return any(
+            bound.bucket == bucket and (bound.rule.every is None or ahead > bound.rule.every + _SETTLING)
+            for bound in bounds(text, self.rules)
+        )
 
     def _prune_rates(self) -> int:
         """Forget rates whose next start was due: they are as good as new."""

@@ -324,6 +324,34 @@ class LimitsConformance(Conformance):
         assert sorted(map(str, ids(again))) == ["b", "old"]
         assert store.taken().get(slots(1).bucket) == 1
 
+    # -- a clock that was set back
+
+    def test_a_clock_that_was_set_back_holds_no_rate_up_for_longer_than_a_start(
+        self, harness: StoreHarness, store: Store
+    ) -> None:
+        publish(store, *[limited(f"{number}", rate(10)) for number in range(3)])
+        publish(store, *[limited(f"hourly{number}", rate(3600, name="hourly")) for number in range(2)])
+        assert sorted(map(str, ids(claim(store)))) == ["0", "hourly0"]
+        assert claim(store) == []
+        harness.pass_time(-600)
+        store.look_again()
+        claim(store)
+        harness.pass_time(10.5)
+        assert ids(claim(store)) == ["1"]
+        assert claim(store) == []
+        harness.pass_time(3600)
+        assert sorted(map(str, ids(claim(store)))) == ["2", "hourly1"]
+
+    def test_looking_again_lets_nothing_start_that_waits_its_time(self, store: Store) -> None:
+        publish(store, *[limited(f"{number}", rate(10)) for number in range(2)])
+        claim(store)
+        claim(store)
+        store.look_again()
+        assert claim(store) == []
+        due = store.next_due()
+        assert due is not None
+        assert due > store.now() + 5
+
     # -- turns
 
     def test_one_with_many_keeps_nobody_waiting(self, store: Store) -> None:

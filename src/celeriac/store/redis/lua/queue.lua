@@ -263,6 +263,36 @@ for _, queue in ipairs(call('HKEYS', base .. 'limited')) do
 end
 return found
 
+-- What waits for a rate longer than the rate can have it wait, as after a clock was set back, is looked at again. Some at
+-- once: says how many were looked at, and how many of them again.
+-- name: look_again
+-- needs: lanes
+local now, from, most, found = clock(), take_number(), take_number(), 0
+local declared = take()
+if declared ~= '' then rules = cjson.decode(declared) end
+
+local function longest(bucket)
+    local queue = call('SRANDMEMBER', base .. 'blockedin:' .. bucket)
+    local lane = queue and call('ZRANGE', base .. 'blocked:' .. bucket .. '\n' .. queue, 0, 0)[1]
+    if not lane then return nil end
+    local _, _, limits = parts_of(lane)
+    for _, bound in ipairs(bounds_of(limits)) do
+        if bound.bucket == bucket then return bound.every or 0 end
+    end
+    return nil
+end
+
+local waiting = call('ZRANGEBYSCORE', base .. 'ratefree', '(' .. text(now), '+inf', 'WITHSCORES', 'LIMIT', from, most)
+for place = 1, #waiting, 2 do
+    local every = longest(waiting[place])
+    if every and tonumber(waiting[place + 1]) > now + every + 1 then
+        call('ZADD', base .. 'ratefree', now, waiting[place])
+        found = found + 1
+    end
+end
+if found > 0 then say('work') end
+return { #waiting / 2, found }
+
 -- name: taken
 -- needs: base
 return call('HGETALL', base .. 'slots')

@@ -20,6 +20,14 @@ UPDATE rate SET free_at = NULL WHERE free_at <= ? RETURNING bucket
 -- name: next_rate
 SELECT min(free_at) FROM rate WHERE free_at IS NOT NULL
 
+-- Who waits for a rate, and one of the lanes that do.
+-- name: put_off
+SELECT bucket, free_at, (SELECT limits FROM lane WHERE blocked_on = bucket LIMIT 1) FROM rate
+WHERE free_at > ?1 AND bucket > ?2 ORDER BY bucket LIMIT ?3
+
+-- name: look_again
+UPDATE rate SET free_at = ?1 WHERE bucket IN (SELECT value FROM json_each(?2))
+
 -- name: open
 SELECT priority, limits,
        (SELECT count(*) FROM (SELECT 1 FROM message

@@ -161,7 +161,8 @@ def redrive(
 def ack(context: click.Context, /, **given: Any) -> None:
     """Acknowledge dead letters: they leave the list, and stay.
 
-    What somebody is looking into, or will never mend, is out of the way, with a note that says why.
+    What somebody is looking into, or will never mend, is out of the way, with a note that says why. Of one that was
+    acknowledged before, a new note takes the place of the old one, which `dead log` keeps; without a new one all stays.
     """
     _change(
         context, Action("acknowledge", "acknowledged", "Acknowledging", given["dry_run"]), dropping.acknowledge, given

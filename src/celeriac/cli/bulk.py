@@ -14,6 +14,7 @@ import click
 
 from celeriac.cli.screen import echo, plural, to_json
 from celeriac.cli.text import one_line
+from celeriac.core.attempt import DeadLetter
 from celeriac.desk.steps import Done, Refusal, Steps
 from celeriac.errors import CeleriacError
 
@@ -179,4 +180,14 @@ def _tell(tally: Tally) -> None:
     hidden = len(tally.refusals) - SHOWN
     if hidden > 0:
         echo(f"and {plural(hidden)} more; --json names every one", err=True)
+    _tell_of_earlier(tally.so_far.before)
     echo(("Stopped: " if tally.stopped else "") + tally.text())
+
+
+def _tell_of_earlier(letters: list[DeadLetter]) -> None:
+    for letter in letters[:SHOWN]:
+        said = f": {one_line(letter.note)}" if letter.note else ""
+        who = one_line(letter.acked_by or "?")
+        echo(f"{letter.id} was acknowledged before, by {who}{said}; `dead log {letter.id}` has it all", err=True)
+    if len(letters) > SHOWN:
+        echo(f"and {plural(len(letters) - SHOWN)} more were acknowledged before", err=True)

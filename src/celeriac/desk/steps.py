@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
@@ -29,11 +29,15 @@ class Refusal:
 
 @dataclass(slots=True, frozen=True)
 class Step:
-    """What became of the next ones; ``gone`` ones were dealt with by somebody else. A step of nothing is a wait."""
+    """What became of the next ones; ``gone`` ones were dealt with by somebody else. A step of nothing is a wait.
+
+    ``before`` are those to which the same was done before, as they were then.
+    """
 
     done: int = 0
     gone: int = 0
     refused: Refusal | None = None
+    before: Sequence[DeadLetter] = ()
 
 
 Steps = Generator[Step, None, None]
@@ -46,6 +50,7 @@ class Done:
     done: int = 0
     gone: int = 0
     refused: list[Refusal] = field(default_factory=list)
+    before: list[DeadLetter] = field(default_factory=list)
 
     def add(self, step: Step) -> int:
         """Count a step; returns how many it was about."""
@@ -53,6 +58,7 @@ class Done:
         self.gone += step.gone
         if step.refused is not None:
             self.refused.append(step.refused)
+        self.before += step.before
         return step.done + step.gone + (step.refused is not None)
 
     @classmethod

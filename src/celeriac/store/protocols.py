@@ -363,7 +363,7 @@ class DeadLetters(Protocol):
         """Delete them; returns how many."""
 
     def acknowledge_dead_letters(self, ids: Sequence[int], by: By) -> int:
-        """Mark them as known, with the note; returns how many there are."""
+        """Mark them as known, with the note; returns how many there are. What was said of one before stays without a new note."""
 
     def reopen_dead_letters(self, ids: Sequence[int], by: By) -> int:
         """Take the mark away; returns how many had it."""

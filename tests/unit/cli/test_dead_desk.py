@@ -446,3 +446,15 @@ def test_json_that_is_nested_without_end(shop: Shop, cli: Invoke, option: str) -
     assert (result.exit_code, shop.letters()) == (2, [letter])
     assert "JSON" in result.stderr
     assert len(result.stderr) < 2_000
+
+
+def test_who_acknowledges_once_more_is_told_what_was_said_before(shop: Shop, cli: Invoke) -> None:
+    shop.fail("shop.charge", (7,))
+    assert cli("ack", "1", "--as", "anna", "--note", "we do not ship there").stderr == ""
+    again = cli("ack", "1", "--as", "bert", "--note", "now we do")
+    assert again.stdout == "1 acknowledged\n"
+    assert again.stderr == "1 was acknowledged before, by anna: we do not ship there; `dead log 1` has it all\n"
+    assert [line["note"] for line in json.loads(cli("log", "1", "--json").stdout)] == [
+        "we do not ship there",
+        "now we do",
+    ]

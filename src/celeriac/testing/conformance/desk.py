@@ -78,6 +78,21 @@ class DeskConformance(Conformance):
         [letter] = store.dead_letters(OPEN)
         assert (letter.acked_at, letter.acked_by, letter.note) == (None, None, None)
 
+    def test_what_was_said_before_stays_unless_there_is_something_else_to_say(self, store: Store) -> None:
+        letter = bury(store, "a")
+        store.acknowledge_dead_letters([letter.id], ANNA)
+        assert store.acknowledge_dead_letters([letter.id], By("carla")) == 1
+        [known] = store.dead_letters(ALL)
+        assert (known.acked_by, known.note) == ("anna@laptop", "the bank was down")
+        store.acknowledge_dead_letters([letter.id], By("carla", "a new contract"))
+        [known] = store.dead_letters(ALL)
+        assert (known.acked_by, known.note) == ("carla", "a new contract")
+        assert [(action.who, action.note) for action in store.actions("a")] == [
+            ("anna@laptop", "the bank was down"),
+            ("carla", None),
+            ("carla", "a new contract"),
+        ]
+
     def test_the_newest_of_those_that_are_open(self, store: Store) -> None:
         letters = [bury(store, f"{number}") for number in range(4)]
         store.acknowledge_dead_letters([letters[3].id, letters[1].id], ANNA)

@@ -85,7 +85,11 @@ for _ = 1, take_number() do
     local number = take()
     local task = call('HGET', base .. 'l:' .. number, 'task')
     if task then
-        call('HSET', base .. 'l:' .. number, 'acked', text(clock()), 'acked_by', by.who, 'note', by.note)
+        -- What was said before stays, unless there is something else to say.
+        local known = call('HGET', base .. 'l:' .. number, 'acked') or ''
+        if known == '' or by.note ~= '' then
+            call('HSET', base .. 'l:' .. number, 'acked', text(clock()), 'acked_by', by.who, 'note', by.note)
+        end
         read_failure(task)
         act(by, 'acknowledged', number, task)
         done = done + 1

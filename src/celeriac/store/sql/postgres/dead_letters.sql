@@ -41,7 +41,10 @@ SELECT task_id, id FROM dead_letter WHERE task_id IN (SELECT jsonb_array_element
 DELETE FROM dead_letter WHERE id = $1 RETURNING task_id
 
 -- name: acknowledge
-UPDATE dead_letter SET acked_at = $1, acked_by = $2, note = $3 WHERE id = $4 RETURNING task_id
+UPDATE dead_letter
+SET acked_at = CASE WHEN acked_at IS NULL OR $3::text IS NOT NULL THEN $1 ELSE acked_at END,
+    acked_by = CASE WHEN acked_at IS NULL OR $3::text IS NOT NULL THEN $2 ELSE acked_by END, note = coalesce($3::text, note)
+WHERE id = $4 RETURNING task_id
 
 -- name: reopen
 UPDATE dead_letter SET acked_at = NULL, acked_by = NULL, note = NULL WHERE id = $1 AND acked_at IS NOT NULL

@@ -40,8 +40,12 @@ SELECT task_id, id FROM dead_letter WHERE task_id IN (SELECT value FROM json_eac
 -- name: delete
 DELETE FROM dead_letter WHERE id = ? RETURNING task_id
 
+-- What was said before stays, unless there is something else to say.
 -- name: acknowledge
-UPDATE dead_letter SET acked_at = ?, acked_by = ?, note = ? WHERE id = ? RETURNING task_id
+UPDATE dead_letter
+SET acked_at = iif(acked_at IS NULL OR ?3 IS NOT NULL, ?1, acked_at),
+    acked_by = iif(acked_at IS NULL OR ?3 IS NOT NULL, ?2, acked_by), note = coalesce(?3, note)
+WHERE id = ?4 RETURNING task_id
 
 -- name: reopen
 UPDATE dead_letter SET acked_at = NULL, acked_by = NULL, note = NULL WHERE id = ? AND acked_at IS NOT NULL

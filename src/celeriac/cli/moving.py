@@ -26,27 +26,33 @@ from celeriac.desk.who import whoami
 @references
 @filters
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="The file; else standard output.")
+@click.option("--overwrite", is_flag=True, help="Replace the file, if it is there.")
 @as_
 @note
 @click.pass_context
-def export(context: click.Context, /, output: Path | None, who: str | None, note: str | None, **chosen: Any) -> None:
+def export(
+    context: click.Context, /, output: Path | None, overwrite: bool, who: str | None, note: str | None, **chosen: Any
+) -> None:
     """Write dead letters as lines of JSON, with every attempt.
 
-    They stay where they are. The last line says how many there are, so that `dead import` knows a file that was cut off.
+    They stay where they are. The last line says how many there are, so that `dead import` knows a file that was cut off. A
+    file that is there already is left alone, unless told otherwise: it may be all that is left of what was purged.
     """
     store = store_of(context)
     wanted = choice(**chosen).look_up(context.obj.app, store)
-    with _written(output) as into:
+    with _written(output, overwrite=overwrite) as into:
         count = files.export(store, wanted, into, By(who or whoami(), note))
     echo(f"{plural(count)} exported.", err=True)
 
 
 @contextmanager
-def _written(output: Path | None) -> Iterator[IO[str]]:
+def _written(output: Path | None, *, overwrite: bool) -> Iterator[IO[str]]:
     """A file that is there when it is whole."""
     if output is None:
         yield sys.stdout
         return
+    if not overwrite and output.exists():
+        raise _there_already(output)
     beside = output.with_name(f"{output.name}.{os.getpid()}.part")
     try:
         try:
@@ -58,9 +64,29 @@ def _written(output: Path | None) -> Iterator[IO[str]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(output)
+        _put(beside, output, overwrite=overwrite)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _put(beside: Path, output: Path, *, overwrite: bool) -> None:
+    """Give the file its name, which somebody may have taken in the meantime."""
+    if not overwrite:
+        try:
+            output.hardlink_to(beside)
+        except FileExistsError:
+            raise _there_already(output) from None
+        except OSError:  # a file system without links
+            pass
+        else:
+            return
+    beside.replace(output)
+
+
+def _there_already(output: Path) -> click.ClickException:
+    return click.ClickException(
+        f"{output} is there already, and nothing was written: name another file, or replace it with --overwrite"
+    )
 
 
 @click.command("import")

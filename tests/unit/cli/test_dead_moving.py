@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,46 @@ def test_what_is_exported_comes_back_whole(shop: Shop, cli: Invoke, file: Path) 
 def test_an_export_is_nobody_else_s_business_and_whole_or_not_there(file: Path) -> None:
     assert file.stat().st_mode & 0o077 == 0
     assert [path.name for path in file.parent.glob("dead*")] == ["dead.jsonl"]
+
+
+def test_a_file_that_is_there_is_left_alone_unless_told_otherwise(shop: Shop, cli: Invoke, file: Path) -> None:
+    before = file.read_bytes()
+    cli("purge", "--all", "--yes")
+    refused = cli("export", "--output", file)
+    assert (refused.exit_code, file.read_bytes()) == (1, before)
+    assert f"{file} is there already, and nothing was written: name another file, or replace it with --overwrite" in (
+        refused.stderr
+    )
+    assert cli("export", "--output", file, "--overwrite").stderr == "0 dead letters exported.\n"
+    assert file.read_bytes() != before
+    assert [path.name for path in file.parent.glob("dead*")] == ["dead.jsonl"]
+
+
+def test_a_file_that_comes_meanwhile_is_left_alone(
+    shop: Shop, cli: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "late.jsonl"
+
+    def export(*_: object) -> int:
+        path.write_text("somebody else's")
+        return 0
+
+    monkeypatch.setattr("celeriac.desk.export.export", export)
+    assert cli("export", "--output", path).exit_code == 1
+    assert path.read_text() == "somebody else's"
+    assert [each.name for each in tmp_path.glob("late*")] == ["late.jsonl"]
+
+
+def test_where_there_are_no_links_a_file_is_written_all_the_same(
+    shop: Shop, cli: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    path = tmp_path / "dead.jsonl"
+    assert cli("export", "--output", path).exit_code == 0
+    assert path.exists()
 
 
 def test_filters_choose_what_is_exported(shop: Shop, cli: Invoke) -> None:

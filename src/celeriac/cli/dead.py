@@ -127,7 +127,7 @@ def show(context: click.Context, /, reference: str, as_json: bool) -> None:
 @as_json
 @click.pass_context
 def log(context: click.Context, /, reference: str | None, limit: int, as_json: bool) -> None:
-    """Show what was done with dead letters and failures: by whom, when and why.
+    """Show what was done with dead letters and failures, and what was revoked by filter: by whom, when and why.
 
     A task's lines are shown by its id also when its dead letters are gone. Lines are kept as long as attempts are,
     celeriac_history_expires.

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from celeriac.cli.ages import age, ago
+from celeriac.cli.choosing import as_
 from celeriac.cli.group import Command, app_of
 from celeriac.cli.screen import echo, plural, to_json, width
 from celeriac.cli.text import Column, one_line, table
@@ -25,15 +26,25 @@ _COLUMNS = (Column("TASK ID"), Column("SENT"), Column("QUEUE", least=8), Column(
 @click.option("--older-than", callback=age, metavar="AGE", help="Only what was sent longer ago: 90s, 15m, 2h, 3d, 1w.")
 @click.option("--dry-run", is_flag=True, help="Show what matches, and revoke nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@as_
+@click.option("--note", metavar="TEXT", help="Why; shown by `dead log`.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text; does not ask.")
 @click.argument("ids", nargs=-1, metavar="")
 @click.pass_context
 def revoke(
-    context: click.Context, /, dry_run: bool, yes: bool, as_json: bool, ids: tuple[str, ...], **conditions: Any
+    context: click.Context,
+    /,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    who: str | None,
+    note: str | None,
+    ids: tuple[str, ...],
+    **conditions: Any,
 ) -> None:
     """Revoke the tasks that wait and match all that is given; what workers have already is not among them.
 
-    One task, also one that runs, is revoked by its id with `celery -A shop control revoke ID`.
+    Who did it, when and why is in `celery -A shop dead log`. One task, also one that runs, is revoked by its id with `celery -A shop control revoke ID`.
     """
     app = app_of(context)
     _check(ids, conditions)
@@ -44,7 +55,7 @@ def revoke(
             _show(app, found, as_json=as_json)
             return
         _ask(app, found)
-    done = sum(len(some) for some in app.waiting.revoke(**conditions))
+    done = sum(len(some) for some in app.waiting.revoke(who=who, note=note, **conditions))
     echo(to_json({"revoked": done}) if as_json else _said(app, done, "revoked"))
 
 

@@ -16,6 +16,7 @@ class Verb(str, Enum):
     EXPORTED = "exported"
     IMPORTED = "imported"
     READ = "read"  # a failure that nobody had read
+    REVOKED = "revoked"  # what waited
 
 
 @dataclass(slots=True, frozen=True)

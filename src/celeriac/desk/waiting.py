@@ -7,8 +7,10 @@ from inspect import signature
 from itertools import islice
 from typing import Any
 
+from celeriac.core.desk import By
 from celeriac.core.pauses import WaitingFilter, WaitingMessage
 from celeriac.desk.contents import Contents, read_message
+from celeriac.desk.who import whoami
 
 #: Tasks that are revoked in one transaction.
 SLICE = 500
@@ -47,10 +49,12 @@ class Waiting:
             if argument is None or self._has(message, argument):
                 yield message
 
-    def revoke(self, **conditions: Any) -> Iterator[list[str]]:
-        """Revoke what matches, in slices, each durable when it is given out: the ids of its tasks.
+    def revoke(self, *, who: str | None = None, note: str | None = None, **conditions: Any) -> Iterator[list[str]]:
+        """Revoke what matches, in slices, each durable, and in the log, when it is given out: the ids of its tasks.
 
         Args:
+            who: ``user@host`` of this process unless given.
+            note: goes into the log, with what was asked for.
             **conditions: as of `find`; at least one.
 
         Raises:
@@ -61,7 +65,8 @@ class Waiting:
             raise ValueError("say what to revoke: task=, queue=, argument= or older_than=; queue='*' is everything")
         found = self.find(**conditions)
         while some := [message.task_id for message in islice(found, SLICE)]:
-            self._app.store.revoke(some, self._app.own_settings.revoke_expires)
+            by = By(who or whoami(), _told(len(some), conditions, note))
+            self._app.store.revoke(some, self._app.own_settings.revoke_expires, by)
             yield some
 
     def _has(self, message: WaitingMessage, wanted: str) -> bool:
@@ -82,6 +87,17 @@ class Waiting:
             return []
         places = [parameter for parameter in signature(known.run).parameters if parameter != "self"]
         return [args[places.index(name)]] if name in places and places.index(name) < len(args) else []
+
+
+def _told(count: int, conditions: dict[str, Any], note: str | None) -> str:
+    """What the log says of a slice: how many, of what, and why."""
+    given = [f"{name.replace('_', ' ')} {_shown(value)}" for name, value in conditions.items() if value is not None]
+    told = f"{count} task{'' if count == 1 else 's'} that waited: {', '.join(given)}"
+    return f"{told}; {note}" if note else told
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g} s" if isinstance(value, (int, float)) else str(value)
 
 
 def _as_sent(said: Contents) -> tuple[Any, Any]:

@@ -280,8 +280,8 @@ class Ledger(Protocol):
     def attempts(self, task_id: str) -> list[AttemptRecord]:
         """The attempts that did not simply succeed, oldest first."""
 
-    def revoke(self, task_ids: Iterable[str], keep: float) -> list[str]:
-        """Refuse these tasks for at least ``keep`` seconds.
+    def revoke(self, task_ids: Iterable[str], keep: float, by: By | None = None) -> list[str]:
+        """Refuse these tasks for at least ``keep`` seconds, with a line in the log where it is said who does it.
 
         Whatever of them is claimed from now on is marked. Those that waited for
         a time or a key are ready at once, so that a worker ends them, and returned.

@@ -80,3 +80,15 @@ def test_without_a_condition_nothing_is_meant(invoke: Invoke) -> None:
 def test_without_a_ledger_it_says_what_to_do(invoke: Invoke) -> None:
     done = invoke("--queue", "mail", on=Celery("shop", broker="redis://127.0.0.1:1/0", set_as_current=False))
     assert (done.exit_code, "keeps no ledger" in done.output) == (1, True)
+
+
+def test_who_did_it_and_why_is_in_the_log(app: Celery, invoke: Invoke) -> None:
+    for number in range(2):
+        app.tasks["shop.mail"].delay(f"c{number}@x.org")
+    invoke("--task", "shop.*", "--dry-run")
+    invoke("--task", "shop.*", answer="n\n")
+    assert app.store.actions() == []
+    invoke("--task", "shop.*", "--older-than", "0s", "--as", "ada", "--note", "sent twice", "--yes")
+    [line] = app.store.actions()
+    assert (line.who, line.verb.value) == ("ada", "revoked")
+    assert line.note == "2 tasks that waited: task shop.*, older than 0 s; sent twice"

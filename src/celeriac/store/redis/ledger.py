@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from celeriac.core.attempt import HANDED_BACK, AttemptRecord, Outcome, Record, Settled, Settlement
+from celeriac.core.desk import By
 from celeriac.core.fingerprints import fingerprint
 from celeriac.store.redis.checkpoints import checkpoint_arguments
 from celeriac.store.redis.packing import (
     Argument,
+    by_arguments,
     messages_arguments,
     named_record,
     number,
@@ -178,10 +180,10 @@ class LedgerPart(Part):
     def attempts(self, task_id: str) -> list[AttemptRecord]:
         return [to_attempt(task_id, fields) for fields in self.database.call("ledger.attempts", [plain(task_id)])]
 
-    def revoke(self, task_ids: Iterable[str], keep: float) -> list[str]:
-        return [
-            text(task_id) for task_id in self.database.call("ledger.revoke", [number(keep), *texts_arguments(task_ids)])
-        ]
+    def revoke(self, task_ids: Iterable[str], keep: float, by: By | None = None) -> list[str]:
+        said = ("", "") if by is None else by_arguments(by)
+        wanted = [number(keep), *said, *texts_arguments(task_ids)]
+        return [text(task_id) for task_id in self.database.call("ledger.revoke", wanted)]
 
     def save_group(self, group_id: str, result: str | bytes, expires_at: float | None) -> None:
         self.database.call("ledger.save_group", [plain(group_id), pack(result), number(expires_at)])

@@ -16,6 +16,7 @@ from celeriac.core.attempt import (
     Settled,
     Settlement,
 )
+from celeriac.core.desk import By, Verb
 from celeriac.core.fingerprints import fingerprint
 from celeriac.core.message import TaskMessage
 from celeriac.store.relational import checkpoints, failures, keys, queue
@@ -327,10 +328,12 @@ class LedgerPart(LimitsPart):
         with self.database.reading() as raw:
             return read_attempts(raw, task_id)
 
-    def revoke(self, task_ids: Iterable[str], keep: float) -> list[str]:
+    def revoke(self, task_ids: Iterable[str], keep: float, by: By | None = None) -> list[str]:
         now = self.now()
         hastened: list[str] = []
         with self.database.writing() as raw:
+            if by is not None:
+                raw.run("dead_letters.act", (now, by.who, Verb.REVOKED.value, None, None, by.note))
             for task_id in task_ids:
                 raw.run("ledger.revoke", (task_id, now + keep))
                 # A worker ends it now rather than when it would be due.

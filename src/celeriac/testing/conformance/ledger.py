@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from celeriac.core.attempt import Outcome, Record, Settlement
+from celeriac.core.desk import By, Verb
 from celeriac.core.message import Delivery
 from celeriac.store.protocols import Store
 from celeriac.testing.conformance.harness import (
@@ -125,6 +126,14 @@ class LedgerConformance(Conformance):
         publish(store, "a", "b")
         store.revoke(["a"], keep=60.0)
         assert {found.task_id: found.revoked for found in claim(store)} == {"a": True, "b": False}
+
+    def test_a_revoke_says_who_did_it_where_that_is_known(self, store: Store) -> None:
+        publish(store, "a", "b", "c")
+        store.revoke(["a", "b"], 60.0, By("ada@web1", "2 tasks that waited"))
+        store.revoke(["c"], 60.0)
+        [line] = store.actions()
+        assert (line.verb, line.who, line.note) == (Verb.REVOKED, "ada@web1", "2 tasks that waited")
+        assert (line.task_id, line.letter_id) == (None, None)
 
     def test_a_revoke_needs_no_task_yet_and_no_process(self, harness: StoreHarness) -> None:
         first = harness.open()

@@ -50,9 +50,10 @@ for number, raw in ipairs(attempts) do attempts[number] = cmsgpack.unpack(raw) e
 return attempts
 
 -- name: revoke
--- needs: rows
-local expires, hastened = clock() + take_number(), {}
+-- needs: rows acts
+local expires, by, hastened = clock() + take_number(), take_by(), {}
 go_on()
+if by.who ~= '' then act(by, 'revoked', '', '') end
 for _ = 1, take_number() do
     local task = take()
     call('ZADD', base .. 'revoked', expires, task)

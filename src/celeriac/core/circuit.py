@@ -69,6 +69,14 @@ class Circuit:
         """Seconds of a slice of the window."""
         return self.window / SLICES
 
+    @property
+    def numbers(self) -> str:
+        """What it opens and closes by, as a text that others can be compared with."""
+        return ", ".join(f"{name}={getattr(self, name):g}" for name in _NUMBERS)
+
+
+_NUMBERS = ("failures", "window", "minimum", "open_for", "probes")
+
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -17,6 +17,8 @@ from celeriac.core.circuit import SLICES, Circuit
 PACE = 100.0
 #: Seconds that somebody who is not let through waits for those who probe, at most.
 ASK_AGAIN = 5.0
+#: Seconds within which each process tells of the calls that have ended; and for which who has told of some is waited for.
+TOLD, PATIENCE = 1.0, 1.5
 #: Seconds by which clocks may differ before a state of the future is one of a clock that was put back.
 _AHEAD = 60.0
 
@@ -59,6 +61,12 @@ class State:
     #: Seconds of a slice.
     width: float = 0.0
     slices: tuple[Slice, ...] = ()
+    #: The processes whose calls have just succeeded, and when each told of that.
+    succeeding: tuple[tuple[str, float], ...] = ()
+    #: Since when too many have failed, as far as is known, and those are waited for who may know of more that succeeded.
+    doubted: float | None = None
+    #: By which numbers who told last opens it.
+    numbers: str = ""
     permits: tuple[Permit, ...] = ()
     #: Probes that have succeeded since it is half-open.
     passed: int = 0
@@ -91,6 +99,7 @@ def load(text: str | None) -> State:
     fields["phase"] = Phase(fields["phase"])
     fields["slices"] = tuple(Slice(*one) for one in fields["slices"])
     fields["permits"] = tuple(Permit(*one) for one in fields["permits"])
+    fields["succeeding"] = tuple((name, at) for name, at in fields.get("succeeding", ()))
     return State(**fields)
 
 
@@ -102,13 +111,33 @@ def slice_of(circuit: Circuit, now: float) -> int:
     return int(now // circuit.width)
 
 
-def counted(circuit: Circuit, state: State, ended: Iterable[Slice], kept_back: int, now: float) -> State:
-    """The state after calls have ended, which opens it where too many have failed; and after some were kept back."""
+def counted(
+    circuit: Circuit, state: State, ended: Iterable[Slice], kept_back: int, now: float, teller: str = ""
+) -> State:
+    """The state after calls of a process have ended, which opens it where too many have failed; and after some were kept back."""
     state = in_time(circuit, state, now)
     if state.phase is not Phase.CLOSED:
         return _kept_back(circuit, state, kept_back, now) if kept_back else state
-    state = replace(state, slices=_merged(circuit, state, ended, now), width=circuit.width)
-    return opened(circuit, state, now) if is_failing(circuit, state.slices) else state
+    told = tuple(ended)
+    others = (one for one in state.succeeding if one[0] != teller and abs(now - one[1]) < PATIENCE)
+    state = replace(
+        state,
+        slices=_merged(circuit, state, told, now),
+        width=circuit.width,
+        succeeding=(*others, *([(teller, now)] if any(one.succeeded for one in told) else ())),
+        numbers=circuit.numbers,
+    )
+    return _judged(circuit, state, now)
+
+
+def _judged(circuit: Circuit, state: State, now: float) -> State:
+    """Failures are told at once and successes now and then: before it opens, whoever has just had some is heard once more."""
+    if not is_failing(circuit, state.slices):
+        return replace(state, doubted=None)
+    since = now if state.doubted is None else min(state.doubted, now)
+    if all(at >= since for _, at in state.succeeding):
+        return opened(circuit, state, now)
+    return replace(state, doubted=since)
 
 
 def _merged(circuit: Circuit, state: State, ended: Iterable[Slice], now: float) -> tuple[Slice, ...]:
@@ -116,12 +145,19 @@ def _merged(circuit: Circuit, state: State, ended: Iterable[Slice], now: float) 
     # A slice in which it closed is this round's, as a whole: who counts forgets what was before.
     first = max(last - SLICES, slice_of(circuit, state.since))
     sums: dict[int, tuple[int, int]] = {}
-    # Slices of another width are of another declaration.
-    for one in (*(state.slices if state.width == circuit.width else ()), *ended):
+    for one in (*_as_wide(circuit, state, now), *ended):
         if first <= one.number <= last + 1:
             succeeded, failed = sums.get(one.number, (0, 0))
             sums[one.number] = succeeded + one.succeeded, failed + one.failed
     return tuple(Slice(number, *sums[number]) for number in sorted(sums))
+
+
+def _as_wide(circuit: Circuit, state: State, now: float) -> Iterable[Slice]:
+    """What was counted by processes that declare another window: each slice is where its middle is, or now."""
+    if state.width == circuit.width:
+        return state.slices
+    begun = [one for one in state.slices if one.number * state.width <= now]
+    return [replace(one, number=slice_of(circuit, min((one.number + 0.5) * state.width, now))) for one in begun]
 
 
 def recent(circuit: Circuit, state: State, now: float) -> tuple[Slice, ...]:
@@ -140,6 +176,12 @@ def totals(slices: Iterable[Slice]) -> tuple[int, int]:
     """How many have succeeded, and how many have failed."""
     known = tuple(slices)
     return sum(one.succeeded for one in known), sum(one.failed for one in known)
+
+
+def differences(theirs: str, mine: str) -> tuple[str, str]:
+    """Of two texts of a circuit's `numbers` what is not the same."""
+    pairs = [pair for pair in zip(theirs.split(", "), mine.split(", "), strict=False) if pair[0] != pair[1]]
+    return ", ".join(one for one, _ in pairs), ", ".join(other for _, other in pairs)
 
 
 # -- letting through
@@ -217,7 +259,7 @@ def in_time(circuit: Circuit, state: State, now: float) -> State:
     """The state, of which nothing lies in a future that only a clock which was put back can show."""
     if state.since <= now + _AHEAD:
         return state
-    until = state.until if state.until is None else now + circuit.open_for
+    until = state.until if state.until is None else now + state.until - state.since
     permits = tuple(replace(permit, expires=now + circuit.open_for) for permit in state.permits)
     return replace(state, since=now, until=until, permits=permits, slices=(), back=0.0)
 

@@ -26,7 +26,7 @@ T = TypeVar("T")
 Change = Callable[[State, float], tuple[State, T]]
 
 #: Seconds for which what the store said is good enough, and what was counted need not be said.
-EVERY = 1.0
+EVERY = circuits.TOLD
 #: The same while calls fail.
 EVERY_FAILING = 0.1
 #: Tries to write before somebody else does, and seconds between two, at most.
@@ -55,13 +55,17 @@ class Breaker:
         self.circuit = circuit
         self.rng: Callable[[], float] = random.random
         self._store = store
+        self._timer: threading.Timer | None = None
+        self._others: set[str] = set()
         self.reset()
         _ALL.add(self)
 
     def reset(self) -> None:
         """Know nothing, as in a new process: what a parent has counted it tells itself."""
+        self.rest()
+        self._teller = uuid.uuid4().hex[:12]
         self._view = circuits.NEW
-        self._synced = float("-inf")
+        self._synced = self._succeeded = float("-inf")
         self._ended: dict[int, list[int]] = {}
         self._kept_back = 0
         self._counting = threading.Lock()
@@ -94,17 +98,27 @@ class Breaker:
         """Count how a call that was let through has ended."""
         succeeded = self._verdict(error)
         if entry.permit is not None:
-            self._tell(entry.permit, succeeded=succeeded)
+            self._tell_probe(entry.permit, succeeded=succeeded)
         elif succeeded is not None and entry.round == self._view.round:
             self._count(succeeded=succeeded)
-            if not succeeded:
+            if succeeded:
+                self._heed_success()
+            else:
                 self._heed_failure()
+
+    def _heed_success(self) -> None:
+        """One after a while is told at once, so that others know of whom to wait for more."""
+        if time.monotonic() - self._succeeded >= EVERY:
+            self.sync()
 
     def _heed_failure(self) -> None:
         """Others may know of more, and may have opened it: whoever fails finds out sooner."""
         late = time.monotonic() - self._synced >= EVERY_FAILING
-        if late or circuits.is_failing(self.circuit, (*self._view.slices, *self._counted())):
+        if late or (self._view.doubted is None and self._would_open()):
             self.sync()
+
+    def _would_open(self) -> bool:
+        return circuits.is_failing(self.circuit, (*self._view.slices, *self._counted()))
 
     def _verdict(self, error: BaseException | None) -> bool | None:
         """Whether what the circuit protects has worked; None where the end of the call says nothing of that."""
@@ -128,6 +142,7 @@ class Breaker:
         number = circuits.slice_of(self.circuit, self._now())
         with self._counting:
             self._ended.setdefault(number, [0, 0])[0 if succeeded else 1] += 1
+            self._tell_later(EVERY if succeeded else EVERY_FAILING)
 
     def _counted(self) -> list[Slice]:
         with self._counting:
@@ -140,6 +155,39 @@ class Breaker:
         return answer.until if isinstance(answer, KeptBack) else now
 
     # -- with the store
+
+    def _tell_later(self, seconds: float) -> None:
+        """Who makes no further call tells what it has counted all the same: others may be about to open it."""
+        if self._timer is not None:
+            return
+        left = seconds - (time.monotonic() - self._synced)
+        self._timer = threading.Timer(min(max(left, 0.0), seconds), self._tell)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _tell(self) -> None:
+        self._timer = None
+        if self._ended or self._view.doubted is not None:
+            self.sync()
+        with self._counting:
+            if self._ended or self._view.doubted is not None:
+                self._tell_later(EVERY if self._view.doubted is None else EVERY_FAILING)
+
+    def forsake(self) -> None:
+        """A child has none of its parent's threads, and may find their locks taken."""
+        self._timer = None
+
+    def finish(self) -> None:
+        """Tell what was counted: this process ends."""
+        self.rest()
+        if self._ended:
+            self.sync()
+
+    def rest(self) -> None:
+        """Tell nothing unasked."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
     def refresh(self) -> None:
         """Ask and tell the store, if that was a while ago."""
@@ -163,11 +211,15 @@ class Breaker:
             round_, ended, kept_back = self._view.round, self._ended, self._kept_back
             self._ended, self._kept_back = {}, 0
         slices = [Slice(number, *sums) for number, sums in ended.items()]
+        if any(one.succeeded for one in slices):
+            self._succeeded = time.monotonic()
 
         def count(known: State, now: float) -> tuple[State, None]:
             # Of another round, it says nothing of this one.
-            told = known.round == round_ and (slices or kept_back)
-            return circuits.counted(self.circuit, known, slices, kept_back, now) if told else known, None
+            told = known.round == round_ and (slices or kept_back or known.doubted is not None)
+            return (
+                circuits.counted(self.circuit, known, slices, kept_back, now, self._teller) if told else known
+            ), None
 
         try:
             self._change(count)
@@ -186,7 +238,7 @@ class Breaker:
             logger.debug("circuit %r: nobody can say now who may probe: %s", self.circuit.name, error)
             return KeptBack(now + min(self.circuit.open_for, circuits.ASK_AGAIN) * self.rng())
 
-    def _tell(self, permit: Permit, *, succeeded: bool | None) -> None:
+    def _tell_probe(self, permit: Permit, *, succeeded: bool | None) -> None:
         try:
             self._change(
                 lambda known, now: (circuits.told(self.circuit, known, permit, now, succeeded=succeeded), None)
@@ -216,6 +268,7 @@ class Breaker:
         raise Busy(name)
 
     def _seen(self, known: State, state: State) -> None:
+        self._compare(known)
         with self._counting:
             before, self._view = self._view, state
             if state.round != before.round:
@@ -226,6 +279,18 @@ class Breaker:
             self._tell_of(state, _why(known, state), logging.INFO if quiet else logging.WARNING)
         elif state.round != before.round and state.phase is not before.phase:
             self._tell_of(state, _by_hand(state), logging.INFO)
+
+    def _compare(self, known: State) -> None:
+        mine, theirs = self.circuit.numbers, known.numbers
+        if theirs in ("", mine) or theirs in self._others:
+            return
+        self._others.add(theirs)
+        logger.warning(
+            "circuit %r: another process declares it with %s, and this one with %s. They share what they count, and each "
+            "opens it by its own numbers; start all on the same code",
+            self.circuit.name,
+            *circuits.differences(theirs, mine),
+        )
 
     def _tell_of(self, state: State, why: str, level: int) -> None:
         logger.log(level, "circuit %r is %s%s", self.circuit.name, state.phase.value, why)
@@ -254,6 +319,7 @@ _ALL: weakref.WeakSet[Breaker] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for breaker in list(_ALL):
+        breaker.forsake()
         breaker.reset()
 
 

@@ -195,6 +195,11 @@ class Circuits:
         for breaker in list(self._breakers.values()):
             breaker.sync()
 
+    def finish(self) -> None:
+        """Tell what was counted: this process ends, or has used them for the last time."""
+        for breaker in list(self._breakers.values()):
+            breaker.finish()
+
     def forget(self) -> None:
         """Know nothing of their states, as in a new process."""
         self._here = Here()

@@ -22,6 +22,7 @@ def open_room(app: Any, dispatch: Callable[[str], None]) -> Room:
     StoreTransport.on_idle.append(settler.flush)
     # A pool's process that is replaced leaves without the threads that would do it.
     signals.worker_process_shutdown.connect(lambda **_: settler.finish(), weak=False)
+    signals.worker_process_shutdown.connect(lambda **_: app.circuits.finish(), weak=False)
     return room_with(app, settler)
 
 

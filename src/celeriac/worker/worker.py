@@ -96,6 +96,7 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
     def _wind_up(self) -> None:
         """Nothing runs any more: settle what has ended, and hand back the rest at once."""
         self.app.execution_room.settler.finish()
+        self.app.circuits.finish()
         keeper = self.app.keeper
         keeper.stop()
         if keeper.held:

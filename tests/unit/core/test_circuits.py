@@ -92,11 +92,68 @@ def test_what_is_told_late_counts_for_when_it_was() -> None:
     assert circuits.counted(GATEWAY, NEW, ended(0, 50, at=NOW - 40), 0, NOW).phase is Phase.OPEN
 
 
-def test_slices_of_another_declaration_say_nothing() -> None:
-    state = circuits.counted(GATEWAY, NEW, ended(0, 9), 0, NOW)
-    wider = replace(GATEWAY, window=600)
-    state = circuits.counted(wider, state, ended(0, 1, circuit=wider), 0, NOW)
-    assert circuits.totals(state.slices) == (0, 1)
+@pytest.mark.parametrize("window", [20, 90, 600])
+def test_who_declares_another_window_knows_what_was_counted_all_the_same(window: float) -> None:
+    other = replace(GATEWAY, window=window, minimum=100)
+    state = circuits.counted(GATEWAY, NEW, ended(5, 4), 0, NOW)
+    for number in range(6):
+        state = circuits.counted(other, state, ended(1, 0, circuit=other), 0, NOW)
+        state = circuits.counted(GATEWAY, state, ended(1, 0), 0, NOW)
+        assert circuits.totals(state.slices) == (7 + 2 * number, 4)
+
+
+def test_of_a_longer_window_what_is_too_old_is_forgotten() -> None:
+    longer = replace(GATEWAY, window=600, minimum=100)
+    state = circuits.counted(longer, NEW, ended(0, 9, circuit=longer, at=NOW - 300), 0, NOW)
+    assert circuits.totals(circuits.recent(GATEWAY, state, NOW)) == (0, 0)
+    assert circuits.totals(circuits.recent(longer, state, NOW)) == (0, 9)
+
+
+# -- what others have to tell
+
+
+def succeeding(*names: str, at: float = NOW) -> State:
+    """Each of these processes has told of one call."""
+    state = NEW
+    for name in names:
+        state = circuits.counted(GATEWAY, state, ended(1, 0, at=at), 0, at, name)
+    return state
+
+
+def test_before_it_opens_who_has_just_succeeded_is_heard_once_more() -> None:
+    state = circuits.counted(GATEWAY, succeeding("a"), ended(0, 10), 0, NOW + 0.2, "b")
+    assert (state.phase, state.doubted) == (Phase.CLOSED, NOW + 0.2)
+    state = circuits.counted(GATEWAY, state, ended(90, 0), 0, NOW + 1, "a")
+    assert (state.phase, state.doubted) == (Phase.CLOSED, None)
+    assert circuits.totals(state.slices) == (91, 10)
+
+
+def test_when_they_know_of_nothing_better_it_opens_at_once() -> None:
+    state = circuits.counted(GATEWAY, succeeding("a", "c"), ended(0, 10), 0, NOW + 0.2, "b")
+    state = circuits.counted(GATEWAY, state, ended(0, 1), 0, NOW + 0.3, "a")
+    assert state.phase is Phase.CLOSED
+    assert circuits.counted(GATEWAY, state, (), 0, NOW + 0.3, "c").phase is Phase.OPEN
+
+
+def test_who_is_not_heard_of_is_not_waited_for_for_long() -> None:
+    state = succeeding("a")
+    for at in (0.2, 0.9, circuits.PATIENCE - 0.1):
+        state = circuits.counted(GATEWAY, state, ended(0, 10, at=NOW + at), 0, NOW + at, "b")
+        assert state.phase is Phase.CLOSED
+    later = NOW + circuits.PATIENCE + 0.1
+    assert circuits.counted(GATEWAY, state, (), 0, later, "b").phase is Phase.OPEN
+
+
+def test_where_nobody_succeeds_nobody_is_waited_for() -> None:
+    state = circuits.counted(GATEWAY, NEW, ended(0, 5), 0, NOW, "a")
+    assert circuits.counted(GATEWAY, state, ended(0, 5), 0, NOW, "b").phase is Phase.OPEN
+    assert circuits.counted(GATEWAY, succeeding("b"), ended(1, 10), 0, NOW + 0.1, "b").phase is Phase.OPEN
+
+
+def test_a_clock_that_was_put_back_has_nobody_waited_for() -> None:
+    state = circuits.counted(GATEWAY, succeeding("a"), ended(0, 10), 0, NOW + 0.2, "b")
+    back = NOW - 30
+    assert circuits.counted(GATEWAY, state, ended(0, 10, at=back), 0, back, "b").phase is Phase.OPEN
 
 
 def test_an_open_circuit_counts_no_calls_that_began_before() -> None:
@@ -249,6 +306,12 @@ def test_a_clock_that_was_put_back_keeps_nobody_waiting_for_it() -> None:
     probe(GATEWAY, state, NOW + 31)
 
 
+def test_opened_by_hand_for_a_time_it_stays_so_for_that_time_when_the_clock_was_put_back() -> None:
+    state = circuits.opened(GATEWAY, NEW, NOW + 7200, seconds=3600, by_hand=True)
+    assert circuits.in_time(GATEWAY, state, NOW).until == NOW + 3600
+    assert circuits.in_time(GATEWAY, circuits.opened(GATEWAY, NEW, NOW + 7200, by_hand=True), NOW).until is None
+
+
 def test_clocks_that_differ_a_little_change_nothing() -> None:
     assert circuits.in_time(GATEWAY, state := opened(at=NOW + 5), NOW) is state
 
@@ -259,6 +322,7 @@ def test_clocks_that_differ_a_little_change_nothing() -> None:
 def test_a_state_survives_being_written() -> None:
     state, _ = probe(replace(GATEWAY, probes=3), opened(), NOW + 30)
     state = replace(state, slices=tuple(ended(3, 4)), width=6.0, by="ada", note="ü")
+    state = replace(state, succeeding=(("a", NOW),), doubted=NOW, numbers=GATEWAY.numbers)
     assert circuits.load(circuits.dump(state)) == state
     assert circuits.load(None) == NEW
 

@@ -21,6 +21,7 @@ from celeriac.errors import CeleriacWarning, CircuitError, OptionError, StoreUna
 from celeriac.execution import breaker as module
 from celeriac.execution.breaker import Breaker, Entry
 from celeriac.store.sqlite import SQLiteStore
+from tests.support import wait_for
 
 GATEWAY = Circuit("gateway", minimum=4, open_for=30, on=OSError)
 DOWN = ConnectionError("down")
@@ -45,6 +46,13 @@ class Counted(SQLiteStore):
     def write_circuit(self, name: str, version: int, state: str) -> bool:
         self.writes += 1
         return super().write_circuit(name, version, state)
+
+
+@pytest.fixture(autouse=True)
+def _told_before_the_store_is_gone() -> Iterator[None]:
+    yield
+    for breaker in list(module._ALL):
+        breaker.rest()
 
 
 @pytest.fixture
@@ -77,6 +85,11 @@ def phase(store: Counted) -> Phase:
     return circuits.load(SQLiteStore.read_circuit(store, "gateway")[1]).phase
 
 
+def told(store: Counted) -> tuple[int, int]:
+    """How many calls have succeeded and failed, as far as processes have told."""
+    return circuits.totals(circuits.load(SQLiteStore.read_circuit(store, "gateway")[1]).slices)
+
+
 def open_it(store: Counted) -> Breaker:
     breaker = another(store)
     for _ in range(GATEWAY.minimum):
@@ -86,16 +99,17 @@ def open_it(store: Counted) -> Breaker:
 
 
 def test_calls_that_succeed_reach_the_store_once_a_second(store: Counted, clock: list[float]) -> None:
+    """And the first of them at once, so that others know of whom to wait for more."""
     breaker = another(store)
     for _ in range(1000):
         call(breaker)
-    assert (store.reads, store.writes) == (1, 0)
+    assert (store.reads, store.writes) == (2, 1)
+    assert told(store) == (1, 0)
     clock[0] += module.EVERY
     for _ in range(1000):
         call(breaker)
-    assert (store.reads, store.writes) == (2, 1)
-    state = circuits.load(SQLiteStore.read_circuit(store, "gateway")[1])
-    assert circuits.totals(state.slices) == (1000, 0)
+    assert (store.reads, store.writes) == (3, 2)
+    assert told(store) == (1000, 0)
 
 
 def test_it_opens_with_the_call_that_is_one_too_many(store: Counted, clock: list[float]) -> None:
@@ -166,6 +180,57 @@ def test_looking_lets_probes_be_asked_for(store: Counted, clock: list[float]) ->
     breaker.leave(entry, None)
     assert phase(store) is Phase.CLOSED
     assert isinstance(breaker.enter(), Entry)
+
+
+def test_what_succeeds_elsewhere_keeps_it_closed_although_it_is_told_late(store: Counted, clock: list[float]) -> None:
+    busy, failing = another(store), another(store)
+    for _ in range(100):
+        call(busy)
+    for _ in range(GATEWAY.minimum * 2):
+        call(failing, DOWN)
+        clock[0] += module.EVERY_FAILING / 2
+    assert phase(store) is Phase.CLOSED
+    busy.sync()
+    failing.sync()
+    assert phase(store) is Phase.CLOSED
+    assert told(store) == (100, GATEWAY.minimum * 2)
+
+
+def test_who_makes_no_further_call_tells_what_it_has_counted_all_the_same(store: Counted) -> None:
+    breaker = another(store)
+    for _ in range(3):
+        call(breaker)
+    wait_for(lambda: told(store) == (3, 0), 30, lambda: str(told(store)))
+    assert breaker._timer is None
+
+
+def test_a_circuit_in_doubt_opens_though_nobody_calls(store: Counted) -> None:
+    call(another(store))
+    failing = another(store)
+    for _ in range(GATEWAY.minimum):
+        call(failing, DOWN)
+    wait_for(lambda: phase(store) is Phase.OPEN, 30, lambda: str(told(store)))
+
+
+def test_a_process_that_ends_tells_what_it_has_counted(store: Counted, clock: list[float]) -> None:
+    breaker = another(store)
+    for _ in range(3):
+        call(breaker)
+    breaker.finish()
+    assert told(store) == (3, 0)
+
+
+def test_who_declares_it_otherwise_is_told_of_it_once(
+    store: Counted, clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = another(store), Breaker(Circuit("gateway", window=600, open_for=30, on=OSError), lambda: store)
+    for _ in range(3):
+        call(old)
+        call(new)
+        clock[0] += module.EVERY
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 2
+    assert "declares it with window=60, minimum=4, and this one with window=600, minimum=10" in said[0]
 
 
 def test_what_is_kept_back_is_told_and_costs_no_write_each(store: Counted, clock: list[float]) -> None:

@@ -169,6 +169,23 @@ class LeaseConformance(Conformance):
                 assert store.extend([held.lease], LEASE) == []
         assert settle(store, held).held
 
+    def test_a_stores_clock_that_is_set_back_takes_nothing_from_who_renews(
+        self, harness: StoreHarness, store: Store
+    ) -> None:
+        publish(store, "renewed", "lost")
+        renewed, lost = claim(store)
+        harness.pass_time(-600)
+        for _ in range(3):
+            assert store.extend([renewed.lease], LEASE) == []
+            harness.pass_time(LEASE - 1)
+            assert store.reclaim() == 0
+        store.extend([renewed.lease], LEASE)
+        harness.pass_time(600)
+        store.extend([renewed.lease], LEASE)
+        assert store.reclaim() == 1
+        assert ids(claim(store)) == [lost.task_id]
+        assert settle(store, renewed).held
+
     # -- crashes
 
     def test_a_run_that_was_marked_counts_as_a_crash(self, harness: StoreHarness, store: Store) -> None:

@@ -106,6 +106,9 @@ def test_a_task_that_no_worker_knows(site: Site) -> None:
     site.wait_ended([result.id])
     letter = site.letter(result.id)
     assert (letter.reason, letter.name) == ("unknown-task", "only_here")
+    log = site.workers[-1].log()
+    assert f"task only_here[{result.id}] is not known to this worker" in log
+    assert "ignored and discarded" not in log
     with pytest.raises(NotRegistered, match="only_here"):
         result.get(timeout=PATIENCE)
 

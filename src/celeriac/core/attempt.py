@@ -166,6 +166,8 @@ class Attempt:
     growing: dict[str, str] = field(default_factory=dict)
     #: What the body raised.
     raised: Exception | None = None
+    #: It raised a ``Snooze``.
+    put_off: bool = False
     #: Why that is not tried again, where a policy was asked.
     gave_up: GiveUp | None = None
     #: The backend knows how it ended; what Celery reports after that comes of a hook that raised.

@@ -18,6 +18,7 @@ from celeriac.core import circuits
 from celeriac.core.circuit import Circuit
 from celeriac.core.circuits import KeptBack, Permit, Phase, Slice, State
 from celeriac.errors import StoreError
+from celeriac.execution.circuit_log import tell_of_change, tell_of_difference, tell_of_news
 from celeriac.store.protocols import Store
 
 logger = logging.getLogger(__name__)
@@ -274,44 +275,20 @@ class Breaker:
             if state.round != before.round:
                 self._ended, self._kept_back = {}, 0
         if state.round != known.round:
-            # Whoever switches it by hand knows that he does.
-            quiet = state.phase is Phase.HALF_OPEN or bool(_by_hand(state))
-            self._tell_of(state, _why(known, state), logging.INFO if quiet else logging.WARNING)
-        elif state.round != before.round and state.phase is not before.phase:
-            self._tell_of(state, _by_hand(state), logging.INFO)
+            tell_of_change(self.circuit, known, state)
+        elif state.round != before.round:
+            tell_of_news(self.circuit, before, state)
 
     def _compare(self, known: State) -> None:
         mine, theirs = self.circuit.numbers, known.numbers
         if theirs in ("", mine) or theirs in self._others:
             return
         self._others.add(theirs)
-        logger.warning(
-            "circuit %r: another process declares it with %s, and this one with %s. They share what they count, and each "
-            "opens it by its own numbers; start all on the same code",
-            self.circuit.name,
-            *circuits.differences(theirs, mine),
-        )
-
-    def _tell_of(self, state: State, why: str, level: int) -> None:
-        logger.log(level, "circuit %r is %s%s", self.circuit.name, state.phase.value, why)
+        tell_of_difference(self.circuit, theirs)
 
     def _now(self) -> float:
         now: float = self._store().now()
         return now
-
-
-def _by_hand(state: State) -> str:
-    if not (state.by or state.note):
-        return ""
-    return f", by {state.by or 'hand'}{f': {state.note}' if state.note else ''}"
-
-
-def _why(known: State, state: State) -> str:
-    if by_hand := _by_hand(state):
-        return by_hand
-    if state.phase is Phase.OPEN and known.phase is Phase.CLOSED:
-        return ": too many of the calls in its window have failed"
-    return ": a probe has failed" if state.phase is Phase.OPEN else ""
 
 
 _ALL: weakref.WeakSet[Breaker] = weakref.WeakSet()

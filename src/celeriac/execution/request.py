@@ -54,7 +54,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         self._facts = DeliveryFacts.from_header(header) if managed else None
         self._held = self._find_held()
         if self._held is not None:
-            self._held.managed = True
+            self._held.managed, self._held.name = True, self.name
             self._held.once = not self._runs_again()
         if managed:
             self._hand_over_decoded(message.payload)
@@ -102,6 +102,11 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         if self._facts is not None and self._facts.revoked and not self._already_revoked:
             logger.info("discarding revoked task: %s[%s]", self.name, self.id)
             self._announce_revoked("revoked", False, None, False)
+            return True
+        if self._facts is not None and self.expires and not self._already_revoked and self.maybe_expire():
+            # Celery would say that it was revoked.
+            logger.info("discarding expired task: %s[%s], which was to run before %s", self.name, self.id, self.expires)
+            self._announce_revoked("expired", False, None, True)
             return True
         return bool(super().revoked())
 

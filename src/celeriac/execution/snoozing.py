@@ -11,6 +11,7 @@ from celery.exceptions import Ignore
 
 from celeriac.core import snooze
 from celeriac.core.attempt import Attempt, Outcome, Settlement
+from celeriac.core.current import current
 from celeriac.core.message import DELIVERY_HEADER, DeliveryFacts
 from celeriac.execution.room import room_of
 
@@ -82,6 +83,17 @@ def put_off(attempt: Attempt, error: Snooze) -> None:
     for prepared in (attempt.chord, attempt.follow_ups, attempt.others, attempt.after_settle):
         prepared.clear()
     tell(attempt.name, attempt.task_id, error)
+
+
+class _SaidBetter(logging.Filter):
+    """Celery says of what is put off that it is ignored; here it is said what is done with it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        attempt = current()
+        return attempt is None or not attempt.put_off
+
+
+logging.getLogger("celery.app.trace").addFilter(_SaidBetter())
 
 
 def tell(name: str, task_id: str, error: Snooze) -> None:

@@ -213,7 +213,8 @@ def _wrap(body: Callable[..., Any]) -> Callable[..., Any]:
             return attempt.copied
         try:
             return _run_to_its_return(attempt, call, args, kwargs)
-        except (Ignore, Retry, Reject):
+        except (Ignore, Retry, Reject) as error:
+            attempt.put_off = isinstance(error, Snooze)
             raise
         except Exception as error:
             body_over(attempt)

@@ -31,6 +31,7 @@ class Held:
     lease: Lease
     claimed_at: float
     task_id: str | None = None
+    name: str | None = None
     managed: bool = False
     started: bool = False
     released: bool = False

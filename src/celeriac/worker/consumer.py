@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -11,12 +12,26 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.exceptions import InvalidTaskError, NotRegistered, WorkerTerminate
 from celery.platforms import EX_FAILURE
 from celery.worker.consumer import Consumer as CeleryConsumer
+from celery.worker.consumer.consumer import INVALID_TASK_ERROR, UNKNOWN_TASK_ERROR
 
+from celeriac.core.current import current
 from celeriac.core.message import DELIVERY_HEADER
 from celeriac.execution.request import Request
 from celeriac.execution.unrunnable import buried, well_formed
 from celeriac.worker.adoption import Adopter
 from celeriac.worker.prefork import TaskPool
+
+logger = logging.getLogger(__name__)
+
+
+class _NotDiscarded(logging.Filter):
+    """Celery says of what no worker can run, on twenty lines, that it is discarded; here it is kept, and that is said."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.msg not in (UNKNOWN_TASK_ERROR, INVALID_TASK_ERROR) or current() is None
+
+
+logging.getLogger(CeleryConsumer.__module__).addFilter(_NotDiscarded())
 
 #: What Celery's reading of a malformed message raises.
 _MALFORMED = (TypeError, ValueError, KeyError, AttributeError)
@@ -104,8 +119,11 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
             self.adopter.restore()
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
-        unknown = NotRegistered(str((message.headers or {}).get("task")))
-        with self._buried(message, "unknown-task", unknown):
+        headers = message.headers or {}
+        with self._buried(message, "unknown-task", NotRegistered(str(headers.get("task")))):
+            if current() is not None:
+                said = "task %s[%s] is not known to this worker: does it import the module that declares it?"
+                logger.error(said, headers.get("task"), headers.get("id"))
             super().on_unknown_task(body, message, exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
@@ -120,6 +138,9 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
         with self._buried(message, "invalid", exc):
+            if current() is not None:
+                headers = message.headers or {}
+                logger.error("task %s[%s] cannot be run: %s", headers.get("task"), headers.get("id"), exc)
             super().on_invalid_task(body, message, exc)
 
     def _buried(self, message: Any, reason: str, exc: Exception) -> AbstractContextManager[None]:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +17,7 @@ from celery.platforms import EX_FAILURE, EX_OK
 
 from celeriac.execution.request import Request
 from celeriac.store.native import NativeEvent, start_thread
+from celeriac.transport.leases import Held
 
 logger = logging.getLogger(__name__)
 
@@ -99,36 +100,32 @@ class Grace(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no typ
         self._tell(hand_back(self._worker.app.keeper))
         _leave(self._worker)
 
-    def _tell(self, count: int) -> None:
-        if not count:  # what ran has ended, and the pool is still leaving
+    def _tell(self, ended: Sequence[Held]) -> None:
+        if not ended:  # what ran has ended, and the pool is still leaving
             return
         logger.warning(
-            "%s not over after %s = %g s, and handed back: what takes longer is better cut into parts",
-            _of(count),
+            "%s not over after %s = %g s, and handed back: %s. What takes longer is better cut into parts",
+            "1 task was" if len(ended) == 1 else f"{len(ended)} tasks were",
             SETTING,
             self._seconds,
+            ", ".join(f"{held.name or '?'}[{held.task_id}]" for held in ended),
         )
 
 
-def _of(count: int) -> str:
-    return "1 task was" if count == 1 else f"{count} tasks were"
-
-
-def hand_back(keeper: Any) -> int:
+def hand_back(keeper: Any) -> list[Held]:
     """Everything that is held, no attempt counted; what must not run twice becomes a dead letter where it is claimed next.
 
-    Returns how many runs that has ended. The store says so: a pool's process settles by itself, and its parent may not
-    have heard of that yet.
+    Returns those whose runs that has ended. The store says so: a pool's process settles by itself, and its parent may
+    not have heard of that yet.
     """
     held = list(keeper.held.values())
     store = keeper.store.keeper()
     keeper.stop()
     once = [item.lease for item in held if item.started and item.once]
     keeper.given_up.update(item.lease for item in held)
-    begun = {item.lease for item in held if item.started}
     back = store.release([item.lease for item in held if not (item.started and item.once)])
     back += store.release(once, crashed=True, error="its worker was ended while it ran")
-    return len(begun.intersection(back))
+    return [item for item in held if item.started and item.lease in back]
 
 
 def _processes(pool: Any) -> list[int]:

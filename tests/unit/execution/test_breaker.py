@@ -228,9 +228,51 @@ def test_who_declares_it_otherwise_is_told_of_it_once(
         call(old)
         call(new)
         clock[0] += module.EVERY
-    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert len(said) == 2
-    assert "declares it with window=60, minimum=4, and this one with window=600, minimum=10" in said[0]
+    told_of = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told_of) == 2
+    assert "declares it with window=60, minimum=4, and this one with window=600, minimum=10" in told_of[0]
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """What was said of the gateway since the last time, with how loud."""
+    found = [(record.levelname, record.getMessage().removeprefix("circuit 'gateway' is ")) for record in caplog.records]
+    caplog.clear()
+    return found
+
+
+def test_the_log_says_loudly_that_it_opens_and_closes_and_softly_what_is_between(
+    store: Counted, clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="celeriac.execution")
+    other = another(store)
+    other.refresh()
+    breaker = open_it(store)
+    (level, text), *more = said(caplog)
+    assert (level, more) == ("WARNING", [])
+    assert text.startswith("open: too many of the calls within 60 s have failed. ")
+    assert text.endswith("it is probed in 30 s")
+    clock[0] += module.EVERY
+    other.refresh()
+    assert said(caplog) == [("DEBUG", "open")]
+    store.ahead += GATEWAY.open_for + 1
+    call(breaker, DOWN)
+    assert said(caplog) == [
+        ("DEBUG", "half-open"),
+        ("INFO", "open as before: a probe has failed, and the next is in 30 s"),
+    ]
+    store.ahead += GATEWAY.open_for + 1
+    call(breaker)
+    assert said(caplog) == [("DEBUG", "half-open"), ("WARNING", "closed: what it protects answers again")]
+
+
+def test_what_is_done_by_hand_is_said_by_all(
+    store: Counted, clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="celeriac.execution")
+    other = another(store)
+    another(store).change(lambda state, now: circuits.opened(GATEWAY, state, now, by_hand=True, by="ada", note="moves"))
+    other.refresh()
+    assert said(caplog) == [("INFO", "open, by ada: moves")] * 2
 
 
 def test_what_is_kept_back_is_told_and_costs_no_write_each(store: Counted, clock: list[float]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -56,9 +57,9 @@ def test_one_that_the_worker_ends_is_none(app: Celery, begun: Request, monkeypat
     """The pool hears of its processes' ends before what they ran is handed back."""
     ended: list[str] = []
 
-    def hear_and_hand_back(keeper: Any) -> None:
+    def hear_and_hand_back(keeper: Any) -> Any:
         begun.on_failure(SimpleNamespace(exception=WorkerLostError("signal 9 (SIGKILL)")))
-        hand_back(keeper)
+        return hand_back(keeper)
 
     hand_back = grace.hand_back
     monkeypatch.setattr(Request, "ended_by_us", False)
@@ -69,3 +70,17 @@ def test_one_that_the_worker_ends_is_none(app: Celery, begun: Request, monkeypat
     Grace(worker)._end()  # it ends the process
     assert ended == ["left"]
     assert crashes(app) == 0
+
+
+def test_what_has_expired_is_not_said_to_be_revoked(app: Celery, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    sent = app.tasks["charge"].apply_async(expires=datetime.now(timezone.utc) - timedelta(seconds=1))
+    with app.connection_for_read() as connection:
+        message = connection.SimpleQueue("celery").get(timeout=10)
+        request = Request(
+            message, app=app, task=app.tasks["charge"], hostname="w", on_ack=lambda *_: None, connection_errors=()
+        )
+        assert request.revoked()
+    assert f"discarding expired task: charge[{sent.id}], which was to run before " in caplog.text
+    assert "revoked task" not in caplog.text
+    assert app.store.records([sent.id])[sent.id].state == "REVOKED"

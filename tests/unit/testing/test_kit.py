@@ -465,7 +465,9 @@ def test_idempotency_keys(kit: Kit) -> None:
     assert SEEN == [7, 7]
 
 
-def test_snooze(kit: Kit) -> None:
+def test_snooze(kit: Kit, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
     @app.task(shared=False, name="snoozes")
     def snoozes() -> str:
         SEEN.append("run")
@@ -478,6 +480,9 @@ def test_snooze(kit: Kit) -> None:
     runs = kit.drain(skip_time=True)
     assert [(run.outcome, run.delay, run.retries) for run in runs] == [("snoozed", 900.0, 0), ("completed", None, 0)]
     assert result.get() == "done"
+    said = [record.getMessage() for record in caplog.records if f"snoozes[{result.id}]" in record.getMessage()]
+    assert sum("is put off for 900 s" in text for text in said) == 1
+    assert not any("ignored" in text for text in said)
 
 
 def test_rates(kit: Kit) -> None:

@@ -36,6 +36,7 @@ def end(store: SQLiteStore, begun: Sequence[str], *, settled: Sequence[str] = ()
     keeper = LeaseKeeper(store)
     for delivery in claim(store):
         held = keeper.hold(delivery)
+        held.name = "shop.charge"
         held.started, held.once = delivery.task_id in begun, delivery.task_id in once
         if delivery.task_id in settled:
             settle(store, delivery)
@@ -49,7 +50,8 @@ def end(store: SQLiteStore, begun: Sequence[str], *, settled: Sequence[str] = ()
 def test_what_runs_is_counted(store: SQLiteStore, begun: str, said: str, caplog: pytest.LogCaptureFixture) -> None:
     end(store, begun)
     assert [record.getMessage().split(" after ")[0] for record in caplog.records] == [said]
-    assert "celeriac_shutdown_grace_seconds = 25 s, and handed back" in caplog.text
+    named = ", ".join(f"shop.charge[{name}]" for name in begun)
+    assert f"celeriac_shutdown_grace_seconds = 25 s, and handed back: {named}. What takes" in caplog.text
     assert sorted(map(str, ids(claim(store)))) == ["a", "b", "c"]
 
 

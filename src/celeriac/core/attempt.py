@@ -123,6 +123,8 @@ class Settlement:
     checkpoint: Checkpoint | None = None
     #: What is handed back waits behind all that waits now, instead of in its place.
     behind: bool = False
+    #: The workflow whose rest its end cancels, and who says so.
+    cancels: tuple[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -188,6 +190,7 @@ class Attempt:
     gives_way: bool = False
     checkpoint: Checkpoint | None = None
     behind: bool = False
+    cancels: tuple[str, str] | None = None
 
     def settlement(self) -> Settlement:
         """The attempt as the store takes it."""
@@ -210,6 +213,7 @@ class Attempt:
             limited=self.delivery.limited,
             checkpoint=self.checkpoint,
             behind=self.behind,
+            cancels=self.cancels,
         )
 
 

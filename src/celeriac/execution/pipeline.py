@@ -137,7 +137,7 @@ def _watched(room: Room, task: Any, attempt: Attempt, request: dict[str, Any]) -
         other.outcome = fail(other, TimeLimitExceeded(hard), "time-limit")
         if other.failure is not None:
             other.failure.error = limit_text("hard", hard)
-        complete_record(room, other, request)
+        complete(room, other, request, task.backend)
         room.settler.settle(other, at_once=True)
 
     return room.deadlines.watch(attempt, limits, settle)
@@ -252,7 +252,14 @@ def _failure(reason: str, error: Any, traceback: Any, said: object = None) -> Fa
     return Failure(reason, name, writable(said or error), writable(traceback) if traceback else None)
 
 
-def complete_record(room: Room, attempt: Attempt, request: dict[str, Any]) -> None:
+def complete(room: Room, attempt: Attempt, request: Any, backend: Any) -> None:
+    """Add to the settlement what its end means for its workflow and for the ledger, wherever it was seen to end."""
+    if attempt.workflow is not None:
+        conclude(attempt, request, backend)
+    _complete_record(room, attempt, request)
+
+
+def _complete_record(room: Room, attempt: Attempt, request: Any) -> None:
     """Fill in the ledger's row: also a task whose result is ignored ends in the ledger."""
     now = room.store.now()
     record = attempt.record
@@ -286,7 +293,7 @@ def unrecordable(room: Room, attempt: Attempt, error: Exception) -> bool:
     for consequences in (attempt.chord, attempt.follow_ups, attempt.others, attempt.after_settle):
         consequences.clear()
     attempt.outcome = fail(attempt, error, UNRECORDABLE)
-    complete_record(room, attempt, attempt.request())
+    complete(room, attempt, attempt.request(), attempt.task.backend)
     return True
 
 
@@ -294,11 +301,9 @@ def _settle(room: Room, attempt: Attempt, request: dict[str, Any]) -> None:
     unwritten = attempt.outcome is Outcome.SNOOZED and attempt.snooze_until is None and not attempt.gives_way
     if attempt.outcome is Outcome.LEASE_LOST or unwritten:
         return  # nothing is ours to write
-    if attempt.workflow is not None:
-        conclude(attempt, request, room.store)
     if attempt.tracker is not None:
         attempt.checkpoint = attempt.tracker.final(attempt.outcome)
-    complete_record(room, attempt, request)
+    complete(room, attempt, request, attempt.task.backend)
     elapsed = room.store.lease_now() - attempt.started_clock
     at_once = elapsed >= QUICK or attempt.delivery.batch == 1 or attempt.key is not None or bool(attempt.after_settle)
     room.settler.settle(attempt, at_once=at_once)

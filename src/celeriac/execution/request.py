@@ -22,7 +22,7 @@ from celeriac.core.message import DELIVERY_HEADER, DeliveryFacts
 from celeriac.core.text import writable
 from celeriac.execution.admission import fail, lost, poison
 from celeriac.execution.limits import Limits, limit_text, of_request
-from celeriac.execution.pipeline import begin, complete_record
+from celeriac.execution.pipeline import begin, complete
 from celeriac.execution.room import room_of
 from celeriac.execution.unrunnable import well_formed
 from celeriac.transport.consumer import QUEUE
@@ -221,7 +221,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         room, attempt = room_of(self.app), self._attempt()
         attempt.request = lambda: self._context
         attempt.outcome = fail(attempt, error, reason)
-        complete_record(room, attempt, self._request_dict)
+        complete(room, attempt, self._request_dict, self.task.backend)
         room.settler.settle(attempt, at_once=True)
         logger.error("%s: %s", error, writable(cause))
         self.acknowledge()
@@ -241,7 +241,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
                 yield
             except Exception:  # a hook of the task's; it is settled all the same
                 logger.exception("telling of %s[%s], which was ended, raised", self.name, self.id)
-        complete_record(room, attempt, self._request_dict)
+        complete(room, attempt, self._request_dict, self.task.backend)
         room.settler.settle(attempt, at_once=True)
 
     def _attempt(self) -> Attempt:

@@ -11,9 +11,9 @@ from celery.app.task import Context
 
 from celeriac.core.attempt import Attempt, Failure, Outcome
 from celeriac.core.current import attempting
-from celeriac.core.message import DELIVERY_HEADER, DeliveryFacts
+from celeriac.core.message import DELIVERY_HEADER, WORKFLOW_HEADER, DeliveryFacts
 from celeriac.core.text import writable
-from celeriac.execution.pipeline import complete_record, key_of
+from celeriac.execution.pipeline import complete, key_of
 from celeriac.execution.room import room_of
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def buried(app: Any, message: Any, worker: str, reason: str, error: Exception) -
         except Exception:  # whatever it is, it is no reason to end the worker
             logger.exception("telling of %s[%s] failed", attempt.name, attempt.task_id)
     room = room_of(app)
-    complete_record(room, attempt, headers)
+    complete(room, attempt, headers, app.backend)
     room.settler.settle(attempt, at_once=True)
 
 
@@ -53,6 +53,7 @@ def _attempt(app: Any, headers: dict[str, Any], worker: str, reason: str, error:
         worker=worker,
         started_at=app.store.now(),
         key=key_of(headers["task"], headers),
+        workflow=headers.get(WORKFLOW_HEADER),
         buffering=True,
         outcome=Outcome.DEAD_LETTERED,
         failure=Failure(reason, f"{cls.__module__}.{cls.__qualname__}", writable(error)),

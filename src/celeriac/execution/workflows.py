@@ -41,8 +41,8 @@ def is_cancelled(known: KnownCancelled, store: Store, attempt: Attempt) -> bool:
     return part is not None and known.has(store, part.workflow, attempt.delivery.claimed_at)
 
 
-def conclude(attempt: Attempt, request: dict[str, Any], store: Store) -> None:
-    """Add to a member's settlement what it means for its workflow."""
+def conclude(attempt: Attempt, request: Any, backend: Any) -> None:
+    """Add to a member's settlement what it means for its workflow; ``request`` is Celery's, or what a message says."""
     part = Membership.from_header(attempt.workflow)
     if part is None:
         return
@@ -51,14 +51,14 @@ def conclude(attempt: Attempt, request: dict[str, Any], store: Store) -> None:
         attempt.chord.append(_counted(attempt, request))
     if attempt.outcome is not Outcome.DEAD_LETTERED:
         return
-    if attempt.others and hasattr(attempt.task.backend, "block"):
-        attempt.task.backend.block(attempt)
+    if attempt.others and hasattr(backend, "block"):
+        backend.block(attempt)
     if part.on_failure == "fail":
-        by = f"{attempt.name}[{attempt.task_id}], which gave up"
-        attempt.after_settle.append(lambda: store.cancel_workflow(part.workflow, by))
+        attempt.cancels = part.workflow, f"{attempt.name}[{attempt.task_id}], which gave up"
 
 
-def _counted(attempt: Attempt, request: dict[str, Any]) -> ChordPart:
+def _counted(attempt: Attempt, request: Any) -> ChordPart:
     """One more of a group that no body waits for has ended."""
     succeeded = attempt.outcome is Outcome.COMPLETED
-    return ChordPart(request["group"], attempt.task_id, request.get("group_index") or 0, succeeded, None, "")
+    group_id, position = str(request.get("group")), request.get("group_index") or 0
+    return ChordPart(group_id, attempt.task_id, position, succeeded, None, "")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import chain, group
 from celery.exceptions import WorkerLostError
 
-from celeriac import Celery
+from celeriac import Celery, WorkflowBlocked
+from celeriac.core.workflow import FOLDED_ABOVE
+from celeriac.core.workflow_state import State
 from celeriac.execution.request import Request
 from celeriac.worker import grace
 from celeriac.worker.grace import Grace
@@ -84,3 +87,61 @@ def test_what_has_expired_is_not_said_to_be_revoked(app: Celery, caplog: pytest.
     assert f"discarding expired task: charge[{sent.id}], which was to run before " in caplog.text
     assert "revoked task" not in caplog.text
     assert app.store.records([sent.id])[sent.id].state == "REVOKED"
+
+
+# -- what the parent ends may be a part of a workflow
+
+
+@pytest.fixture
+def claimed(app: Celery) -> Iterator[Callable[[], Request]]:
+    """Takes the next task that a worker's parent has to see to."""
+    with app.connection_for_read() as connection:
+        queue = connection.SimpleQueue("celery")
+
+        def claim() -> Request:
+            charge, message = app.tasks["charge"], queue.get(timeout=10)
+            return Request(message, app=app, task=charge, hostname="w", on_ack=_nothing, connection_errors=())
+
+        yield claim
+
+
+def _nothing(*_: Any) -> None: ...
+
+
+def _passes_its_limit(request: Request) -> None:
+    request.on_timeout(False, 10.0)
+
+
+def _is_lost(request: Request) -> None:
+    request.task.acks_late = False
+    request.on_failure(SimpleNamespace(exception=WorkerLostError("signal 9 (SIGKILL)")))
+
+
+def _is_revoked(request: Request) -> None:
+    request._announce_revoked("revoked", False, None, False)
+
+
+@pytest.mark.parametrize("ends", [_passes_its_limit, _is_lost])
+def test_one_that_gives_up_blocks_its_workflow_or_cancels_the_rest(
+    app: Celery, claimed: Callable[[], Request], ends: Callable[[Request], None]
+) -> None:
+    step = app.tasks["charge"].si()
+    sent = app.workflows.send(chain(step, step))
+    ends(claimed())
+    assert isinstance(sent.result, WorkflowBlocked)
+    failing = app.workflows.send(chain(step, step), on_failure="fail")
+    ends(claimed())
+    assert app.workflows.get(failing.workflow_id).state is State.FAILED
+    assert app.store.cancelled_workflows() == {failing.workflow_id}
+
+
+@pytest.mark.parametrize("ends", [_passes_its_limit, _is_lost, _is_revoked])
+def test_one_of_many_counts_as_ended_whoever_sees_it_end(
+    app: Celery, claimed: Callable[[], Request], ends: Callable[[Request], None]
+) -> None:
+    sent = group(app.tasks["charge"].si() for _ in range(FOLDED_ABOVE + 1)).delay()
+    for _ in range(FOLDED_ABOVE + 1):
+        ends(claimed())
+    [node] = app.workflows.get(sent.workflow_id).nodes
+    assert (node.succeeded, node.failed) == (0, FOLDED_ABOVE + 1)
+    assert app.workflows.get(sent.workflow_id).ended

@@ -75,6 +75,7 @@ def _settlement(item: Settlement) -> Iterator[Argument]:
         + ("r" if item.record else "")
         + ("c" if consequences else "")
         + ("p" if item.checkpoint else "")
+        + ("w" if item.cancels else "")
         + ("o" if not goes_on and (item.checkpoint or item.outcome is not Outcome.COMPLETED) else "")
     )
     if told:
@@ -85,6 +86,8 @@ def _settlement(item: Settlement) -> Iterator[Argument]:
         yield from _consequences(item)
     if item.checkpoint:
         yield from checkpoint_arguments(item.checkpoint)
+    if item.cancels:
+        yield from map(plain, item.cancels)
 
 
 def _retry(item: Settlement) -> Iterator[Argument]:

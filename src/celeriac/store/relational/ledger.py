@@ -19,7 +19,7 @@ from celeriac.core.attempt import (
 from celeriac.core.desk import By, Verb
 from celeriac.core.fingerprints import fingerprint
 from celeriac.core.message import TaskMessage
-from celeriac.store.relational import checkpoints, failures, keys, queue
+from celeriac.store.relational import checkpoints, failures, keys, queue, workflows
 from celeriac.store.relational.limits import LimitsPart
 from celeriac.store.relational.part import CLAIMED
 from celeriac.store.relational.session import Session
@@ -124,6 +124,8 @@ def settle(raw: Session, item: Settlement, now: float, joins: Joins) -> Settled:
         _settle_keys(raw, item, now)
     if item.checkpoint is not None or item.outcome is not Outcome.COMPLETED:
         checkpoints.settle(raw, item, now)
+    if item.cancels is not None:
+        workflows.cancel(raw, *item.cancels, now)
     if not (item.others or item.follow_ups or item.chord or item.grown):
         return HELD
     _settle_consequences(raw, item, now)

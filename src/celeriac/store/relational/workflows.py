@@ -16,6 +16,11 @@ def record(raw: Session, workflow: Workflow, now: float) -> None:
     raw.run("workflows.record", row)
 
 
+def cancel(raw: Session, workflow_id: str, by: str, now: float) -> bool:
+    """Have none of its tasks begin any more; false when that was said before."""
+    return raw.run("workflows.cancel", (workflow_id, now, by)).rowcount == 1
+
+
 class WorkflowsPart(Part):
     """The workflows' side of the store."""
 
@@ -40,7 +45,7 @@ class WorkflowsPart(Part):
 
     def cancel_workflow(self, workflow_id: str, by: str) -> bool:
         with self.database.writing() as raw:
-            return raw.run("workflows.cancel", (workflow_id, self.now(), by)).rowcount == 1
+            return cancel(raw, workflow_id, by, self.now())
 
     def cancelled_workflows(self, since: float = 0.0) -> frozenset[str]:
         with self.database.reading() as raw:

@@ -17,6 +17,8 @@ from celeriac.testing.conformance.harness import (
     ids,
     publish,
     settle,
+    settlement,
+    take_over,
     task,
 )
 
@@ -95,6 +97,20 @@ class WorkflowsConformance(Conformance):
         assert store.cancel_workflow("id-b", "me@host")
         assert store.cancelled_workflows() == {"id-a", "id-b"}
         assert store.cancelled_workflows(store.now() - 50) == {"id-b"}
+
+    def test_one_is_cancelled_in_the_settlement_that_says_so(self, harness: StoreHarness, store: Store) -> None:
+        send(store, a_workflow("a"))
+        held = claim_one(store)
+        stale = settlement(held, Outcome.DEAD_LETTERED, cancels=("id-a", "load[1], which gave up"))
+        take_over(harness)
+        assert not store.settle([stale])[0].held
+        assert store.cancelled_workflows() == frozenset(), "it was not his to say"
+        again = claim_one(store)
+        assert settle(store, again, Outcome.DEAD_LETTERED, cancels=("id-a", "load[1], which gave up")).held
+        found = store.workflow("id-a")
+        assert found is not None
+        assert store.cancelled_workflows() == {"id-a"}
+        assert found.cancelled_by == "load[1], which gave up"
 
     def test_those_that_go_on_are_looked_at_in_turn(self, harness: StoreHarness, store: Store) -> None:
         for name in "abc":

@@ -32,6 +32,7 @@ local function take_settlement()
         for number = 1, take_number() do item.parts[number] = take_part() end
     end
     if parts:find('p', 1, true) then item.checkpoint = take_checkpoint() end
+    if parts:find('w', 1, true) then item.cancels = { take(), take() } end
     item.over = parts:find('o', 1, true)
     return item
 end
@@ -93,6 +94,7 @@ local function settle(item, now)
     end
     if item.checkpoint then put_checkpoint(item.checkpoint, item.token, now) end
     if item.over then forget_cursors(item.task) end
+    if item.cancels then cancel_workflow(item.cancels[1], item.cancels[2], now) end
     for _, other in ipairs(item.others) do write_other(other[1], other[2], now) end
     for _, group in ipairs(item.grown) do grow_chord(group, 1, now) end
     for _, m in ipairs(item.messages or {}) do send(m, now) end
@@ -107,7 +109,8 @@ end
 -- Ends that have no consequences, as nearly all have, together: each kind of change is one command for all of them.
 local function is_plain(item)
     local failed = item.failure or (item.record and item.record[STATE] == 'FAILURE')
-    return item.way == 'finish' and item.keys == '' and not (failed or item.messages or item.checkpoint or item.over)
+    local more = item.messages or item.checkpoint or item.over or item.cancels
+    return item.way == 'finish' and item.keys == '' and not (failed or more)
 end
 
 local function still_held(plain, answers)

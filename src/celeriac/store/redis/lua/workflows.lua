@@ -31,12 +31,7 @@ return call('GET', base .. 'wn:' .. take()) or ''
 
 -- name: cancel
 -- needs: workflows
-local id, by, now = take(), take(), clock()
-local name = base .. 'w:' .. id
-if call('HGET', name, 'cancelled_at') ~= '' then return 0 end
-call('HSET', name, 'cancelled_at', text(now), 'cancelled_by', by)
-call('ZADD', base .. 'workflows:cancelled', now, id)
-return 1
+return cancel_workflow(take(), take(), clock()) and 1 or 0
 
 -- name: cancelled
 -- needs: base

@@ -21,6 +21,15 @@ local function read_workflow(id)
     return found
 end
 
+-- False when it was cancelled before, or is not known.
+local function cancel_workflow(id, by, now)
+    local name = base .. 'w:' .. id
+    if call('HGET', name, 'cancelled_at') ~= '' then return false end
+    call('HSET', name, 'cancelled_at', text(now), 'cancelled_by', by)
+    call('ZADD', base .. 'workflows:cancelled', now, id)
+    return true
+end
+
 local function forget_workflow(id)
     local shape = call('HGET', base .. 'w:' .. id, 'shape')
     if shape then

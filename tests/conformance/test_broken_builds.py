@@ -359,6 +359,21 @@ BUILDS = {
         (("test_what_is_put_off_waits_and_counts_nothing", {}),),
         histories=False,
     ),
+    "a chord goes before those within it": Build(
+        sql("dead_letters", "hold_chord_with", "WHERE group_id = ?1", "WHERE group_id IS NULL"),
+        (("test_so_do_the_chords_round_it", {}),),
+        histories=False,
+    ),
+    "the groups of a header expire as a result does": Build(
+        sql("ledger", "prune_groups", "state <> 'sent'", "false"),
+        (("test_the_groups_of_a_header_stay_as_long_as_its_chord_waits", {}),),
+        histories=False,
+    ),
+    "a chord fails for what was put right": Build(
+        sql("ledger", "chord_close", "?2 <> 'failed' OR EXISTS", "true OR EXISTS"),
+        (("test_who_saw_a_failure_that_was_put_right_since_closes_nothing", {}),),
+        histories=False,
+    ),
     "a chord is closed twice": Build(
         sql("ledger", "chord_close", "AND state = 'open'", ""),
         (("test_it_is_closed_once", {}),),

@@ -120,6 +120,24 @@ BUILDS = {
         "AND $2 IS NOT NULL",
         (("test_only_what_was_read_is_replaced", {}),),
     ),
+    "a chord goes before those within it": Build(
+        "dead_letters.hold_chord_with",
+        "WHERE group_id = $1",
+        "WHERE group_id IS NULL AND $1 <> ''",
+        (("test_so_do_the_chords_round_it", {}),),
+    ),
+    "the groups of a header expire as a result does": Build(
+        "ledger.prune_groups",
+        "state <> 'sent'",
+        "false",
+        (("test_the_groups_of_a_header_stay_as_long_as_its_chord_waits", {}),),
+    ),
+    "a chord fails for what was put right": Build(
+        "ledger.chord_close",
+        "$2 <> 'failed' OR EXISTS",
+        "true OR EXISTS",
+        (("test_who_saw_a_failure_that_was_put_right_since_closes_nothing", {}),),
+    ),
     "a chord is closed twice": Build("ledger.chord_close", "AND state = 'open'", "", (("test_it_is_closed_once", {}),)),
     "a chord counts a member twice": Build(
         "ledger.chord_complete", "<= parts", "<= 2 * parts", (("test_a_member_counts_once", {}),)

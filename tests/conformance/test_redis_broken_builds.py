@@ -199,6 +199,24 @@ BUILDS = {
         "> 2 * call('HLEN', base .. 'p:' .. group)",
         (*check("test_a_member_counts_once"), *check("test_the_last_member_completes_it")),
     ),
+    "a chord goes before those within it": Build(
+        "chords",
+        "do hold_chord(task, other) end",
+        "do end",
+        check("test_so_do_the_chords_round_it"),
+    ),
+    "the groups of a header expire as a result does": Build(
+        "pruning",
+        "if state and state ~= 'sent' then",
+        "if false then",
+        check("test_the_groups_of_a_header_stay_as_long_as_its_chord_waits"),
+    ),
+    "a chord fails for what was put right": Build(
+        "chords",
+        "if state == 'failed' and tonumber(failed or 0) == 0 then return 0 end",
+        "",
+        check("test_who_saw_a_failure_that_was_put_right_since_closes_nothing"),
+    ),
     "a chord is closed twice": Build(
         "chords", "known ~= 'open' or not completed", "not completed", check("test_it_is_closed_once")
     ),

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery.canvas import maybe_signature
 from celery.exceptions import ChordError
-from celery.result import GroupResult, allow_join_result
+from celery.result import GroupResult
 
 from celeriac.core.attempt import Attempt, ChordPart
 from celeriac.core.current import attempting
@@ -37,14 +37,15 @@ def dispatch(backend: Any, group_id: str) -> None:
     callback = maybe_signature(said, app=backend.app)
     gathered = _gatherer(group_id, workflow)
     failed = [part for part in parts if not part.succeeded]
-    without = workflow is not None and workflow.on_failure == "continue"
-    if without:
+    if workflow is not None and workflow.on_failure == "continue":
         parts, failed = [part for part in parts if part.succeeded], []
     with attempting(gathered):
         if failed:
             _fail(backend, callback, failed[0])
         else:
-            _send(backend, callback, lambda: _results(backend, group_id, parts, without=without))
+            _send(backend, callback, lambda: _results(backend, group_id, parts))
+    if failed and gathered.chord:
+        backend.store.hold_chords_with(group_id, [part.group_id for part in gathered.chord])
     # Before it is closed: whoever dies in between does both once more.
     complete = [part.group_id for part in gathered.chord if backend.store.add_chord_part(part)]
     backend.store.close_chord(group_id, succeeded=not failed, messages=gathered.follow_ups, records=gathered.others)
@@ -79,34 +80,24 @@ def _send(backend: Any, callback: Any, results: Callable[[], list[Any]]) -> None
         backend.chord_error_from_stack(callback, ChordError(f"Callback error: {error!r}"))
 
 
-def _results(backend: Any, group_id: str, parts: list[ChordPart], *, without: bool) -> list[Any]:
-    """What the members gave, in the order and the groups of the header; ``without`` those that have failed."""
+def _results(backend: Any, group_id: str, parts: list[ChordPart]) -> list[Any]:
+    """What the members gave, in the order and the groups of the header."""
+    # From the chord itself, which has them for as long as it waits: the members' own results may have expired.
+    given = {part.task_id: backend.decode(part.result) for part in parts}
     saved = backend.restore_group(group_id)
-    if isinstance(saved, GroupResult):
-        saved.on_ready()
-        with allow_join_result():
-            timeout = backend.app.conf.result_chord_join_timeout
-            joined: list[Any] = saved.join_native(timeout=timeout, propagate=not without)
-        if without:
-            joined = _values(joined)
-        # Who joined the chord while it ran is not in the tree that was saved before.
-        known = set(_members(saved))
-        parts = [part for part in parts if part.task_id not in known]
-        return joined + [backend.decode(part.result) for part in parts]
-    return [backend.decode(part.result) for part in parts]
+    if not isinstance(saved, GroupResult):
+        return list(given.values())
+    # Who joined the chord while it ran is not in the tree that was saved before.
+    return [*_taken(saved, given), *given.values()]
 
 
-def _values(joined: list[Any]) -> list[Any]:
-    """The same without errors, at any depth."""
-    return [_values(one) if isinstance(one, list) else one for one in joined if not isinstance(one, BaseException)]
-
-
-def _members(group: GroupResult) -> Iterator[str]:
+def _taken(group: GroupResult, given: dict[str, Any]) -> Iterator[Any]:
+    """In the groups of the header, out of what was given; those that have failed are left out."""
     for result in group.results:
         if isinstance(result, GroupResult):
-            yield from _members(result)
-        else:
-            yield result.id
+            yield list(_taken(result, given))
+        elif result.id in given:
+            yield given.pop(result.id)
 
 
 def _fail(backend: Any, callback: Any, part: ChordPart) -> None:

@@ -323,6 +323,9 @@ class Chords(Protocol):
     ) -> bool:
         """Send the body's messages once; false when somebody else did."""
 
+    def hold_chords_with(self, group_id: str, others: Sequence[str]) -> None:
+        """Keep other chords for as long as dead letters keep this one, which leads on to them once these are redriven."""
+
     def chords_waiting(self, older_than: float) -> list[str]:
         """Complete chords whose body nobody has sent for ``older_than`` seconds."""
 

@@ -14,9 +14,10 @@ LOOK_AGAIN = 60.0
 #: Of the time, how much the server has to itself between slices; the longest pause in seconds.
 REST, LONGEST_REST = 1.0, 0.1
 #: Old rows of these may be spared: attempts and what a chord consists of, while their task has a dead letter, and how far
-#: a task has come that waits or has one; and what is kept of a chain that goes on.
+#: a task has come that waits or has one; what is kept of a chain that goes on, and the tree of a chord that waits.
 _SPARING = frozenset(
     {
+        "ledger.prune_groups",
         "ledger.prune_attempts",
         "ledger.prune_chord_parts",
         "dead_letters.prune_letter_chords",

@@ -14,6 +14,7 @@ from celeriac.store.redis.packing import (
     part_arguments,
     plain,
     text,
+    texts_arguments,
     unpack,
 )
 from celeriac.store.redis.part import Part
@@ -53,6 +54,9 @@ class ChordsPart(Part):
         answer = self.database.call("chords.close", _closing(group_id, state, messages, records))
         refuse_conflict(messages, answer)
         return bool(answer)
+
+    def hold_chords_with(self, group_id: str, others: Sequence[str]) -> None:
+        self.database.call("chords.hold_with", [plain(group_id), *texts_arguments(others)])
 
     def chords_waiting(self, older_than: float) -> list[str]:
         return [text(group_id) for group_id in self.database.call("chords.waiting", [number(older_than)])]

@@ -60,6 +60,12 @@ class ChordsPart(Part):
                 queue.publish(raw, message, now)
         return True
 
+    def hold_chords_with(self, group_id: str, others: Sequence[str]) -> None:
+        now = self.now()
+        with self.database.writing() as raw:
+            for other in others:
+                raw.run("dead_letters.hold_chord_with", (group_id, other, now))
+
     def chords_waiting(self, older_than: float) -> list[str]:
         with self.database.reading() as raw:
             return [row[0] for row in raw.run("ledger.chords_waiting", (self.now() - older_than,))]

@@ -188,6 +188,16 @@ class ChordConformance(Conformance):
         assert _close(store)
         assert ids(claim(store)) == ["body"]
 
+    def test_who_saw_a_failure_that_was_put_right_since_closes_nothing(self, store: Store) -> None:
+        """A worker that has stalled between its look and its word, while somebody has redriven the member."""
+        store.set_chord_size("g", 1)
+        assert store.add_chord_part(part("g", "a", succeeded=False))
+        assert store.add_chord_part(part("g", "a"))
+        _close(store, succeeded=False)
+        assert state_of(store, "tail") is None
+        _close(store)
+        assert ids(claim(store)) == ["body"]
+
     # -- left behind by someone who died in between
 
     def test_complete_chords_that_wait_are_found(self, harness: StoreHarness, store: Store) -> None:
@@ -210,6 +220,27 @@ class ChordConformance(Conformance):
         assert store.prune(store.now(), attempts_before=store.now() - 1, dead_letters_before=None) > 0
         assert store.chords_waiting(0.0) == ["open"]
         assert not store.set_chord_size("sent", 1), "its members are forgotten too"
+
+    def test_the_groups_of_a_header_stay_as_long_as_its_chord_waits(self, harness: StoreHarness, store: Store) -> None:
+        """It is joined by them, however long its members take or wait for a redrive; results expire sooner."""
+        for group_id in ("g", "failed", "unheard-of"):
+            store.save_group(group_id, f"{group_id}'s", store.now() + 10)
+        store.set_chord_size("g", 1)
+        store.set_chord_size("failed", 1)
+        store.add_chord_part(part("failed", "b", succeeded=False))
+        _close(store, "failed", succeeded=False)
+        harness.pass_time(1_000)
+        _prune(store)
+        assert [store.get_group(one) for one in ("g", "failed", "unheard-of")] == ["g's", "failed's", None]
+        store.add_chord_part(part("g", "a"))
+        _close(store)
+        harness.pass_time(4_000)
+        _prune(store)
+        assert [store.get_group(one) for one in ("g", "failed")] == [None, "failed's"]
+
+
+def _prune(store: Store) -> None:
+    store.prune(store.now(), attempts_before=store.now() - 1_000_000, dead_letters_before=None)
 
 
 def _close(store: Store, group_id: str = "g", *, succeeded: bool = True) -> bool:

@@ -272,6 +272,31 @@ class DeskConformance(Conformance):
         assert settled.complete_chords == ("g",)
         assert [(one.task_id, one.result) for one in store.chord_parts("g")[1]] == [(member, "5"), ("b", "1")]
 
+    def test_so_do_the_chords_round_it(self, harness: StoreHarness, store: Store) -> None:
+        for group_id, size in (("inner", 1), ("outer", 2), ("outermost", 1)):
+            store.set_chord_size(group_id, size)
+        store.add_chord_part(part("outer", "b", 1))
+        letter = bury(store, "a", chord=[part("inner", "a", succeeded=False)])
+        for group_id, outer in (("inner", "outer"), ("outer", "outermost")):
+            store.hold_chords_with(group_id, [outer])
+            store.add_chord_part(part(outer, f"{group_id}-body", succeeded=False))
+            store.close_chord(group_id, succeeded=False, messages=[], records=[])
+        store.close_chord("outermost", succeeded=False, messages=[], records=[])
+        for _ in range(2):
+            harness.pass_time(10_000)
+            self._prune_all(store)
+        assert all(map(store.knows_chord, ("inner", "outer", "outermost")))
+        store.redrive(letter, again(letter), ME)
+        self._prune_all(store)
+        assert store.add_chord_part(part("inner", "a"))
+        assert store.add_chord_part(part("outer", "inner-body"))
+        assert store.add_chord_part(part("outermost", "outer-body"))
+        for group_id in ("inner", "outer", "outermost"):
+            store.close_chord(group_id, succeeded=True, messages=[], records=[])
+        harness.pass_time(10_000)
+        self._prune_all(store)
+        assert not any(map(store.knows_chord, ("inner", "outer", "outermost")))
+
     def test_a_chord_is_known_while_its_body_can_be_sent(self, store: Store) -> None:
         assert not store.knows_chord("g")
         store.add_chord_part(part("g", "a", succeeded=False))

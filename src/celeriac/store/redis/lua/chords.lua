@@ -37,8 +37,10 @@ return { body or '', found }
 -- needs: sending
 local group, state, now = take(), take(), clock()
 local name = base .. 'c:' .. group
-local known, completed = unpack(call('HMGET', name, 'state', 'completed'))
+local known, completed, failed = unpack(call('HMGET', name, 'state', 'completed', 'failed'))
 if known ~= 'open' or not completed then return 0 end
+-- Who found a failure may have looked before it was put right; who has put it right sends the body.
+if state == 'failed' and tonumber(failed or 0) == 0 then return 0 end
 local others = {}
 for number = 1, take_number() do others[number] = { take(), take_record() } end
 local messages = take_messages()
@@ -50,6 +52,15 @@ call('ZADD', base .. 'chords:over', now, group)
 for _, other in ipairs(others) do write_other(other[1], other[2], now) end
 for _, m in ipairs(messages) do send(m, now) end
 say('commits')
+return 1
+
+-- name: hold_with
+-- needs: history
+local tasks = call('SMEMBERS', base .. 'cl:' .. take())
+for _ = 1, take_number() do
+    local other = take()
+    for _, task in ipairs(tasks) do hold_chord(task, other) end
+end
 return 1
 
 -- name: waiting

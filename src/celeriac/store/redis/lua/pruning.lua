@@ -4,6 +4,9 @@
 local now, attempts_before, letters_before, broadcasts_before, most =
     take_number(), take_number(), take_number(), take_number(), take_number()
 
+-- Seconds after which what is spared is looked at again.
+local LOOK_AGAIN = 3600
+
 go_on()
 local function over(index, before)
     return call('ZRANGEBYSCORE', base .. index, '-inf', '(' .. string.format('%.6f', before), 'LIMIT', 0, most)
@@ -144,9 +147,15 @@ for _, task in ipairs(over('expiry:tasks', now)) do
     total = total + 1
 end
 for _, group in ipairs(over('expiry:groups', now)) do
-    call('DEL', base .. 'g:' .. group)
-    call('ZREM', base .. 'expiry:groups', group)
-    total = total + 1
+    local state = call('HGET', base .. 'c:' .. group, 'state')
+    if state and state ~= 'sent' then
+        -- The tree of a header is what its chord is joined by, whenever that is.
+        call('ZADD', base .. 'expiry:groups', now + LOOK_AGAIN, group)
+    else
+        call('DEL', base .. 'g:' .. group)
+        call('ZREM', base .. 'expiry:groups', group)
+        total = total + 1
+    end
 end
 for _, task in ipairs(over('revoked', now)) do
     total = total + call('ZREM', base .. 'revoked', task)

@@ -69,6 +69,11 @@ WHERE NOT EXISTS (SELECT 1 FROM attempt WHERE task_id = $1 AND generation = $2 A
 INSERT INTO letter_chord (task_id, group_id, held_at) VALUES ($1, $2, $3)
 ON CONFLICT (task_id, group_id) DO UPDATE SET held_at = excluded.held_at
 
+-- name: hold_chord_with
+INSERT INTO letter_chord (task_id, group_id, held_at)
+SELECT task_id, $2::text, $3::float8 FROM letter_chord WHERE group_id = $1
+ON CONFLICT (task_id, group_id) DO UPDATE SET held_at = excluded.held_at
+
 -- name: keep_snoozes
 UPDATE message SET snoozes = $1 WHERE task_id = $2
 

@@ -141,8 +141,11 @@ SELECT task_id, position, succeeded, result FROM chord_part WHERE group_id = $1 
 -- name: chord_get
 SELECT size, state, body FROM chord WHERE group_id = $1
 
+-- Who found a failure may have looked before it was put right; who has put it right sends the body.
 -- name: chord_close
-UPDATE chord SET state = $2, updated_at = $3 WHERE group_id = $1 AND state = 'open' AND completed_at IS NOT NULL
+UPDATE chord SET state = $2, updated_at = $3
+WHERE group_id = $1 AND state = 'open' AND completed_at IS NOT NULL
+  AND ($2 <> 'failed' OR EXISTS (SELECT 1 FROM chord_part WHERE group_id = $1 AND succeeded = 0))
 
 -- name: chords_waiting
 SELECT group_id FROM chord WHERE state = 'open' AND completed_at IS NOT NULL AND completed_at < $1 LIMIT 100
@@ -165,13 +168,18 @@ WITH old AS MATERIALIZED (
 gone AS (DELETE FROM task WHERE ctid = ANY (ARRAY(SELECT ctid FROM old)) RETURNING 1)
 SELECT (SELECT count(*) FROM gone), count(*), max(at) FROM old
 
+-- The tree of a header is what its chord is joined by, whenever that is.
 -- name: prune_groups
 WITH old AS MATERIALIZED (
-    SELECT ctid, expires_at AS at FROM group_result
+    SELECT ctid, group_id, expires_at AS at FROM group_result
     WHERE expires_at < $1 AND expires_at >= $3
           AND (SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema(), 11)))
     ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED),
-gone AS (DELETE FROM group_result WHERE ctid = ANY (ARRAY(SELECT ctid FROM old)) RETURNING 1)
+gone AS (
+    DELETE FROM group_result WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM old
+        WHERE NOT EXISTS (SELECT 1 FROM chord WHERE chord.group_id = old.group_id AND state <> 'sent')))
+    RETURNING 1)
 SELECT (SELECT count(*) FROM gone), count(*), max(at) FROM old
 
 -- name: prune_revoked

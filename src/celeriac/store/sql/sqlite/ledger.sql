@@ -104,8 +104,11 @@ SELECT task_id, position, succeeded, result FROM chord_part WHERE group_id = ? O
 -- name: chord_get
 SELECT size, state, body FROM chord WHERE group_id = ?
 
+-- Who found a failure may have looked before it was put right; who has put it right sends the body.
 -- name: chord_close
-UPDATE chord SET state = ?2, updated_at = ?3 WHERE group_id = ?1 AND state = 'open' AND completed_at IS NOT NULL
+UPDATE chord SET state = ?2, updated_at = ?3
+WHERE group_id = ?1 AND state = 'open' AND completed_at IS NOT NULL
+  AND (?2 <> 'failed' OR EXISTS (SELECT 1 FROM chord_part WHERE group_id = ?1 AND succeeded = 0))
 
 -- name: chords_waiting
 SELECT group_id FROM chord WHERE state = 'open' AND completed_at IS NOT NULL AND completed_at < ? LIMIT 100
@@ -126,8 +129,11 @@ DELETE FROM attempt WHERE id IN (
     SELECT id FROM attempt WHERE finished_at < ?
     AND task_id NOT IN (SELECT task_id FROM dead_letter) LIMIT ?)
 
+-- The tree of a header is what its chord is joined by, whenever that is.
 -- name: prune_groups
-DELETE FROM group_result WHERE group_id IN (SELECT group_id FROM group_result WHERE expires_at < ? LIMIT ?)
+DELETE FROM group_result WHERE group_id IN (
+    SELECT group_id FROM group_result WHERE expires_at < ?
+    AND NOT EXISTS (SELECT 1 FROM chord WHERE chord.group_id = group_result.group_id AND state <> 'sent') LIMIT ?)
 
 -- name: prune_revoked
 DELETE FROM revoked WHERE task_id IN (SELECT task_id FROM revoked WHERE expires_at < ? LIMIT ?)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from celeriac.core.attempt import Attempt
 
@@ -41,3 +42,13 @@ def push(attempt: Attempt) -> None:
 def pop() -> None:
     """Cease to be current."""
     _STACK.attempts.pop()
+
+
+def goes_on(request: Any) -> None:
+    """The body of a task that celeriac does not settle is over: what Celery publishes for it now comes after it."""
+    request.celeriac_goes_on = True
+
+
+def has_gone_on(request: Any) -> bool:
+    """Whether that was said of the task of this request."""
+    return bool(getattr(request, "celeriac_goes_on", False))

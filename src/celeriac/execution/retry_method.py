@@ -10,7 +10,7 @@ from celery.exceptions import Reject, Retry
 
 from celeriac.core.attempt import Attempt, Outcome, Settlement
 from celeriac.core.current import attempting, current
-from celeriac.core.message import DELIVERY_HEADER, DeliveryFacts
+from celeriac.core.message import DELIVERY_HEADER, WORKFLOW_HEADER, DeliveryFacts
 from celeriac.execution import coroutines
 from celeriac.execution.retrying import arguments, clocks_apart, refused
 from celeriac.execution.room import room_of
@@ -62,7 +62,14 @@ class RetryMixin:
             return super().retry(**given)  # type: ignore[misc]
         facts, store = DeliveryFacts.from_header(header), room_of(self.app).store  # type: ignore[attr-defined]
         attempt = Attempt(
-            request.id, request.task, facts, request.hostname or "", store.now(), retrying=True, task=self
+            request.id,
+            request.task,
+            facts,
+            request.hostname or "",
+            store.now(),
+            retrying=True,
+            task=self,
+            workflow=getattr(request, WORKFLOW_HEADER, None),
         )
         try:
             with attempting(attempt):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import timedelta
 from types import CoroutineType
 from typing import Any
@@ -17,7 +17,7 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from celeriac.core.attempt import Attempt
 from celeriac.core.circuit import Circuit
-from celeriac.core.current import attempting, current
+from celeriac.core.current import attempting, current, goes_on
 from celeriac.core.idempotency import KeyTemplate, time_to_live
 from celeriac.core.limits import Limits
 from celeriac.errors import TaskExited
@@ -28,7 +28,7 @@ from celeriac.execution.declaring import check_declaration
 from celeriac.execution.effects import Effect, effect_once
 from celeriac.execution.iterating import CheckpointMixin, ended
 from celeriac.execution.pipeline import traced
-from celeriac.execution.replacing import with_one_end
+from celeriac.execution.replacing import replace_unmanaged, with_one_end
 from celeriac.execution.retry_method import RetryMixin
 from celeriac.execution.retrying import beside_no_ledger, retry_or_give_up, run_beside_no_ledger
 from celeriac.execution.snoozing import Snooze, put_off_unmanaged
@@ -132,7 +132,7 @@ class TaskMixin(CheckpointMixin, RetryMixin):
         sig = with_one_end(self.app, sig)  # type: ignore[attr-defined]  # Celery's class has it
         attempt = self._own_attempt()
         if attempt is None:
-            return super().replace(sig)  # type: ignore[misc]
+            return replace_unmanaged(self, functools.partial(super().replace, sig))  # type: ignore[misc]
         attempt.buffering = attempt.replaced = True
         with attempting(attempt):
             return super().replace(sig)  # type: ignore[misc]
@@ -249,13 +249,13 @@ def _run_beside(run: Any, body: Callable[..., Any], call: Callable[..., Any], ar
 
 def _run_unmanaged(task: Any, call: Callable[[], Any]) -> Any:
     try:
-        if not task.declared_circuits or task.request.is_eager:
-            return call()
-        with guarding(task):
-            return call()
+        with guarding(task) if task.declared_circuits and not task.request.is_eager else nullcontext():
+            returned = call()
     except Snooze as error:
         put_off_unmanaged(task, error)
         raise
+    goes_on(task.request)
+    return returned
 
 
 def _run_to_its_return(attempt: Attempt, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:

@@ -13,8 +13,7 @@ from celeriac.core.current import current
 from celeriac.core.workflow import OnFailure
 from celeriac.errors import CeleriacWarning, PartlySent
 from celeriac.publish.batch import joining
-from celeriac.publish.outgoing import settling
-from celeriac.publish.workflows import new_opening, opening, sending, sending_members
+from celeriac.publish.workflows import comes_after, new_opening, opening, sending, sending_members
 from celeriac.transport.unavailable import publishing
 
 _one_by_one = canvas.group._apply_tasks  # noqa: SLF001  # the one place where a group sends
@@ -62,7 +61,7 @@ def _recorded(applied: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(applied)
     def apply_async(self: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         app = self.app
-        if opening() is not None or settling() is not None or not getattr(app, "keeps_workflows", False):
+        if opening() is not None or comes_after() or not getattr(app, "keeps_workflows", False):
             return applied(self, args, kwargs, **options)
         return send_workflow(partial(applied, self, args, kwargs, **options))
 

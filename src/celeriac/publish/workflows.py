@@ -9,7 +9,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from celeriac.core.message import TaskMessage
+from celery._state import get_current_task
+
+from celeriac.core.current import has_gone_on
+from celeriac.core.message import WORKFLOW_HEADER, TaskMessage
 from celeriac.core.workflow import FOLDED_ABOVE, Membership, OnFailure, Sent, Workflow, name_of, nodes_from
 from celeriac.publish.ids import new_id
 from celeriac.publish.outgoing import settling
@@ -92,12 +95,22 @@ def membership() -> list[Any] | None:
         whole = opened.record is None or opened.record.size > 1
         return Membership(opened.id, opened.on_failure, _FOLDED.get()).header() if whole else None
     attempt = settling()
-    if attempt is None or attempt.workflow is None or attempt.telling:
-        return None
-    if attempt.retrying:
+    if attempt is not None and attempt.retrying:
         return attempt.workflow
-    known = Membership.from_header(attempt.workflow)
+    before = _of_what_celery_ran() if attempt is None else None if attempt.telling else attempt.workflow
+    known = Membership.from_header(before)
     return None if known is None else known._replace(folded=_FOLDED.get() or known.folded).header()
+
+
+def comes_after() -> bool:
+    """Whether what is published now comes after a task, and so belongs to whatever that does."""
+    return settling() is not None or _of_what_celery_ran() is not None
+
+
+def _of_what_celery_ran() -> Any:
+    task = get_current_task()
+    request = None if task is None else task.request
+    return getattr(request, WORKFLOW_HEADER, None) if has_gone_on(request) else None
 
 
 def take_along(message: TaskMessage) -> TaskMessage:

@@ -1,0 +1,132 @@
+"""Members of workflows that end in unusual ways, under a kit: expired, left to Celery, months after the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import chain, chord, group
+
+from celeriac import Celery
+from celeriac.core.workflow import FOLDED_ABOVE
+from celeriac.core.workflow_state import State
+from celeriac.testing import Kit
+
+MANY = FOLDED_ABOVE + 4
+DAY = 86_400.0
+
+
+@pytest.fixture
+def healed(tmp_path: Path) -> Path:
+    """Once it is there, `fail` does not any more."""
+    return tmp_path / "healed"
+
+
+@pytest.fixture
+def kit(healed: Path) -> Iterator[Kit]:
+    app = Celery("shop", broker="sqlite:///unused.db", set_as_current=False)
+
+    def fail(given: Any) -> Any:
+        if not healed.exists():
+            raise ConnectionError("the warehouse does not answer")
+        return given
+
+    app.task(shared=False, name="load")(_load)
+    app.task(shared=False, name="fail")(fail)
+    app.task(shared=False, name="loose", durable=False)(_load)
+    app.task(shared=False, name="loosely", durable=False, bind=True, max_retries=1)(_load_again)
+    app.task(shared=False, name="instead", durable=False, bind=True)(_instead)
+    with Kit(app) as made:
+        yield made
+
+
+def _load(given: Any) -> Any:
+    return given
+
+
+def _load_again(task: Any, given: Any) -> Any:
+    if not task.request.retries:
+        raise task.retry(countdown=0)
+    return given
+
+
+def _instead(task: Any, given: Any) -> Any:
+    return task.replace(task.app.tasks["load"].s(given))
+
+
+def months_later(kit: Kit) -> None:
+    """Whatever may be forgotten is."""
+    for _ in range(3):
+        kit.advance(60 * DAY)
+        store = kit.app.store
+        store.prune(store.now(), attempts_before=store.now() - DAY, dead_letters_before=None)
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_many_that_expire_end_their_workflow(kit: Kit, joined: bool) -> None:
+    load = kit.app.tasks["load"]
+    members = [load.s(number).set(expires=10) for number in range(MANY)]
+    sent = (chord(members, load.s()) if joined else group(members)).apply_async()
+    kit.advance(20)
+    kit.drain()
+    found = kit.app.workflows.get(sent.workflow_id)
+    assert found.ended
+    assert (found.nodes[0].succeeded, found.nodes[0].failed) == (0, MANY)
+
+
+# -- redriven months later, when all that may be forgotten is
+
+
+def test_a_header_with_groups_is_joined_though_results_have_expired(kit: Kit, healed: Path) -> None:
+    load, fail = kit.app.tasks["load"], kit.app.tasks["fail"]
+    sent = chord([fail.s(1), chain(load.s(2), group(load.s(), load.s()))], load.s()).delay()
+    kit.drain()
+    months_later(kit)
+    healed.touch()
+    kit.app.dead_letters.redrive(kit.dead_letters[0].id)
+    kit.drain()
+    assert sent.get() == [1, [2, 2]]
+
+
+def test_a_chord_in_a_chord_goes_on_to_its_end(kit: Kit, healed: Path) -> None:
+    load, fail = kit.app.tasks["load"], kit.app.tasks["fail"]
+    inner = chain(chord([fail.s(1), load.s(2)], load.s()), load.s())
+    sent = chord([chord([inner, load.s(3)], load.s()), load.s(4)], load.s()).delay()
+    kit.drain()
+    months_later(kit)
+    healed.touch()
+    kit.app.dead_letters.redrive(kit.dead_letters[0].id)
+    kit.drain()
+    assert sent.get() == [[[1, 2], 3], 4]
+
+
+# -- a step that is left to Celery
+
+
+@pytest.mark.parametrize("loose", ["loose", "loosely", "instead"])
+@pytest.mark.parametrize("joined", [True, False])
+def test_what_follows_a_step_that_is_left_to_celery_is_a_part_still(
+    kit: Kit, healed: Path, loose: str, joined: bool
+) -> None:
+    load, fail = kit.app.tasks["load"], kit.app.tasks["fail"]
+    rest = [group(fail.s(), load.s()), load.s()] if joined else [fail.s(), load.s()]
+    sent = kit.app.workflows.send(chain(load.s(1), kit.app.tasks[loose].s(), *rest))
+    kit.drain()
+    [known] = kit.app.workflows.list()
+    assert (known.id, known.state) == (sent.workflow_id, State.BLOCKED)
+    healed.touch()
+    assert kit.app.workflows.resume(known.id).done == 1
+    kit.drain()
+    assert kit.app.workflows.get(known.id).state is State.SUCCEEDED
+    assert sent.get() == ([1, 1] if joined else 1)
+
+
+def test_it_is_cancelled_with_the_others(kit: Kit) -> None:
+    load = kit.app.tasks["load"]
+    sent = chain(load.s(1), kit.app.tasks["loose"].s(), load.s(), load.s()).delay()
+    kit.run_one()
+    kit.run_one()
+    kit.app.workflows.cancel(sent.workflow_id)
+    assert [run.outcome for run in kit.drain()] == ["revoked"]

@@ -212,7 +212,8 @@ class Tracked(Iteration):
     def __iter__(self) -> Iterator[Any]:
         first = True
         for row, cursor in self._pairs:
-            if first:
+            # Of each row, None would have the next run begin anew; what else is none is found at the next checkpoint.
+            if first or cursor is None:
                 first = False
                 self._check(cursor)
             self._cursor, self._in_hand, self._saved = cursor, True, False

@@ -106,6 +106,15 @@ def _of_queryset(task: str, source: Any, cursor: Any, after: Any) -> Pairs:
     query = queryset.query
     if query.is_sliced:
         raise CheckpointError(task, "a sliced queryset cannot be gone on with: give iterate() the whole, or a function")
+    if query.combinator:
+        raise CheckpointError(
+            task, f"a queryset made by {query.combinator}() cannot be gone on with: give iterate() a function that finds the rows "
+            "after a cursor"
+        )  # fmt: skip
+    if not query.standard_ordering or query.extra_order_by:
+        raise CheckpointError(
+            task, f"the queryset is in an order that is not that of {name!r}: leave out reverse() and extra()"
+        )
     if query.order_by and tuple(query.order_by) not in {(name,), ("pk",), ("id",)}:
         raise CheckpointError(
             task, f"the queryset is ordered by {', '.join(map(str, query.order_by))}, and is gone on with by {name!r}: order it "
@@ -140,9 +149,11 @@ def _of_select(task: str, statement: Any, cursor: Any, after: Any, session: Any)
         raise CheckpointError(
             task, "of a select() cursor= is the column by which it is ordered, whose values are unique: cursor=Order.id"
         )
-    if statement._order_by_clauses or statement._limit_clause is not None:  # noqa: SLF001  # nothing public tells
+    own = (statement._limit_clause, statement._offset_clause, statement._fetch_clause)  # noqa: SLF001  # nothing public tells
+    if statement._order_by_clauses or any(clause is not None for clause in own):  # noqa: SLF001
         raise CheckpointError(
-            task, "the select() has an order or a limit of its own: it is ordered by cursor=, so leave that out"
+            task,
+            "the select() has an order, a limit or an offset of its own: it is ordered by cursor=, so leave that out",
         )
     return _pages_of_select(task, statement.order_by(cursor).limit(PAGE), cursor, after, session)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from celeriac.execution.keeping import Kept
 from celeriac.execution.snoozing import GiveWay
 from celeriac.execution.sources import PAGE, opened
 from celeriac.store.tables import ddl
+from celeriac.testing import Kit
 
 
 def through(source: Any, cursor: Any = None, after: Any = None, session: Any = None) -> list[tuple[Any, Any]]:
@@ -130,6 +132,10 @@ def test_a_queryset_that_cannot_be_gone_on_with_is_refused(rows_of_django: Any) 
         through(rows_of_django.order_by("-code"))
     with pytest.raises(CheckpointError, match="name of a field"):
         through(rows_of_django.all(), lambda row: row.pk)
+    with pytest.raises(CheckpointError, match=r"leave out reverse\(\)"):
+        through(rows_of_django.order_by("pk").reverse())
+    with pytest.raises(CheckpointError, match=r"made by union\(\)"):
+        through(rows_of_django.filter(pk__lt=3).union(rows_of_django.filter(pk__gt=7)))
 
 
 # -- SQLAlchemy
@@ -168,8 +174,10 @@ def test_a_select_that_cannot_be_gone_on_with_is_refused(session: Session) -> No
     for statement, cursor, by, said in (
         (sa.select(Order), Order.id, None, "session=session"),
         (sa.select(Order), "id", session, "cursor=Order.id"),
-        (sa.select(Order).order_by(Order.code), Order.id, session, "an order or a limit"),
-        (sa.select(Order).limit(3), Order.id, session, "an order or a limit"),
+        (sa.select(Order).order_by(Order.code), Order.id, session, "an order, a limit or an offset"),
+        (sa.select(Order).limit(3), Order.id, session, "an order, a limit or an offset"),
+        (sa.select(Order).offset(3), Order.id, session, "an order, a limit or an offset"),
+        (sa.select(Order).fetch(3), Order.id, session, "an order, a limit or an offset"),
         (sa.select(Order.code), Order.id, session, "among its columns"),
     ):
         with pytest.raises(CheckpointError, match=said):
@@ -206,6 +214,24 @@ def test_called_eagerly_or_as_a_function_it_goes_through_all(app: Celery) -> Non
     assert task.apply(([1, 2, 3],)).get() == [1, 2, 3]
     assert task([1, 2, 3]) == [1, 2, 3]
     assert not Path(app.conf.broker_url.removeprefix("sqlite:///")).exists(), "no store was opened for it"
+
+
+def test_any_row_without_a_cursor_is_refused_since_the_next_run_would_begin_anew(app: Celery) -> None:
+    seen = []
+
+    @app.task(bind=True, name="shop.rows", shared=False)
+    def go(self: Any) -> None:
+        rows = [{"id": 1}, {"id": 2}, {"id": None}, {"id": 4}]
+        seen.extend(row["id"] for row in self.iterate(lambda after: rows[after or 0 :], cursor="id", every=1e-6))
+
+    with Kit(app) as kit:
+        sent = go.delay()
+        (run,) = kit.drain()
+        assert (run.outcome, type(run.error)) == ("dead-lettered", CheckpointError)
+        assert "the cursor of a row is None" in str(run.error)
+        known = app.store.checkpoints([sent.id])[sent.id].cursors
+        assert known is not None
+        assert (seen, json.loads(known)["rows"]["cursor"]) == ([1, 2], 2)
 
 
 def test_without_bind_it_says_what_to_write(app: Celery) -> None:

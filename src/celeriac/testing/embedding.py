@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from celery.worker import state
 from kombu import pools
 
 from celeriac.core.attempt import Attempt, Settled
@@ -79,6 +80,7 @@ def embedded(
         stack.enter_context(standing_in(f"sqlite:///{path}", store))
         stack.enter_context(keeping(keeper))
         stack.enter_context(_tasks_as_they_are(app))
+        stack.enter_context(_nothing_is_revoked())
         stack.enter_context(_settings(app, f"sqlite:///{path}"))
         stack.callback(_drop_pools, app)
         stack.callback(app.circuits.forget)
@@ -117,6 +119,17 @@ def _tasks_as_they_are(app: Any) -> Iterator[None]:
             for key in _TAKEN_OVER:
                 task.__dict__.pop(key, None)
             task.__dict__.update(before.get(name, {}))
+
+
+@contextmanager
+def _nothing_is_revoked() -> Iterator[None]:
+    """Celery's worker remembers, for the whole process, the ids that were revoked or have expired; another test may use one again."""
+    before = set(state.revoked)
+    try:
+        yield
+    finally:
+        for task_id in set(state.revoked) - before:
+            state.revoked.discard(task_id)
 
 
 @contextmanager

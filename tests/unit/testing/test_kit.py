@@ -821,6 +821,15 @@ def test_one_test_knows_nothing_of_another() -> None:
             assert len(kit.published()) == 1
 
 
+def test_an_id_that_has_expired_in_one_test_runs_in_the_next() -> None:
+    for outcome in ("revoked", "completed"):
+        SEEN.clear()
+        with Kit(app) as kit:
+            note.apply_async((1,), task_id="order-1", expires=10 if outcome == "revoked" else None)
+            kit.advance(20)
+            assert [run.outcome for run in kit.drain()] == [outcome]
+
+
 def test_a_circuit_that_one_test_opened_is_closed_in_the_next() -> None:
     for _ in range(2):
         with Kit(app) as kit, app.circuit(Circuit("opened")):

@@ -114,6 +114,19 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
             attempt.follow_ups.clear()
         super().mark_as_failure(task_id, *args, **kwargs)
 
+    def mark_as_revoked(
+        self,
+        task_id: str,
+        reason: str = "",
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.REVOKED,
+    ) -> None:
+        """As Celery's, with all that would have come next: whoever waits for that, a chord too, would wait for ever."""
+        super().mark_as_revoked(task_id, reason, request, store_result, state)
+        chain = getattr(request, "chain", None)
+        self._fail_chain(chain, TaskRevokedError(reason), store_result=store_result, state=state)
+
     def block(self, attempt: Attempt) -> None:
         """Have what comes after a dead letter in its workflow read that it waits for that."""
         for record in attempt.others:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from celery import chain, chord, group
+from celery.exceptions import ChordError
 
 from celeriac import Celery
 from celeriac.core.workflow import FOLDED_ABOVE
@@ -74,6 +75,21 @@ def test_many_that_expire_end_their_workflow(kit: Kit, joined: bool) -> None:
     found = kit.app.workflows.get(sent.workflow_id)
     assert found.ended
     assert (found.nodes[0].succeeded, found.nodes[0].failed) == (0, MANY)
+
+
+def test_what_would_have_come_next_reads_so_and_a_chord_hears_of_it(kit: Kit) -> None:
+    load = kit.app.tasks["load"]
+    first = load.s(1).set(expires=10)
+    steps = chain(first, load.s(), load.s()).delay()
+    many = chain(first.clone(), *[load.s()] * MANY).delay()
+    joined = chord([chain(first.clone(), load.s()), load.s(2)], load.s()).delay()
+    kit.advance(20)
+    kit.drain()
+    assert [one.state for one in (steps, steps.parent, many, many.parent)] == ["REVOKED"] * 4
+    assert isinstance(joined.result, ChordError)
+    assert "expired" in str(joined.result)
+    for sent in (steps, many, joined):
+        assert kit.app.workflows.get(sent.workflow_id).state is State.CANCELLED
 
 
 # -- redriven months later, when all that may be forgotten is

@@ -16,7 +16,7 @@ import psycopg2
 import psycopg2.extras
 import pytest
 import sqlalchemy
-from celery import chain, group
+from celery import chain, chord, group
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
@@ -138,6 +138,22 @@ def test_it_is_not_sent_without(site: Site, opened: Callable[[], Any], table: st
     # Its key went with it.
     assert site.keyed.delay("k", site.file()).id
     assert site.store.size("celery") == 1
+
+
+def test_a_chord_is_sent_with_the_commit_or_leaves_nothing(site: Site, postgres_url: str) -> None:
+    header = [site.add.s(1, 1), chain(site.add.s(1, 0), group(site.add.s(1), site.add.s(2)))]
+    with suppress(RolledBack), _psycopg3(postgres_url) as (connection, _), site.app.transaction(connection):
+        never = chord(header, site.collect.s()).delay()
+        raise RolledBack
+    assert not site.store.knows_chord(never.parent.id)
+    assert site.store.get_group(never.parent.id) is None
+    with _psycopg3(postgres_url) as (connection, execute):
+        with site.app.transaction(connection):
+            sent = chord(header, site.collect.s()).delay()
+        assert not site.store.knows_chord(sent.parent.id)
+        execute("SELECT 1")
+    assert site.store.knows_chord(sent.parent.id)
+    assert site.store.get_group(sent.parent.id) is not None
 
 
 def test_what_is_published_beside_the_block_goes_at_once(site: Site, postgres_url: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy
-from celery import chain
+from celery import chain, chord, group
 from sqlalchemy.orm import Session
 
 from celeriac.errors import PublishRolledBack, TransactionError
@@ -107,6 +107,21 @@ def test_it_is_not_sent_without(site: Site, opened: Callable[[], Any]) -> None:
     assert result.state == "FAILURE"
     assert site.keyed.delay("k", site.file()).id != result.id
     assert site.store.size("celery") == 1
+
+
+def test_a_chord_is_sent_with_the_commit_or_leaves_nothing(site: Site, path: str) -> None:
+    """Its size, and the groups of its header, are in the transaction too: beside it they would wait for its end."""
+    header = [site.add.s(1, 1), chain(site.add.s(1, 0), group(site.add.s(1), site.add.s(2)))]
+    with suppress(RolledBack), _explicit(path) as (connection, _), site.app.transaction(connection):
+        never = chord(header, site.collect.s()).delay()
+        raise RolledBack
+    assert not site.store.knows_chord(never.parent.id)
+    assert site.store.get_group(never.parent.id) is None
+    with _explicit(path) as (connection, _), site.app.transaction(connection):
+        sent = chord(header, site.collect.s()).delay()
+        assert not site.store.knows_chord(sent.parent.id)
+    with site.working():
+        assert sent.get(timeout=60) == [2, [2, 3]]
 
 
 def test_a_forgotten_result_was_sent(site: Site, path: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from celeriac.core.message import Published, TaskMessage
@@ -34,17 +35,32 @@ class Borrowed:
             IdempotencyConflict: a key is held with other arguments.
             TransactionError: there is no transaction any more.
         """
-        self._guest.check_transaction()
         now = self._store.now()
+        with self._in_its_schema():
+            sent = [queue.publish(self, message, now) for message in messages]
+            self._remember(sent)
+        return sent
+
+    def set_chord_size(self, group_id: str, size: int) -> None:
+        """As the store's, with the messages of the members, which cannot have ended before the commit."""
+        with self._in_its_schema():
+            self.run("ledger.chord_size", (group_id, size, self._store.now()))
+
+    def save_group(self, group_id: str, result: str | bytes, expires_at: float | None) -> None:
+        """As the store's."""
+        with self._in_its_schema():
+            self.run("ledger.save_group", (group_id, result, expires_at))
+
+    @contextmanager
+    def _in_its_schema(self) -> Iterator[None]:
+        self._guest.check_transaction()
         before = self._one("SELECT current_setting('search_path')", ())
         self._one("SELECT set_config('search_path', $1, true)", (f'"{self._store.database.schema}"',))
         try:
-            sent = [queue.publish(self, message, now) for message in messages]
-            self._remember(sent)
+            yield
         finally:
             if not self._guest.failed:
                 self._one("SELECT set_config('search_path', $1, true)", (before,))
-        return sent
 
     def _remember(self, sent: Sequence[Published]) -> None:
         """Tell who listens, and keep what the commit can be asked by: a row's own transaction, of a savepoint too."""

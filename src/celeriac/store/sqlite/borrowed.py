@@ -43,6 +43,16 @@ class Borrowed:
             remember([task_id], fate.of(task_id))
         return sent
 
+    def set_chord_size(self, group_id: str, size: int) -> None:
+        """As the store's, with the messages of the members, which cannot have ended before the commit."""
+        self._guest.check_transaction()
+        self.run("ledger.chord_size", (group_id, size, self._store.now()))
+
+    def save_group(self, group_id: str, result: str | bytes, expires_at: float | None) -> None:
+        """As the store's."""
+        self._guest.check_transaction()
+        self.run("ledger.save_group", (group_id, result, expires_at))
+
     lane_by_lane = True
 
     def run(self, name: str, parameters: Sequence[Any] = ()) -> Any:

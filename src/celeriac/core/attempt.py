@@ -166,6 +166,8 @@ class Attempt:
     waits_for: Any = None
     #: Members of chords that this run has announced and not sent yet, with the chord each belongs to.
     growing: dict[str, str] = field(default_factory=dict)
+    #: One of them is being sent, and all of it is a part of the workflow.
+    adding: bool = False
     #: What the body raised.
     raised: Exception | None = None
     #: It raised a ``Snooze``.

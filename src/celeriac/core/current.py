@@ -49,6 +49,16 @@ def goes_on(request: Any) -> None:
     request.celeriac_goes_on = True
 
 
+@contextmanager
+def going_on(request: Any) -> Iterator[None]:
+    """The same for the length of a block."""
+    request.celeriac_goes_on = True
+    try:
+        yield
+    finally:
+        request.celeriac_goes_on = False
+
+
 def has_gone_on(request: Any) -> bool:
     """Whether that was said of the task of this request."""
     return bool(getattr(request, "celeriac_goes_on", False))

@@ -17,7 +17,7 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from celeriac.core.attempt import Attempt
 from celeriac.core.circuit import Circuit
-from celeriac.core.current import attempting, current, goes_on
+from celeriac.core.current import attempting, current, goes_on, going_on
 from celeriac.core.idempotency import KeyTemplate, time_to_live
 from celeriac.core.limits import Limits
 from celeriac.errors import TaskExited
@@ -136,6 +136,19 @@ class TaskMixin(CheckpointMixin, RetryMixin):
         attempt.buffering = attempt.replaced = True
         with attempting(attempt):
             return super().replace(sig)  # type: ignore[misc]
+
+    def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:
+        """As Celery's; what joins is a part of the workflow too."""
+        attempt = self._own_attempt()
+        if attempt is None:
+            with going_on(self.request):
+                return super().add_to_chord(sig, lazy)  # type: ignore[misc]
+        attempt.adding = True
+        try:
+            with attempting(attempt):
+                return super().add_to_chord(sig, lazy)  # type: ignore[misc]
+        finally:
+            attempt.adding = False
 
     def effect_once(self, step: str, connection: object) -> AbstractContextManager[Effect]:
         """``with self.effect_once("charge", connection) as first:`` records the step in the transaction that does it.

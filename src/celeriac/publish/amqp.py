@@ -43,7 +43,7 @@ class Outgoing:
     def label(self, headers: dict[str, Any]) -> None:
         """Have a message's headers name its ledger, and no delivery: Celery copies a delivery's into its retry."""
         headers.pop(DELIVERY_HEADER, None)
-        part = membership()
+        part = membership(headers.get("id") or "")
         if part is not None:
             headers[WORKFLOW_HEADER] = part
         if self.stamp:

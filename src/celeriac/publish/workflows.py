@@ -11,7 +11,7 @@ from typing import Any
 
 from celery._state import get_current_task
 
-from celeriac.core.current import has_gone_on
+from celeriac.core.current import current, has_gone_on
 from celeriac.core.message import WORKFLOW_HEADER, TaskMessage
 from celeriac.core.workflow import FOLDED_ABOVE, Membership, OnFailure, Sent, Workflow, name_of, nodes_from
 from celeriac.publish.ids import new_id
@@ -88,8 +88,11 @@ def new_opening(name: str, on_failure: OnFailure, parent: str | None) -> Opening
     return Opening(new_id(), name, on_failure, parent)
 
 
-def membership() -> list[Any] | None:
-    """What the header of a message that is built now says; the part of one that goes on is the next step's too."""
+def membership(task_id: str = "") -> list[Any] | None:
+    """What the header of a message that is built now says; the part of one that goes on is the next step's too.
+
+    ``task_id`` is the message's, where that is known: who joins the chord of the running task is a part as that is.
+    """
     opened = opening()
     if opened is not None:
         whole = opened.record is None or opened.record.size > 1
@@ -97,17 +100,21 @@ def membership() -> list[Any] | None:
     attempt = settling()
     if attempt is not None and attempt.retrying:
         return attempt.workflow
-    before = _of_what_celery_ran() if attempt is None else None if attempt.telling else attempt.workflow
+    before = _of_what_runs(task_id) if attempt is None else None if attempt.telling else attempt.workflow
     known = Membership.from_header(before)
     return None if known is None else known._replace(folded=_FOLDED.get() or known.folded).header()
 
 
 def comes_after() -> bool:
-    """Whether what is published now comes after a task, and so belongs to whatever that does."""
-    return settling() is not None or _of_what_celery_ran() is not None
+    """Whether what is published now comes after a task, or joins its chord, and so belongs to whatever that does."""
+    return settling() is not None or _of_what_runs() is not None
 
 
-def _of_what_celery_ran() -> Any:
+def _of_what_runs(task_id: str = "") -> Any:
+    """The workflow of the task whose body sends somebody to its chord; or whose body is over, where Celery sees to it."""
+    attempt = current()
+    if attempt is not None:
+        return attempt.workflow if attempt.adding or task_id in attempt.growing else None
     task = get_current_task()
     request = None if task is None else task.request
     return getattr(request, WORKFLOW_HEADER, None) if has_gone_on(request) else None

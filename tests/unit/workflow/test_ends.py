@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import chain, chord, group
+from celery import chain, chord, group, signature
 from celery.exceptions import ChordError
 
 from celeriac import Celery
@@ -39,6 +39,9 @@ def kit(healed: Path) -> Iterator[Kit]:
     app.task(shared=False, name="loose", durable=False)(_load)
     app.task(shared=False, name="loosely", durable=False, bind=True, max_retries=1)(_load_again)
     app.task(shared=False, name="instead", durable=False, bind=True)(_instead)
+    app.task(shared=False, name="grow", bind=True)(_grow)
+    app.task(shared=False, name="grow lazily", bind=True)(_grow_lazily)
+    app.task(shared=False, name="grow loosely", bind=True, durable=False)(_grow)
     with Kit(app) as made:
         yield made
 
@@ -55,6 +58,16 @@ def _load_again(task: Any, given: Any) -> Any:
 
 def _instead(task: Any, given: Any) -> Any:
     return task.replace(task.app.tasks["load"].s(given))
+
+
+def _grow(task: Any, by: Any) -> int:
+    task.add_to_chord(signature(by, app=task.app))
+    return 1
+
+
+def _grow_lazily(task: Any, by: Any) -> int:
+    task.add_to_chord(signature(by, app=task.app), lazy=True).delay()
+    return 1
 
 
 def months_later(kit: Kit) -> None:
@@ -146,3 +159,31 @@ def test_it_is_cancelled_with_the_others(kit: Kit) -> None:
     kit.run_one()
     kit.app.workflows.cancel(sent.workflow_id)
     assert [run.outcome for run in kit.drain()] == ["revoked"]
+
+
+# -- who joins a chord while it runs
+
+
+@pytest.mark.parametrize(
+    ("grows", "chained"), [("grow", False), ("grow", True), ("grow lazily", False), ("grow loosely", True)]
+)
+def test_who_joins_a_chord_is_a_part_of_its_workflow(kit: Kit, healed: Path, grows: str, chained: bool) -> None:
+    load, fail = kit.app.tasks["load"], kit.app.tasks["fail"]
+    by = chain(load.s(7), fail.s()) if chained else fail.s(7)
+    sent = chord([kit.app.tasks[grows].s(dict(by)), load.s(2)], load.s()).delay()
+    kit.drain()
+    [known] = kit.app.workflows.list()
+    assert (known.id, len(kit.app.workflows.dead_letters(known.id))) == (sent.workflow_id, 1)
+    healed.touch()
+    assert kit.app.workflows.resume(known.id).done == 1
+    kit.drain()
+    assert sorted(sent.get()) == [1, 2, 7]
+    assert kit.app.workflows.get(known.id).state is State.SUCCEEDED
+
+
+def test_it_is_cancelled_with_the_chord(kit: Kit) -> None:
+    load = kit.app.tasks["load"]
+    sent = chord([kit.app.tasks["grow"].s(dict(load.s(7))), load.s(2)], load.s()).delay()
+    kit.run_one()
+    kit.app.workflows.cancel(sent.workflow_id)
+    assert [run.outcome for run in kit.drain()] == ["revoked", "revoked"]

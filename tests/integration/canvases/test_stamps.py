@@ -22,7 +22,7 @@ MANY = FOLDED_ABOVE + 2
 Make = Callable[[Callable[..., Any]], Any]
 
 
-class Each(StampingVisitor):
+class Each(StampingVisitor):  # type: ignore[misc]  # Celery has no types
     """A stamp of its own for whatever is visited."""
 
     def on_signature(self, sig: Any, **headers: Any) -> dict[str, Any]:
@@ -47,7 +47,7 @@ class Each(StampingVisitor):
         return {"called_on_error": True}
 
 
-class Hidden(StampingVisitor):
+class Hidden(StampingVisitor):  # type: ignore[misc]  # Celery has no types
     """What it says besides its stamps is none."""
 
     def on_signature(self, sig: Any, **headers: Any) -> dict[str, Any]:

@@ -217,7 +217,7 @@ def test_called_eagerly_or_as_a_function_it_goes_through_all(app: Celery) -> Non
 
 
 def test_any_row_without_a_cursor_is_refused_since_the_next_run_would_begin_anew(app: Celery) -> None:
-    seen = []
+    seen: list[Any] = []
 
     @app.task(bind=True, name="shop.rows", shared=False)
     def go(self: Any) -> None:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests.support import guardian
+from tests.support.forking import FORKS
 from tests.support.processes import MARK, describe, kill, started_by
 from tests.support.program import Program
 from tests.support.servers import ServerMissing, server_url
@@ -110,6 +111,7 @@ def no_process_outlives_the_session() -> Iterator[None]:
     mark = os.environ[MARK]
     guard = guardian.start(mark)
     yield
+    FORKS.close()
     left = _left(mark, guard.pid)
     told = "\n".join(map(describe, left))
     kill(left)

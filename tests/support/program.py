@@ -9,24 +9,37 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol, cast
 
 import psutil
 
+from tests.support.forking import FORKS, environment
 from tests.support.processes import group
-from tests.support.waiting import TimedOut, patient, wait_for
+from tests.support.waiting import TimedOut, wait_for
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-ROOT = Path(__file__).resolve().parents[2]
+
+class Process(Protocol):
+    """A `subprocess.Popen`, or a fork."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
 
 
 class Program:
     """A command, run in `folder` with the repository on its path.
 
+    `python -m celery …` is a fork of a process that has imported Celery, where that is the same (`tests.support.forking`);
+    every other program is started.
     Leaving the `with` block (or `close`) kills the whole group, also what it started and what is stopped.
     """
+
+    #: Whether a fork will do, where it is the same.
+    may_be_forked = True
 
     def __init__(
         self, command: Sequence[str], folder: Path, *, name: str = "program", env: Mapping[str, str] | None = None
@@ -36,7 +49,7 @@ class Program:
         self.name = name
         self.env = dict(env or {})
         self.log_path = folder / f"{name}.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._gone = False
         self._log_before = 0
 
@@ -55,18 +68,23 @@ class Program:
         assert not self.processes(), f"{self.name} has not ended"
         self._gone = False
         self._log_before = len(self.log())
+        env = environment() | self.env
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.folder,
-                env=os.environ
-                | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT / "src", ROOT))), "PYTHONFAULTHANDLER": "1"}
-                | self.env,
-                start_new_session=True,
-            )
+            if self.may_be_forked and FORKS.fits(self.command, env):
+                self._process = FORKS.start(self.command, self.folder, env, log)
+            else:
+                self._process = self._open(env, log)
+
+    def _open(self, env: Mapping[str, str], log: IO[bytes]) -> Process:
+        return subprocess.Popen(
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=self.folder,
+            env=env,
+            start_new_session=True,
+        )
 
     def wait_ready(self, timeout: float = 60.0) -> None:
         wait_for(self._ready_or_ended, timeout, lambda: f"{self.name} is not ready:\n{self.tail()}")
@@ -135,7 +153,7 @@ class Program:
         """
         process = self._started()
         wait_for(lambda: process.poll() is not None, timeout, lambda: f"{self.name} does not end:\n{self.tail()}")
-        return int(process.returncode)
+        return cast("int", process.poll())
 
     def stop(self) -> None:
         """SIGSTOP to the whole group, as when a virtual machine is paused: it holds what it holds and does nothing."""
@@ -172,7 +190,7 @@ class Program:
         return not self.processes()
 
     def _reap_parent(self) -> None:
-        self._started().wait(patient(10))
+        wait_for(lambda: not self.running, 10, f"{self.name} does not die")
 
     def _signal_group(self, number: signal.Signals) -> None:
         leader = self.pid
@@ -180,7 +198,7 @@ class Program:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(leader, number)
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> Process:
         assert self._process is not None, f"{self.name} was not started"
         return self._process
 

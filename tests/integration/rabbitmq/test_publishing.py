@@ -41,8 +41,10 @@ class TestQueues:
             assert f'"x-consumer-timeout",{CONSUMER_TIMEOUT}' in arguments
 
     def test_one_added_to_a_running_worker_is_one_too(self, site: RabbitMQSite) -> None:
-        site.worker("solo")
-        site.app.control.add_consumer("later", reply=True, timeout=30)
+        worker = site.worker("solo")
+        # Without a destination it would wait for more answers until the time is up.
+        destination = [worker.nodename]
+        assert site.app.control.add_consumer("later", reply=True, timeout=30, destination=destination)
         assert "reject-publish" in site.queues()["later"]["arguments"]
 
     @pytest.mark.parametrize(

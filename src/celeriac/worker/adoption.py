@@ -70,7 +70,7 @@ class Adopter:
         self._blocked = False
         #: How many of those that wait are to be asked about one by one.
         self._singly = 0
-        self._refused = False
+        self._refused = self._ended = False
 
     # -- in
 
@@ -88,7 +88,7 @@ class Adopter:
 
     def _gather(self) -> None:
         """What the broker has sent already is adopted together: its loop reads one message a turn."""
-        if self._consumer.hub is None:
+        if self._consumer.hub is None and not self._ended:
             self._read_on()
         elif self._seen < len(self._waiting) < TOGETHER:
             self._seen = len(self._waiting)
@@ -105,7 +105,7 @@ class Adopter:
 
     def _take_waiting(self) -> None:
         self._blocked = False
-        while self._waiting:
+        while self._waiting and not self._ended:
             together = list(islice(self._waiting, 1 if self._singly else TOGETHER))
             if self.qos.alone:
                 self._blocked = True  # until that one is over
@@ -275,6 +275,13 @@ class Adopter:
             self._consumer.call_soon(self._take_waiting)
 
     # -- end
+
+    def end(self) -> None:
+        """Adopt nothing more: Celery looks after what is to be done soon once more when the pool is no longer there.
+
+        What waits is the broker's again with the end of the connection.
+        """
+        self._ended = True
 
     def restore(self) -> None:
         """The connection is gone: what has not begun goes back to the ledger, and the broker has the rest again."""

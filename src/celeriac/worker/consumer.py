@@ -91,6 +91,11 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
             request.on_limited()
         return super()._limit_task(request, bucket, tokens)
 
+    def stop(self) -> None:
+        if self.adopter is not None:
+            self.adopter.end()
+        super().stop()
+
     #: A cold shutdown left tasks running in this process.
     abandoned = False
 

@@ -267,6 +267,20 @@ def test_a_lost_connection_gives_back_what_has_not_begun(app: Celery, broker: Br
     assert broker.told == []
 
 
+@pytest.mark.parametrize("hub", ["Celery's event loop", None])
+def test_a_worker_that_ends_adopts_nothing_more(app: Celery, broker: Broker, loop: Loop, hub: object) -> None:
+    """Celery does what was to be done soon when the pool has ended: it would be begun, and left in the middle."""
+    loop.hub = hub
+    run: list[Message] = []
+    adopter = Adopter(loop, isolates=True)
+    adopter.receive(message(broker, "a"), run.append)
+    adopter.end()
+    adopter.receive(message(broker, "b"), run.append)
+    loop.turn_until_idle()
+    assert (run, broker.told) == ([], []), "with its connection the broker has them back"
+    assert app.store.size("celery") == 0
+
+
 def test_somebody_elses_task_goes_back_and_the_worker_ends(
     broker: Broker, loop: Loop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -46,7 +46,7 @@ def last_two(stores: tuple[PostgresStore, PostgresStore], group: str, together: 
     with ThreadPoolExecutor(2) as threads:
         complete = [name for answer in threads.map(settle, range(2)) for name in answer]
     body = task(f"{group}-body", queue="bodies")
-    return sum(stores[0].close_chord(name, succeeded=True, messages=[body], records=[]) for name in complete)
+    return sum(stores[0].close_chord(name, succeeded=True, messages=[body], records=[]).held for name in complete)
 
 
 @pytest.fixture

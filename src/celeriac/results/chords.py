@@ -46,12 +46,17 @@ def dispatch(backend: Any, group_id: str) -> None:
             _send(backend, callback, lambda: _results(backend, group_id, parts))
     if failed and gathered.chord:
         backend.store.hold_chords_with(group_id, [part.group_id for part in gathered.chord])
-    # Before it is closed: whoever dies in between does both once more.
-    complete = [part.group_id for part in gathered.chord if backend.store.add_chord_part(part)]
-    backend.store.close_chord(group_id, succeeded=not failed, messages=gathered.follow_ups, records=gathered.others)
-    for call in gathered.after_settle:
-        call()
-    for outer in complete:
+    closed = backend.store.close_chord(
+        group_id,
+        succeeded=not failed,
+        messages=gathered.follow_ups,
+        records=gathered.others,
+        parts=gathered.chord,
+    )
+    if closed.held:
+        for call in gathered.after_settle:
+            call()
+    for outer in closed.complete_chords:
         dispatch(backend, outer)
 
 

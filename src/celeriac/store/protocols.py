@@ -310,7 +310,10 @@ class Chords(Protocol):
         """Expect ``by`` more members."""
 
     def add_chord_part(self, part: ChordPart) -> bool:
-        """Count a member that no settlement reports; true when that completes the chord."""
+        """Count a member that no settlement reports; true when that completes the chord.
+
+        One that was closed as failed is complete again when its last failure is put right, or a member fails anew.
+        """
 
     def knows_chord(self, group_id: str) -> bool:
         """Whether its body can still be sent, when all members have succeeded."""
@@ -319,9 +322,15 @@ class Chords(Protocol):
         """The body, and the members' results in order; no members once the chord is closed."""
 
     def close_chord(
-        self, group_id: str, *, succeeded: bool, messages: Sequence[TaskMessage], records: Sequence[Record]
-    ) -> bool:
-        """Send the body's messages once; false when somebody else did."""
+        self,
+        group_id: str,
+        *,
+        succeeded: bool,
+        messages: Sequence[TaskMessage],
+        records: Sequence[Record],
+        parts: Sequence[ChordPart] = (),
+    ) -> Settled:
+        """Send the body's messages once, and count ``parts`` of other chords; not held when somebody else did."""
 
     def hold_chords_with(self, group_id: str, others: Sequence[str]) -> None:
         """Keep other chords for as long as dead letters keep this one, which leads on to them once these are redriven."""

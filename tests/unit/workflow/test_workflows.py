@@ -65,6 +65,19 @@ def test_error_callbacks_run_whatever_becomes_of_the_rest(kit: Kit, on_failure: 
     assert told == ([] if joined and on_failure == "continue" else ["completed"])
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_error_callbacks_run_once_for_each_generation_of_a_member_that_gives_up(kit: Kit, nested: bool) -> None:
+    failing, load = steps(kit, "fail", "load")
+    told = kit.app.tasks["load"].s().on_error(kit.app.tasks["tell"].s())
+    inner = chord([failing, load], load if nested else told)
+    sent = (chord([inner, load], told) if nested else inner).apply_async()
+    assert [run.task for run in kit.drain()].count("tell") == 1
+    for _ in range(2):
+        kit.app.workflows.resume(sent.workflow_id)
+        assert sorted(run.task for run in kit.drain()) == ["fail", "tell"]
+    assert kit.app.workflows.get(sent.workflow_id).state is State.BLOCKED
+
+
 @pytest.mark.parametrize("joined", [True, False])
 def test_what_replaces_one_of_many_is_counted_in_its_stead(kit: Kit, joined: bool) -> None:
     members = steps(kit, *["instead"] * MANY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from celeriac.core.attempt import ChordPart, Record
+from celeriac.core.attempt import ChordPart, Record, Settled
 from celeriac.core.message import TaskMessage
 from celeriac.store.redis.packing import (
     Argument,
@@ -17,6 +17,7 @@ from celeriac.store.redis.packing import (
     texts_arguments,
     unpack,
 )
+from celeriac.store.redis.ledger import LOST
 from celeriac.store.redis.part import Part
 from celeriac.store.redis.queue import refuse_conflict
 
@@ -48,12 +49,18 @@ class ChordsPart(Part):
         return body or None, sorted(parts, key=lambda part: (part.position, part.task_id))
 
     def close_chord(
-        self, group_id: str, *, succeeded: bool, messages: Sequence[TaskMessage], records: Sequence[Record]
-    ) -> bool:
+        self,
+        group_id: str,
+        *,
+        succeeded: bool,
+        messages: Sequence[TaskMessage],
+        records: Sequence[Record],
+        parts: Sequence[ChordPart] = (),
+    ) -> Settled:
         state = "sent" if succeeded else "failed"
-        answer = self.database.call("chords.close", _closing(group_id, state, messages, records))
+        answer = self.database.call("chords.close", _closing(group_id, state, messages, records, parts))
         refuse_conflict(messages, answer)
-        return bool(answer)
+        return LOST if answer == 0 else Settled(True, tuple(map(text, answer)))
 
     def hold_chords_with(self, group_id: str, others: Sequence[str]) -> None:
         self.database.call("chords.hold_with", [plain(group_id), *texts_arguments(others)])
@@ -63,9 +70,16 @@ class ChordsPart(Part):
 
 
 def _closing(
-    group_id: str, state: str, messages: Sequence[TaskMessage], records: Sequence[Record]
+    group_id: str,
+    state: str,
+    messages: Sequence[TaskMessage],
+    records: Sequence[Record],
+    parts: Sequence[ChordPart],
 ) -> Iterator[Argument]:
     yield from (plain(group_id), state, len(records))
     for record in records:
         yield from named_record(record)
     yield from messages_arguments(messages)
+    yield len(parts)
+    for part in parts:
+        yield from part_arguments(part)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from celeriac.core.attempt import ChordPart, Record
+from celeriac.core.attempt import ChordPart, Record, Settled
 from celeriac.core.message import TaskMessage
 from celeriac.store.relational import ledger, queue
 from celeriac.store.relational.part import Part
@@ -17,7 +17,7 @@ class ChordsPart(Part):
         now = self.now()
         with self.database.writing() as raw:
             raw.run("ledger.chord_size", (group_id, size, now))
-            return raw.run("ledger.chord_complete", (group_id, now)).rowcount == 1
+            return raw.run("ledger.chord_complete", (group_id, now, False)).rowcount == 1
 
     def grow_chord(self, group_id: str, by: int) -> None:
         with self.database.writing() as raw:
@@ -47,18 +47,26 @@ class ChordsPart(Part):
         ]
 
     def close_chord(
-        self, group_id: str, *, succeeded: bool, messages: Sequence[TaskMessage], records: Sequence[Record]
-    ) -> bool:
+        self,
+        group_id: str,
+        *,
+        succeeded: bool,
+        messages: Sequence[TaskMessage],
+        records: Sequence[Record],
+        parts: Sequence[ChordPart] = (),
+    ) -> Settled:
         now = self.now()
         with self.database.writing() as raw:
             state = "sent" if succeeded else "failed"
             if raw.run("ledger.chord_close", (group_id, state, now)).rowcount != 1:
-                return False
+                return ledger.LOST
             for record in records:
                 ledger.write_other(raw, record, now)
             for message in messages:
                 queue.publish(raw, message, now)
-        return True
+            joins = ledger.Joins(raw, now)
+            joins.add(parts)
+            return Settled(True, tuple(joins.complete()))
 
     def hold_chords_with(self, group_id: str, others: Sequence[str]) -> None:
         now = self.now()

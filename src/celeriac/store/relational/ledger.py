@@ -238,6 +238,8 @@ class Joins:
         self._seen: set[str] = set()
         #: The settlement whose member is a chord's last so far.
         self._last: dict[str, Settlement | None] = {}
+        #: Chords of which a member has failed, maybe anew.
+        self._failed: set[str] = set()
 
     def add(self, parts: Iterable[ChordPart], item: Settlement | None = None) -> None:
         """Count members that have ended."""
@@ -248,13 +250,16 @@ class Joins:
             row = (part.group_id, part.task_id, part.position, int(part.succeeded), part.result)
             if self._raw.run("ledger.chord_part", row).rowcount == 1:  # otherwise it had succeeded before
                 self._last[part.group_id] = item
+                if not part.succeeded:
+                    self._failed.add(part.group_id)
 
     def complete(self) -> list[str]:
         """The chords that are complete now; nobody is told so again."""
         return [group_id for group_id in self._last if self._is_complete(group_id)]
 
     def _is_complete(self, group_id: str) -> bool:
-        return self._raw.run("ledger.chord_complete", (group_id, self._now)).rowcount == 1
+        anew = group_id in self._failed
+        return self._raw.run("ledger.chord_complete", (group_id, self._now, anew)).rowcount == 1
 
     def tell(self, settlements: Sequence[Settlement], found: list[Settled]) -> list[Settled]:
         """What was found, where the last members know which chords they have completed."""

@@ -96,7 +96,7 @@ class ChainsConformance(Conformance):
     def test_it_is_kept_with_the_body_of_a_chord(self, store: Store) -> None:
         store.set_chord_size("g", 1)
         store.add_chord_part(ChordPart("g", "a", 0, True, "1", "{}"))
-        assert store.close_chord("g", succeeded=True, messages=[first("body")], records=[])
+        assert store.close_chord("g", succeeded=True, messages=[first("body")], records=[]).held
         assert store.chain_rest("c1", 2) == REST
 
     # -- how long

@@ -136,14 +136,17 @@ class ChordConformance(Conformance):
         assert _close(store)
         assert ids(claim(store)) == ["body"]
 
-    def test_a_failed_chord_fails_once(self, store: Store) -> None:
-        """Its error callbacks were called; a member that is redriven and fails again tells nothing new."""
+    def test_a_failed_chord_fails_anew_with_a_member_that_does(self, store: Store) -> None:
+        """Its error callbacks are called for each generation of a member that gives up, and for no success."""
         store.set_chord_size("g", 2)
         store.add_chord_part(part("g", "a", succeeded=False))
         assert store.add_chord_part(part("g", "b", 1, succeeded=False))
         assert _close(store, succeeded=False)
-        assert not store.add_chord_part(part("g", "a", succeeded=False))
+        assert store.add_chord_part(part("g", "a", succeeded=False, result="again"))
+        assert [found.result for found in store.chord_parts("g")[1]][:1] == ["again"]
+        assert _close(store, succeeded=False)
         assert not store.add_chord_part(part("g", "a"))
+        assert not store.add_chord_part(part("g", "a", succeeded=False)), "it had succeeded before"
         assert not _close(store)
         assert store.add_chord_part(part("g", "b", 1))
         assert _close(store)
@@ -187,6 +190,15 @@ class ChordConformance(Conformance):
         assert (claim(store), state_of(store, "tail")) == ([], None)
         assert _close(store)
         assert ids(claim(store)) == ["body"]
+
+    def test_the_chord_round_it_is_told_as_it_closes(self, store: Store) -> None:
+        for group_id in ("inner", "outer"):
+            store.set_chord_size(group_id, 1)
+        store.add_chord_part(part("inner", "a", succeeded=False))
+        told = [part("outer", "inner body", succeeded=False), part("incomplete", "b")]
+        closed = [store.close_chord("inner", succeeded=False, messages=[], records=[], parts=told) for _ in range(2)]
+        assert [(one.held, one.complete_chords) for one in closed] == [(True, ("outer",)), (False, ())]
+        assert [found.task_id for found in store.chord_parts("outer")[1]] == ["inner body"]
 
     def test_who_saw_a_failure_that_was_put_right_since_closes_nothing(self, store: Store) -> None:
         """A worker that has stalled between its look and its word, while somebody has redriven the member."""
@@ -246,4 +258,4 @@ def _prune(store: Store) -> None:
 def _close(store: Store, group_id: str = "g", *, succeeded: bool = True) -> bool:
     messages = [task("body")] if succeeded else []
     records = [Record("tail", 0, "FAILURE", closed=True)]
-    return store.close_chord(group_id, succeeded=succeeded, messages=messages, records=records)
+    return store.close_chord(group_id, succeeded=succeeded, messages=messages, records=records).held

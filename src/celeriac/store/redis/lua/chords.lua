@@ -3,7 +3,7 @@
 local group, size, now = take(), take(), clock()
 call('HSET', touch_chord(group, now), 'size', size)
 say('commits')
-return complete_chord(group, now) and 1 or 0
+return complete_chord(group, now, false) and 1 or 0
 
 -- name: grow
 -- needs: joins
@@ -43,7 +43,8 @@ if known ~= 'open' or not completed then return 0 end
 if state == 'failed' and tonumber(failed or 0) == 0 then return 0 end
 local others = {}
 for number = 1, take_number() do others[number] = { take(), take_record() } end
-local messages = take_messages()
+local messages, parts, complete = take_messages(), {}, {}
+for number = 1, take_number() do parts[number] = take_part() end
 local number, holder_id = in_conflict(messages, now)
 if number then return { 'conflict', number, holder_id } end
 call('ZREM', base .. 'chords:waiting', group)
@@ -51,8 +52,11 @@ call('HSET', name, 'state', state, 'updated', now)
 call('ZADD', base .. 'chords:over', now, group)
 for _, other in ipairs(others) do write_other(other[1], other[2], now) end
 for _, m in ipairs(messages) do send(m, now) end
+for _, part in ipairs(parts) do
+    if add_part(part, now) then complete[#complete + 1] = part.group end
+end
 say('commits')
-return 1
+return complete
 
 -- name: hold_with
 -- needs: history

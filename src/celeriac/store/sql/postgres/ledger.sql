@@ -128,11 +128,12 @@ INSERT INTO chord_part (group_id, task_id, position, succeeded, result) VALUES (
 ON CONFLICT (group_id, task_id) DO UPDATE SET succeeded = excluded.succeeded, result = excluded.result
 WHERE chord_part.succeeded = 0
 
+-- One that has failed is complete again when its last failure is put right, and when a member fails anew ($3).
 -- name: chord_complete
 UPDATE chord SET completed_at = $2, state = 'open'
 WHERE group_id = $1 AND size IS NOT NULL
-  AND (state = 'open' OR (state = 'failed' AND NOT EXISTS (
-      SELECT 1 FROM chord_part WHERE group_id = $1 AND succeeded = 0)))
+  AND (state = 'open' OR (state = 'failed' AND ($3 OR NOT EXISTS (
+      SELECT 1 FROM chord_part WHERE group_id = $1 AND succeeded = 0))))
   AND size + grown <= parts
 
 -- name: chord_parts

@@ -13,11 +13,12 @@ local function grow_chord(group, by, now)
     call('HINCRBY', touch_chord(group, now), 'grown', by)
 end
 
-local function complete_chord(group, now)
+-- One that has failed is complete again when its last failure is put right, and when a member fails `anew`.
+local function complete_chord(group, now, anew)
     local name = base .. 'c:' .. group
     local size, grown, state, failed = unpack(call('HMGET', name, 'size', 'grown', 'state', 'failed'))
     if not size then return false end
-    if not (state == 'open' or (state == 'failed' and tonumber(failed or 0) == 0)) then return false end
+    if not (state == 'open' or (state == 'failed' and (anew or tonumber(failed or 0) == 0))) then return false end
     if size + (grown or 0) > call('HLEN', base .. 'p:' .. group) then return false end
     call('HSET', name, 'completed', now, 'state', 'open')
     call('ZREM', base .. 'chords:over', group)
@@ -42,5 +43,5 @@ local function add_part(part, now)
     end
     call('HSET', members, part.task, cmsgpack.pack({ part.position, part.succeeded, part.result }))
     if failed ~= 0 then call('HINCRBY', name, 'failed', failed) end
-    return complete_chord(part.group, now)
+    return complete_chord(part.group, now, part.succeeded ~= '1')
 end

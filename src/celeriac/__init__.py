@@ -7,7 +7,7 @@ from celeriac.core.retries import Retries
 from celeriac.execution.circuits import CircuitOpen
 from celeriac.execution.snoozing import Snooze
 from celeriac.publish.queues import Queue
-from celeriac.results.blocked import WorkflowBlocked
+from celeriac.results.blocked import WorkflowBlocked, WorkflowFailed
 from celeriac.transport.unavailable import BrokerUnavailable
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "Retries",
     "Snooze",
     "WorkflowBlocked",
+    "WorkflowFailed",
 ]
 __version__ = "0.1.0"

@@ -26,9 +26,10 @@ from celeriac.core.message import WORKFLOW_HEADER
 from celeriac.core.telling import tells_somebody
 from celeriac.core.text import writable
 from celeriac.core.transactions import fate_of, forget, open_for
+from celeriac.core.workflow import Membership
 from celeriac.errors import ChainLost, PublishRolledBack, StoreError, TransactionError
 from celeriac.results import chords
-from celeriac.results.blocked import WorkflowBlocked
+from celeriac.results.blocked import left_behind
 from celeriac.results.failing import fail_all, fail_body
 from celeriac.settings import absolute_url, shown_url
 from celeriac.store.protocols import News, Store
@@ -128,12 +129,17 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         self._fail_chain(chain, TaskRevokedError(reason), store_result=store_result, state=state)
 
     def block(self, attempt: Attempt) -> None:
-        """Have what comes after a dead letter in its workflow read that it waits for that."""
+        """Have what comes after a dead letter in its workflow read that it waits for that, or that the workflow has failed."""
+        part = Membership.from_header(attempt.workflow)
+        cause = attempt.failure.error if attempt.failure is not None else ""
+        error = left_behind(part.on_failure if part else "block", attempt.name, attempt.task_id, cause)
+        result = self.encode(self.encode_result(error, states.FAILURE))
         for record in attempt.others:
             if record.state == states.FAILURE:
-                cause = attempt.failure.error if attempt.failure is not None else ""
-                blocked = WorkflowBlocked(attempt.name, attempt.task_id, cause)
-                record.result = self.encode(self.encode_result(blocked, states.FAILURE))
+                record.result = result
+        for member in attempt.chord:  # a chain's, whose end stands in its chord
+            if not member.succeeded and member.task_id != attempt.task_id:
+                member.result = result
 
     def whole(self, chain: Sequence[Any]) -> Sequence[Any]:
         """The steps with those that are kept in the store in the place of what stands for them."""

@@ -15,7 +15,7 @@ from celeriac.core.current import attempting
 from celeriac.core.message import WORKFLOW_HEADER, DeliveryFacts, Lease
 from celeriac.core.workflow import Membership
 from celeriac.errors import StoreError
-from celeriac.results.blocked import WorkflowBlocked
+from celeriac.results.blocked import LeftBehind, left_behind
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def dispatch(backend: Any, group_id: str) -> None:
         parts, failed = [part for part in parts if part.succeeded], []
     with attempting(gathered):
         if failed:
-            _fail(backend, callback, failed[0])
+            _fail(backend, callback, failed[0], workflow)
         else:
             _send(backend, callback, lambda: _results(backend, group_id, parts))
     if failed and gathered.chord:
@@ -105,9 +105,9 @@ def _taken(group: GroupResult, given: dict[str, Any]) -> Iterator[Any]:
             yield given.pop(result.id)
 
 
-def _fail(backend: Any, callback: Any, part: ChordPart) -> None:
+def _fail(backend: Any, callback: Any, part: ChordPart, workflow: Membership | None) -> None:
     cause = backend.exception_to_python(backend.decode(part.result))
-    error = _error_of(backend, part, cause)
+    error = _error_of(backend, part, cause, workflow)
     if isinstance(cause, Exception):
         error.__cause__ = cause
     try:
@@ -116,9 +116,12 @@ def _fail(backend: Any, callback: Any, part: ChordPart) -> None:
         backend.chord_error_from_stack(callback, raised)
 
 
-def _error_of(backend: Any, part: ChordPart, cause: Any) -> ChordError:
-    """As Celery's; of a member that can be redriven, what says so."""
+def _error_of(backend: Any, part: ChordPart, cause: Any, workflow: Membership | None) -> ChordError:
+    """As Celery's; of a member that is a dead letter, what says whether it can be redriven."""
+    if isinstance(cause, LeftBehind):
+        return type(cause)(cause.task, cause.task_id, cause.cause)
     if part.task_id not in backend.store.dead_letters_of([part.task_id]):
         return ChordError(f"Dependency {part.task_id} raised {cause!r}")
     known = backend.store.records([part.task_id], live=False).get(part.task_id)
-    return WorkflowBlocked((known and known.name) or "a task", part.task_id, repr(cause))
+    name = (known and known.name) or "a task"
+    return left_behind(workflow.on_failure if workflow else "block", name, part.task_id, repr(cause))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from celery import chain, chord, group
 
-from celeriac import Celery
+from celeriac import Celery, WorkflowBlocked, WorkflowFailed
 from celeriac.core.workflow import FOLDED_ABOVE
 from celeriac.core.workflow_state import State
 from celeriac.errors import SettingsError
@@ -76,6 +76,25 @@ def test_error_callbacks_run_once_for_each_generation_of_a_member_that_gives_up(
         kit.app.workflows.resume(sent.workflow_id)
         assert sorted(run.task for run in kit.drain()) == ["fail", "tell"]
     assert kit.app.workflows.get(sent.workflow_id).state is State.BLOCKED
+
+
+@pytest.mark.parametrize(("on_failure", "error"), [("block", WorkflowBlocked), ("fail", WorkflowFailed)])
+@pytest.mark.parametrize("shape", ["chain", "chord", "chord of chains", "chord in a chord"])
+def test_what_comes_after_says_whether_a_redrive_lets_it_go_on(
+    kit: Kit, shape: str, on_failure: Any, error: type[Exception]
+) -> None:
+    failing, load = steps(kit, "fail", "load")
+    canvas = {
+        "chain": chain(failing, load),
+        "chord": chord([load, failing], load),
+        "chord of chains": chord([load, chain(failing, load)], load),
+        "chord in a chord": chord([load, chord([load, failing], load)], load),
+    }[shape]
+    sent = kit.app.workflows.send(canvas, on_failure=on_failure)
+    kit.drain()
+    with pytest.raises(error, match=r"fail\[[-0-9a-f]+\] gave up \(.*the warehouse does not answer.*\)") as raised:
+        kit.app.AsyncResult(sent.id).get(timeout=0)
+    assert ("redrive" in str(raised.value)) == (on_failure == "block")
 
 
 @pytest.mark.parametrize("joined", [True, False])

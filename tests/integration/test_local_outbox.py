@@ -13,13 +13,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from celery import chord, group
+from celery import chain, chord, group
 from celery.bin.base import CLIContext
 from click.testing import CliRunner
 
 from celeriac import BrokerUnavailable, Celery
 from celeriac.cli.outbox import outbox
-from celeriac.core.message import Published, TaskMessage
+from celeriac.core.message import WORKFLOW_HEADER, Published, TaskMessage
+from celeriac.core.workflow import FOLDED_ABOVE, Membership
 from celeriac.errors import SettingsError, StoreUnavailable, TransactionError
 from celeriac.publish import local as local_module
 from celeriac.worker.outboxes import Relaying
@@ -120,6 +121,24 @@ def test_one_that_the_broker_has_after_all_runs_once(site: Site, spare: Spare) -
     site.wait_ended([plain.id, keyed.id, last.id])
     assert sorted(lines(journal)) == ["k 0", "last", "plain"]
     assert keyed.get(timeout=30) == "k 0"
+
+
+def test_a_canvas_keeps_its_record(site: Site, spare: Spare) -> None:
+    spare.away()
+    chained = chain(site.add.s(1, 1), site.add.s(1)).apply_async()
+    together = group(site.add.s(1, number) for number in range(FOLDED_ABOVE + 1)).apply_async()
+    spare.back()
+    local = site.app.local_outbox
+    assert local is not None
+    with closing(local.outside):
+        assert local.relay().once() == FOLDED_ABOVE + 2
+    assert [site.app.workflows.get(sent.workflow_id).size for sent in (chained, together)] == [2, FOLDED_ABOVE + 1]
+    claimed = site.store.claim(["celery"], 99, owner="somebody", lease=30.0)
+    parts = [Membership.from_header(json.loads(one.envelope)[0][WORKFLOW_HEADER]) for one in claimed]
+    assert parts == [
+        Membership(chained.workflow_id),
+        *[Membership(together.workflow_id, folded=together.id)] * (FOLDED_ABOVE + 1),
+    ]
 
 
 def test_a_worker_of_the_machine_sends_what_a_process_left(site: Site, spare: Spare) -> None:

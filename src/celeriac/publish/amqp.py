@@ -19,7 +19,7 @@ from celeriac.publish.outgoing import send
 from celeriac.publish.queues import Queues, of_our_kind
 from celeriac.publish.routes import Router
 from celeriac.publish.serialising import serialised
-from celeriac.publish.workflows import membership, take_along
+from celeriac.publish.workflows import membership, take_along, taken_along
 from celeriac.store.protocols import Store
 from celeriac.transport.connection import Connection
 from celeriac.transport.consumer import NamingConsumer
@@ -52,6 +52,7 @@ class Outgoing:
     def put(self, message: TaskMessage, afterwards: Callable[[], None]) -> None:
         """Send the message, and tell of it."""
         self.published = send(self.store, [take_along(message)])[0]
+        taken_along(message)
         afterwards()
 
     def limit(self, queues: QueueLimits, task: Any, body: Any, headers: dict[str, Any]) -> None:

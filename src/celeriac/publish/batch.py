@@ -14,7 +14,7 @@ from celeriac.publish.chains import Bodies
 from celeriac.publish.local import LocalOutbox
 from celeriac.publish.mould import Mould, Moulds
 from celeriac.publish.outgoing import is_somebodys, may_go_ahead, send, tell_of_live
-from celeriac.publish.workflows import take_along
+from celeriac.publish.workflows import take_along, taken_along
 from celeriac.store.protocols import Sending, Store
 
 #: Messages sent in one round trip: enough that it costs nothing, few enough that nobody waits long for the store.
@@ -70,6 +70,7 @@ class Batch(Outgoing):
     def put(self, message: TaskMessage, afterwards: Callable[[], None] | None = None) -> None:
         """Keep the message; a full slice is sent."""
         self._messages.append(take_along(message))
+        taken_along(message)  # in this batch, or where that keeps what it cannot send
         self._size += len(message.body)
         if afterwards is not None:
             self._afterwards.append(afterwards)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
+from celeriac.core.message import WORKFLOW_HEADER
 from celeriac.publish.serialising import serialised
+from celeriac.publish.workflows import membership, take_along, taken_along
 from celeriac.store.protocols import Publisher
 
 
@@ -48,4 +50,9 @@ class Recorder:
         name = getattr(exchange, "name", exchange) or ""
         properties["delivery_info"] = {"exchange": name, "routing_key": routing_key or ""}
         queue = str(getattr(declare[0], "name", "") if declare else routing_key or "")
-        self._publisher.publish([serialised(queue, body, headers, properties, serializer, compression)])
+        part = membership(str(headers["id"]))
+        if part is not None:
+            headers[WORKFLOW_HEADER] = part
+        message = take_along(serialised(queue, body, headers, properties, serializer, compression))
+        self._publisher.publish([message])
+        taken_along(message)

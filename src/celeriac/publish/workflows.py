@@ -121,11 +121,18 @@ def _of_what_runs(task_id: str = "") -> Any:
 
 
 def take_along(message: TaskMessage) -> TaskMessage:
-    """The message, which records the workflow where it is the first."""
+    """The message, which records the workflow where none has that was `taken_along` before."""
     opened = opening()
     if opened is not None and opened.record is not None and not opened.done and message.task_id is not None:
-        message.opens, opened.done = opened.record, True
+        message.opens = opened.record
     return message
+
+
+def taken_along(message: TaskMessage) -> None:
+    """The message is kept, here or there: what it takes along need not go with another."""
+    opened = opening()
+    if opened is not None and message.opens is not None:
+        opened.done = True
 
 
 def _sent(sig: Any, group_id: Any, chord: Any) -> Sent:

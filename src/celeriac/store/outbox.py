@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from celeriac.core.chains import Chains, Kept
 from celeriac.core.message import IdempotencyKey, Published, TaskMessage
 from celeriac.core.workflow import Node, Workflow
 from celeriac.store.guest import Guest
@@ -120,4 +121,7 @@ def decoded(text: str) -> TaskMessage:
         fields["generation"] = 0
     if (opens := fields.get("opens")) is not None:
         fields["opens"] = Workflow(**{**opens, "nodes": [Node(**node) for node in opens["nodes"]]})
+    if (chains := fields.get("chains")) is not None:
+        kept = (Kept(chain_id, how, tuple(steps)) for chain_id, how, steps in chains["kept"])
+        fields["chains"] = Chains(tuple(kept), tuple((chain_id, holder) for chain_id, holder in chains["needs"]))
     return TaskMessage(**fields)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from celeriac.core.chains import Chains, Kept
 from celeriac.core.message import IdempotencyKey, TaskMessage
 from celeriac.core.workflow import Node, Workflow
 from celeriac.store.outbox import decoded, encoded
@@ -21,6 +22,7 @@ PLAIN = TaskMessage("celery", "[{}, {}, null, null]", "[[], {}, {}] ☃", "a", "
         replace(PLAIN, key=IdempotencyKey("shop.charge", "order:7", "digest", 60.0), awaited=True),
         replace(PLAIN, limits="[]", grows="group"),
         replace(PLAIN, opens=Workflow("w", "nightly", [Node("a", "t"), Node("g", "t", [0], 30)], "fail", "parent")),
+        replace(PLAIN, chains=Chains((Kept("c", "application/json utf-8", ("{}", "[]")),), (("c", "a"), ("c", "g")))),
     ],
 )
 def test_it_is_as_it_was(message: TaskMessage) -> None:

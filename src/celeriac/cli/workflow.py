@@ -251,6 +251,8 @@ def _node_document(one: Progress) -> dict[str, Any]:
         "state": one.state.value,
         "succeeded": one.succeeded,
         "failed": one.failed,
+        "cancelled": one.cancelled,
+        "running": one.running,
         "dead_letter": one.dead_letter,
         "started_at": iso(one.started_at),
         "finished_at": iso(one.finished_at),

@@ -85,6 +85,8 @@ class ChordPart:
     succeeded: bool
     result: str | bytes | None
     body: str
+    #: It has not failed: it was revoked, has expired, or said that it is to be ignored.
+    cancelled: bool = False
 
 
 @dataclass(slots=True)

@@ -291,7 +291,8 @@ def _names(names: Iterable[Any]) -> str:
 
 
 class Counted(NamedTuple):
-    """How many members of a group have ended: well, and not."""
+    """How many members of a group have ended: well, not, and without having run."""
 
     succeeded: int
     failed: int
+    cancelled: int = 0

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
 from celeriac.core.attempt import Record
@@ -47,12 +48,13 @@ ENDED = frozenset({State.SUCCEEDED, State.BLOCKED, State.FAILED, State.CANCELLED
 
 @dataclass(slots=True)
 class Progress:
-    """What has become of one node; ``started_at`` and ``finished_at`` in seconds since the epoch, None of many."""
+    """What has become of one node, counted by tasks; times in seconds since the epoch, None of many."""
 
     node: Node
     state: NodeState
     succeeded: int = 0
     failed: int = 0
+    cancelled: int = 0
     running: int = 0
     started_at: float | None = None
     finished_at: float | None = None
@@ -60,7 +62,11 @@ class Progress:
 
 
 def progress(
-    workflow: Workflow, records: Mapping[str, Record], counted: Mapping[str, Counted], lettered: Iterable[str]
+    workflow: Workflow,
+    records: Mapping[str, Record],
+    counted: Mapping[str, Counted],
+    lettered: Iterable[str],
+    running: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Progress]:
     """What has become of each node.
 
@@ -69,16 +75,17 @@ def progress(
         records: what the ledger has of the nodes that are one task, by id.
         counted: how many members of each group that is one node have ended, by its id.
         lettered: ids of tasks that have a dead letter.
+        running: how many members of each group that is one node run, by its id.
     """
     letters, before_now = frozenset(lettered), _noted(workflow.outcome)
     found: list[Progress] = []
     for place, node in enumerate(workflow.nodes):
         before = [found[other] for other in node.after if other < len(found)]
         if node.size > 1:
-            seen = _of_many(workflow, node, counted.get(node.id, Counted(0, 0)))
+            seen = _of_many(workflow, node, counted.get(node.id, Counted(0, 0)), running.get(node.id, 0))
         else:
             seen = _of_one(node, records.get(node.id), node.id in letters)
-        if seen.state is NodeState.PLANNED and place < len(before_now):
+        if _is_unknown(seen) and place < len(before_now) and before_now[place]:
             # Its result was forgotten meanwhile.
             seen = _as_noted(node, before_now[place], node.id in letters)
         if seen.state is NodeState.PLANNED or _is_told(seen):
@@ -90,7 +97,9 @@ def progress(
 def snapshot(nodes: Sequence[Progress]) -> str:
     """What has become of the nodes, to be kept longer than their results."""
     rows = [
-        [one.state.value, one.succeeded, one.failed, one.started_at, one.finished_at] if one.state in _OVER else []
+        [one.state.value, one.succeeded, one.failed, one.started_at, one.finished_at, one.cancelled]
+        if one.state in _OVER
+        else []
         for one in nodes
     ]
     return json.dumps(rows, separators=(",", ":"))
@@ -100,11 +109,15 @@ def _noted(outcome: str | None) -> list[list[Any]]:
     return json.loads(outcome) if outcome else []
 
 
+def _is_unknown(seen: Progress) -> bool:
+    """Whether there is nothing of it."""
+    none_counted = seen.succeeded + seen.failed + seen.cancelled + seen.running == 0
+    return seen.state is NodeState.PLANNED or (seen.node.size > 1 and none_counted)
+
+
 def _as_noted(node: Node, row: list[Any], dead_letter: bool) -> Progress:
-    if not row:
-        return Progress(node, NodeState.PLANNED)
-    state, succeeded, failed, started_at, finished_at = row
-    return Progress(node, NodeState(state), succeeded, failed, 0, started_at, finished_at, dead_letter)
+    state, succeeded, failed, started_at, finished_at, cancelled = row
+    return Progress(node, NodeState(state), succeeded, failed, cancelled, 0, started_at, finished_at, dead_letter)
 
 
 def _of_one(node: Node, record: Record | None, dead_letter: bool) -> Progress:
@@ -119,25 +132,25 @@ def _of_one(node: Node, record: Record | None, dead_letter: bool) -> Progress:
     elif state == "SUCCESS":
         found.state, found.succeeded = NodeState.SUCCEEDED, 1
     elif state in ("REVOKED", "IGNORED"):
-        found.state = NodeState.CANCELLED
+        found.state, found.cancelled = NodeState.CANCELLED, 1
     else:
         found.state, found.failed, found.dead_letter = NodeState.FAILED, 1, dead_letter
     return found
 
 
-def _of_many(workflow: Workflow, node: Node, counted: Counted) -> Progress:
-    if sum(counted) > node.size:
-        node = replace(node, size=sum(counted))  # add_to_chord()
-    found = Progress(node, NodeState.WAITING, counted.succeeded, counted.failed)
-    if counted.succeeded + counted.failed == 0:
+def _of_many(workflow: Workflow, node: Node, counted: Counted, running: int) -> Progress:
+    ended = counted.succeeded + counted.failed + counted.cancelled
+    if ended > node.size:
+        node = replace(node, size=ended)  # add_to_chord()
+    found = Progress(node, NodeState.WAITING, counted.succeeded, counted.failed, counted.cancelled, running)
+    if ended + running == 0:
         found.state = NodeState.PLANNED if node.after else NodeState.WAITING
     elif counted.failed:
-        # Those that did not begin any more are counted among them.
-        found.state = NodeState.FAILED if workflow.cancelled_at is None else NodeState.CANCELLED
-    elif counted.succeeded >= node.size:
-        found.state = NodeState.SUCCEEDED
-    else:
+        found.state = NodeState.FAILED
+    elif running or (ended < node.size and workflow.cancelled_at is None):
         found.state = NodeState.RUNNING
+    else:
+        found.state = NodeState.SUCCEEDED if counted.succeeded == node.size else NodeState.CANCELLED
     return found
 
 
@@ -170,7 +183,9 @@ def state_of(workflow: Workflow, nodes: Sequence[Progress]) -> State:
     """What has become of the whole."""
     found = {one.state for one in nodes}
     failed = [one for one in nodes if one.state is NodeState.FAILED]
-    if workflow.cancelled_at is not None and NodeState.RUNNING not in found:
+    if workflow.cancelled_at is not None:
+        if any(one.running for one in nodes):
+            return State.RUNNING
         return State.FAILED if failed and workflow.on_failure == "fail" else State.CANCELLED
     if workflow.on_failure == "continue":
         found = {one.state for one in _last(nodes)}
@@ -185,8 +200,8 @@ def state_of(workflow: Workflow, nodes: Sequence[Progress]) -> State:
 
 def is_busy(one: Progress) -> bool:
     """Whether something of a node waits to be run, or runs."""
-    if one.node.size > 1 and one.state is NodeState.FAILED:
-        return one.succeeded + one.failed < one.node.size
+    if one.node.size > 1 and one.state in (NodeState.FAILED, NodeState.CANCELLED):
+        return 0 < one.succeeded + one.failed + one.cancelled < one.node.size
     return one.state in (NodeState.WAITING, NodeState.RUNNING)
 
 

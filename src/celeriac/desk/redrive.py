@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from difflib import get_close_matches
@@ -18,7 +17,7 @@ from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Record
 from celeriac.core.desk import By
 from celeriac.core.limits import unpack
 from celeriac.core.message import DELIVERY_HEADER, LIMITS_HEADER, WORKFLOW_HEADER, TaskMessage
-from celeriac.core.workflow import Membership
+from celeriac.core.workflow_members import part_of
 from celeriac.desk import steps
 from celeriac.desk.choosing import as_of
 from celeriac.desk.contents import contents, decoded
@@ -171,9 +170,7 @@ def _is_cancelled(letter: DeadLetter, cancelled: frozenset[str]) -> Step | None:
     """The refusal of a dead letter whose workflow is among the cancelled ones."""
     if not cancelled or WORKFLOW_HEADER not in letter.envelope:
         return None
-    part = None
-    with suppress(ValueError, TypeError, LookupError, AttributeError):  # what cannot be read is refused as that
-        part = Membership.from_header(json.loads(letter.envelope)[0].get(WORKFLOW_HEADER))
+    part = part_of(letter.envelope)  # what cannot be read is refused as that
     if part is None or part.workflow not in cancelled:
         return None
     return Step(refused=Refusal(letter, RedriveCancelled(letter.name or "?", letter.id, part.workflow)))

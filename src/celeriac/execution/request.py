@@ -221,7 +221,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         room, attempt = room_of(self.app), self._attempt()
         attempt.request = lambda: self._context
         attempt.outcome = fail(attempt, error, reason)
-        complete(room, attempt, self._request_dict, self.task.backend)
+        complete(room, attempt, self._whole(), self.task.backend)
         room.settler.settle(attempt, at_once=True)
         logger.error("%s: %s", error, writable(cause))
         self.acknowledge()
@@ -241,8 +241,12 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
                 yield
             except Exception:  # a hook of the task's; it is settled all the same
                 logger.exception("telling of %s[%s], which was ended, raised", self.name, self.id)
-        complete(room, attempt, self._request_dict, self.task.backend)
+        complete(room, attempt, self._whole(), self.task.backend)
         room.settler.settle(attempt, at_once=True)
+
+    def _whole(self) -> dict[str, Any]:
+        """As the task's own process has it: with what the body says of what follows."""
+        return {**self._request_dict, **(self._payload[2] or {})}
 
     def _attempt(self) -> Attempt:
         attempt = begin(self.task, self.id, self._request_dict, self._request_dict[DELIVERY_HEADER])

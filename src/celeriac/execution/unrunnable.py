@@ -40,7 +40,7 @@ def buried(app: Any, message: Any, worker: str, reason: str, error: Exception) -
         except Exception:  # whatever it is, it is no reason to end the worker
             logger.exception("telling of %s[%s] failed", attempt.name, attempt.task_id)
     room = room_of(app)
-    complete(room, attempt, headers, app.backend)
+    complete(room, attempt, {**headers, **embedded(message)}, app.backend)
     room.settler.settle(attempt, at_once=True)
 
 

@@ -10,6 +10,7 @@ from celeriac.store.protocols import Store
 
 #: Seconds after which all that are cancelled are asked for, and not only the latest: a clock may have been set back.
 ALL_AGAIN = 60.0
+_CANCELLED = frozenset({Outcome.REVOKED, Outcome.IGNORED})
 
 
 class KnownCancelled:
@@ -59,6 +60,6 @@ def conclude(attempt: Attempt, request: Any, backend: Any) -> None:
 
 def _counted(attempt: Attempt, request: Any) -> ChordPart:
     """One more of a group that no body waits for has ended."""
-    succeeded = attempt.outcome is Outcome.COMPLETED
+    succeeded, cancelled = attempt.outcome is Outcome.COMPLETED, attempt.outcome in _CANCELLED
     group_id, position = str(request.get("group")), request.get("group_index") or 0
-    return ChordPart(group_id, attempt.task_id, position, succeeded, None, "")
+    return ChordPart(group_id, attempt.task_id, position, succeeded, None, "", cancelled)

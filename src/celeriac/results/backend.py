@@ -431,6 +431,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
             state == states.SUCCESS,
             self.encode(self.encode_result(result, state)),
             self._encoded_body(request),
+            cancelled=state == states.REVOKED,
         )
 
     def _encoded_body(self, request: Any) -> Any:

@@ -41,7 +41,8 @@ def dispatch(backend: Any, group_id: str) -> None:
         parts, failed = [part for part in parts if part.succeeded], []
     with attempting(gathered):
         if failed:
-            _fail(backend, callback, failed[0], workflow)
+            # What was cancelled for another one's failure says less than that.
+            _fail(backend, callback, min(failed, key=lambda part: part.cancelled), workflow)
         else:
             _send(backend, callback, lambda: _results(backend, group_id, parts))
     if failed and gathered.chord:

@@ -37,6 +37,7 @@ from celeriac.core.message import (
 )
 from celeriac.core.pauses import Pause, Paused, PauseKind, WaitingFilter, WaitingMessage
 from celeriac.core.workflow import Counted, Workflow
+from celeriac.core.workflow_members import Claimed
 from celeriac.store.guest import Guest
 
 
@@ -453,6 +454,9 @@ class Workflows(Protocol):
 
     def counted(self, group_ids: Sequence[str]) -> dict[str, Counted]:
         """How many members of each group have ended, as far as they are joined or counted."""
+
+    def claimed_of_workflow(self, workflow_id: str) -> list[Claimed]:
+        """Those of its tasks that a worker has now."""
 
 
 class Checkpoints(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -221,9 +222,11 @@ class Workflows:
         workflow = self._find(workflow_id)
         self._store.cancel_workflow(workflow.id, who or whoami())
         status = self.get(workflow.id)
-        open_ = [one for one in status.nodes if one.node.size == 1 and one.state in _OPEN]
-        if ids := [one.node.id for one in open_ if one.state is not NodeState.PLANNED]:
-            self._app.control.revoke(ids, terminate=terminate, reply=False)
+        waiting = [one.node.id for one in status.nodes if one.node.size == 1 and one.state in _BEGUN]
+        # Of many that are one node, and of what has taken a task's place, no node has the id.
+        ids = {*waiting, *(one.task_id for one in self._store.claimed_of_workflow(workflow.id))}
+        if ids:
+            self._app.control.revoke(sorted(ids), terminate=terminate, reply=False)
         for one in status.nodes:
             if one.node.size == 1 and one.state in (NodeState.PLANNED, NodeState.CANCELLED):
                 self._store.store(_revoked(one.node.id, one.node.task, self._store.now()))
@@ -244,7 +247,7 @@ class WorkflowCancelled(CeleriacError):
         )
 
 
-_OPEN = frozenset({NodeState.PLANNED, NodeState.WAITING, NodeState.RUNNING})
+_BEGUN = frozenset({NodeState.WAITING, NodeState.RUNNING})
 
 
 def status_of(store: Store, workflow: Workflow) -> WorkflowStatus:
@@ -254,7 +257,10 @@ def status_of(store: Store, workflow: Workflow) -> WorkflowStatus:
     # Of those without a record, too: a dead letter is kept longer than the result of its task.
     unknown = [node for node in workflow.single if node not in records or records[node].state == "FAILURE"]
     lettered = store.dead_letters_of(unknown) if unknown else {}
-    nodes = progress(workflow, records, counted, lettered)
+    running: Counter[str] = Counter()
+    if any(sum(counted.get(node.id, ())) < node.size for node in workflow.nodes if node.size > 1):
+        running.update(one.part.folded or "" for one in store.claimed_of_workflow(workflow.id) if one.started)
+    nodes = progress(workflow, records, counted, lettered, running)
     return WorkflowStatus(workflow, state_of(workflow, nodes), nodes)
 
 

@@ -116,10 +116,10 @@ def _breadth(letter: str) -> float:
 def said(one: Progress) -> str:
     """What has become of a node, in a few words."""
     if one.node.size > 1:
-        parts = [f"{one.succeeded:,} ✓"]
-        left = one.node.size - one.succeeded - one.failed
-        parts += [f"{left:,} to go"] if left > 0 and one.state is not NodeState.CANCELLED else []
-        return "  ".join([*parts, *([f"{one.failed:,} ✗"] if one.failed else [])])
+        left = one.node.size - one.succeeded - one.running - one.failed - one.cancelled
+        parts = [(one.running, "▶"), (0 if one.state is NodeState.CANCELLED else left, "to go")]
+        parts += [(one.failed, "✗"), (one.cancelled, "⊘")]
+        return "  ".join([f"{one.succeeded:,} ✓", *(f"{count:,} {sign}" for count, sign in parts if count > 0)])
     text = "dead letter" if one.dead_letter else one.state.value
     if one.started_at is None or one.finished_at is None:
         return text

@@ -147,9 +147,13 @@ def record(task_id: str, state: str = "SUCCESS", **fields: Any) -> Record:
 
 
 def look(
-    workflow: Workflow, *records: Record, counted: dict[str, Counted] | None = None, lettered: tuple[str, ...] = ()
+    workflow: Workflow,
+    *records: Record,
+    counted: dict[str, Counted] | None = None,
+    lettered: tuple[str, ...] = (),
+    running: dict[str, int] | None = None,
 ) -> tuple[State, list[str]]:
-    nodes = progress(workflow, {one.task_id: one for one in records}, counted or {}, lettered)
+    nodes = progress(workflow, {one.task_id: one for one in records}, counted or {}, lettered, running or {})
     return state_of(workflow, nodes), [one.state.value for one in nodes]
 
 
@@ -195,12 +199,15 @@ def test_a_cancelled_one_is_over_when_nothing_runs() -> None:
         (Counted(5, 0), "running"),
         (Counted(30, 0), "succeeded"),
         (Counted(29, 1), "failed"),
+        (Counted(28, 1, 1), "failed"),
+        (Counted(29, 0, 1), "cancelled"),
+        (Counted(28, 0, 1), "running"),
     ],
 )
 def test_many_are_counted(counted: Counted, state: str) -> None:
     many = Workflow("w", "n", [Node("g", "t", [], 30)])
     [one] = progress(many, {}, {"g": counted}, ())
-    assert (one.state.value, one.succeeded, one.failed) == (state, *counted)
+    assert (one.state.value, one.succeeded, one.failed, one.cancelled) == (state, *counted)
 
 
 def test_it_goes_on_without_a_member_where_that_was_said() -> None:
@@ -252,7 +259,25 @@ def test_many_in_the_middle_that_have_failed_block_what_comes_after() -> None:
 
 def test_many_that_did_not_begin_any_more_are_cancelled() -> None:
     workflow = Workflow("w", "n", [Node("g", "t", [], 30)], cancelled_at=1.0)
-    assert look(workflow, counted={"g": Counted(3, 27)}) == (State.CANCELLED, ["cancelled"])
+    assert look(workflow, counted={"g": Counted(3, 0, 27)}) == (State.CANCELLED, ["cancelled"])
+    assert look(workflow, counted={"g": Counted(3, 0, 20)}) == (State.CANCELLED, ["cancelled"])
+    assert look(workflow, counted={"g": Counted(3, 0, 20)}, running={"g": 2}) == (State.RUNNING, ["running"])
+    assert look(workflow, counted={"g": Counted(3, 1, 20)}, running={"g": 2}) == (State.RUNNING, ["failed"])
+    assert look(workflow, counted={"g": Counted(3, 1, 26)}) == (State.CANCELLED, ["failed"])
+    workflow.on_failure = "fail"
+    assert look(workflow, counted={"g": Counted(3, 1, 26)}) == (State.FAILED, ["failed"])
+
+
+def test_those_that_run_are_counted() -> None:
+    [one] = progress(Workflow("w", "n", [Node("g", "t", [], 30)]), {}, {}, (), {"g": 2})
+    assert (one.state, one.running) == (NodeState.RUNNING, 2)
+
+
+def test_what_was_cancelled_is_known_when_the_counts_are_forgotten() -> None:
+    workflow = Workflow("w", "n", [Node("g", "t", [], 30)])
+    workflow.outcome = snapshot(progress(workflow, {}, {"g": Counted(20, 4, 6)}, ()))
+    [one] = progress(workflow, {}, {}, ())
+    assert (one.state, one.succeeded, one.failed, one.cancelled) == (NodeState.FAILED, 20, 4, 6)
 
 
 def test_a_chord_that_has_grown_is_as_large_as_it_is_now() -> None:

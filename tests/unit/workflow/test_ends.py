@@ -87,7 +87,7 @@ def test_many_that_expire_end_their_workflow(kit: Kit, joined: bool) -> None:
     kit.drain()
     found = kit.app.workflows.get(sent.workflow_id)
     assert found.ended
-    assert (found.nodes[0].succeeded, found.nodes[0].failed) == (0, MANY)
+    assert (found.nodes[0].succeeded, found.nodes[0].failed, found.nodes[0].cancelled) == (0, 0, MANY)
 
 
 def test_what_would_have_come_next_reads_so_and_a_chord_hears_of_it(kit: Kit) -> None:

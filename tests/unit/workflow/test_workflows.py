@@ -9,11 +9,13 @@ import pytest
 from celery import chain, chord, group
 
 from celeriac import Celery, WorkflowBlocked, WorkflowFailed
+from celeriac.core.message import WORKFLOW_HEADER
 from celeriac.core.workflow import FOLDED_ABOVE
-from celeriac.core.workflow_state import State
+from celeriac.core.workflow_state import NodeState, State
 from celeriac.errors import SettingsError
 from celeriac.testing import Kit
 from celeriac.workflow import noting
+from celeriac.workflow.svg import said
 
 MANY = FOLDED_ABOVE + 4
 
@@ -24,6 +26,7 @@ def kit() -> Iterator[Kit]:
     app.task(shared=False, name="load")(_load)
     app.task(shared=False, name="fail")(_fail)
     app.task(shared=False, name="tell")(_tell)
+    app.task(shared=False, name="cancel", bind=True)(_cancel)
     app.task(shared=False, name="instead", bind=True)(_instead)
     app.task(shared=False, name="grow", bind=True)(_grow)
     with Kit(app) as made:
@@ -36,6 +39,11 @@ def _load(*given: Any) -> int:
 
 def _fail(*given: Any) -> None:
     raise ConnectionError("the warehouse does not answer")
+
+
+def _cancel(task: Any, *given: Any) -> None:
+    workflow_id, *_ = task.request.get(WORKFLOW_HEADER)
+    task.app.workflows.cancel(workflow_id)
 
 
 def _tell(failed: Any) -> None: ...
@@ -95,6 +103,30 @@ def test_what_comes_after_says_whether_a_redrive_lets_it_go_on(
     with pytest.raises(error, match=r"fail\[[-0-9a-f]+\] gave up \(.*the warehouse does not answer.*\)") as raised:
         kit.app.AsyncResult(sent.id).get(timeout=0)
     assert ("redrive" in str(raised.value)) == (on_failure == "block")
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_of_many_those_that_run_are_stopped_and_the_others_do_not_begin(
+    kit: Kit, joined: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revoked: list[Any] = []
+    monkeypatch.setattr(kit.app.control, "revoke", lambda ids, **how: revoked.append((ids, how["terminate"])))
+    members = steps(kit, "load", "cancel", *["load"] * MANY)
+    sent = (chord(members, kit.app.tasks["load"].s()) if joined else group(members)).apply_async()
+    runs = kit.drain()
+    assert [run.outcome for run in runs[:2]] == ["completed"] * 2
+    assert {run.outcome for run in runs[2:]} == {"revoked"}
+    assert revoked == [([runs[1].id], True)]
+    found = kit.app.workflows.get(sent.workflow_id)
+    many = found.nodes[0]
+    assert (found.state, many.state, many.succeeded, many.failed, many.cancelled) == (
+        State.CANCELLED,
+        NodeState.CANCELLED,
+        2,
+        0,
+        MANY,
+    )
+    assert said(many) == f"2 ✓  {MANY} ⊘"
 
 
 @pytest.mark.parametrize("joined", [True, False])

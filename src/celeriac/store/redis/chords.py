@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from celeriac.core.attempt import ChordPart, Record, Settled
 from celeriac.core.message import TaskMessage
+from celeriac.store.redis.ledger import LOST
 from celeriac.store.redis.packing import (
     Argument,
     messages_arguments,
@@ -17,7 +18,6 @@ from celeriac.store.redis.packing import (
     texts_arguments,
     unpack,
 )
-from celeriac.store.redis.ledger import LOST
 from celeriac.store.redis.part import Part
 from celeriac.store.redis.queue import refuse_conflict
 
@@ -43,7 +43,9 @@ class ChordsPart(Part):
             return None, []
         body = text(found[0])
         parts = [
-            ChordPart(group_id, text(task_id), int(position), succeeded == b"1", unpack(result), body)
+            ChordPart(
+                group_id, text(task_id), int(position), succeeded == b"1", unpack(result), body, succeeded == b"-1"
+            )
             for task_id, position, succeeded, result in found[1]
         ]
         return body or None, sorted(parts, key=lambda part: (part.position, part.task_id))

@@ -157,7 +157,7 @@ def part_arguments(part: ChordPart) -> tuple[Argument, ...]:
         plain(part.group_id),
         plain(part.task_id),
         part.position,
-        "1" if part.succeeded else "0",
+        "-1" if part.cancelled else "1" if part.succeeded else "0",
         pack(part.result),
         plain(part.body),
     )

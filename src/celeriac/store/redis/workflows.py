@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from celeriac.core.workflow import Counted, OnFailure, Workflow
+from celeriac.core.workflow_members import Claimed, claimed_members
 from celeriac.store.redis.packing import number, plain, text, to_number
 from celeriac.store.redis.part import Part
 
@@ -39,7 +40,12 @@ class WorkflowsPart(Part):
 
     def counted(self, group_ids: Sequence[str]) -> dict[str, Counted]:
         found = self.database.call("workflows.counted", [len(group_ids), *map(plain, group_ids)])
-        return {text(group_id): Counted(int(succeeded), int(failed)) for group_id, succeeded, failed in found}
+        return {text(group_id): Counted(*map(int, counts)) for group_id, *counts in found}
+
+    def claimed_of_workflow(self, workflow_id: str) -> list[Claimed]:
+        found = self.database.call("workflows.claimed", [plain(workflow_id)])
+        rows = ((text(task_id), bool(started), text(envelope)) for task_id, started, envelope in found)
+        return claimed_members(workflow_id, rows)
 
 
 def _workflow(found: Sequence[bytes]) -> Workflow:

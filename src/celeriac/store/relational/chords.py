@@ -42,7 +42,7 @@ class ChordsPart(Part):
             body = chord[2]
             rows = raw.run("ledger.chord_parts", (group_id,)).fetchall()
         return body, [
-            ChordPart(group_id, task_id, position, bool(succeeded), result, body)
+            ChordPart(group_id, task_id, position, succeeded == 1, result, body, succeeded == -1)
             for task_id, position, succeeded, result in rows
         ]
 

@@ -235,7 +235,7 @@ class Joins:
 
     def __init__(self, raw: Session, now: float) -> None:
         self._raw, self._now = raw, now
-        self._seen: set[str] = set()
+        self._seen: set[tuple[str, bool]] = set()
         #: The settlement whose member is a chord's last so far.
         self._last: dict[str, Settlement | None] = {}
         #: Chords of which a member has failed, maybe anew.
@@ -244,10 +244,12 @@ class Joins:
     def add(self, parts: Iterable[ChordPart], item: Settlement | None = None) -> None:
         """Count members that have ended."""
         for part in parts:
-            if part.group_id not in self._seen:
+            key = part.group_id, bool(part.body)  # what has none does not take its place
+            if key not in self._seen:
                 self._raw.run("ledger.chord_body", (part.group_id, part.body, self._now))
-                self._seen.add(part.group_id)
-            row = (part.group_id, part.task_id, part.position, int(part.succeeded), part.result)
+                self._seen.add(key)
+            came_to = -1 if part.cancelled else int(part.succeeded)
+            row = (part.group_id, part.task_id, part.position, came_to, part.result)
             if self._raw.run("ledger.chord_part", row).rowcount == 1:  # otherwise it had succeeded before
                 self._last[part.group_id] = item
                 if not part.succeeded:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from celeriac.core.workflow import Counted, Workflow
+from celeriac.core.workflow_members import Claimed, claimed_members
 from celeriac.store.relational.part import Part
 from celeriac.store.relational.session import Session
 
@@ -63,7 +64,12 @@ class WorkflowsPart(Part):
             return {}
         with self.database.reading() as raw:
             rows = raw.run("workflows.counted", (json.dumps(list(group_ids)),)).fetchall()
-        return {group_id: Counted(succeeded, ended - succeeded) for group_id, succeeded, ended in rows}
+        return {group_id: Counted(*counts) for group_id, *counts in rows}
+
+    def claimed_of_workflow(self, workflow_id: str) -> list[Claimed]:
+        with self.database.reading() as raw:
+            rows = raw.run("workflows.claimed", (workflow_id,)).fetchall()
+        return claimed_members(workflow_id, rows)
 
 
 def _workflow(row: Sequence[object]) -> Workflow:

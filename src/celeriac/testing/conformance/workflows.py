@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from celeriac.core.attempt import ChordPart, Outcome
-from celeriac.core.workflow import Counted, Node, Workflow
+from celeriac.core.attempt import ChordPart, Outcome, Settled
+from celeriac.core.message import WORKFLOW_HEADER, TaskMessage
+from celeriac.core.workflow import Counted, Membership, Node, Workflow
+from celeriac.core.workflow_members import Claimed
 from celeriac.errors import StoreError
 from celeriac.store.protocols import Store
 from celeriac.testing.conformance.harness import (
@@ -30,6 +34,19 @@ def a_workflow(name: str = "w", *nodes: Node, **fields: object) -> Workflow:
 
 def send(store: Store, workflow: Workflow) -> None:
     publish(store, task(f"{workflow.id}-first", opens=workflow))
+
+
+def member(task_id: str, part: Membership) -> TaskMessage:
+    headers = {"id": task_id, WORKFLOW_HEADER: part.header()}
+    return task(task_id, envelope=json.dumps([headers, {}, "application/json", "utf-8"]))
+
+
+def settle_part(store: Store, outcome: Outcome, body: str = "") -> Settled:
+    """Settle what is claimed next as a member of ``group``."""
+    taken = claim_one(store)
+    succeeded, cancelled = outcome is Outcome.COMPLETED, outcome is Outcome.REVOKED
+    part = ChordPart("group", str(taken.task_id), 0, succeeded, None, body, cancelled)
+    return settle(store, taken, outcome, chord=[part])
 
 
 class WorkflowsConformance(Conformance):
@@ -161,13 +178,48 @@ class WorkflowsConformance(Conformance):
         assert sorted(one.id for one in found) == [f"id-{name}" for name in "abcde"]
 
     def test_members_are_counted_as_they_end(self, store: Store) -> None:
-        publish(store, "a", "b", "c")
-        for outcome, succeeded in ((Outcome.COMPLETED, True), (Outcome.FAILED, False), (Outcome.COMPLETED, True)):
-            taken = claim_one(store)
-            part = ChordPart("group", str(taken.task_id), 0, succeeded, None, "")
-            settle(store, taken, outcome, chord=[part])
-        assert store.counted(["group", "unknown"]) == {"group": Counted(2, 1)}
+        publish(store, "a", "b", "c", "d")
+        for outcome in (Outcome.COMPLETED, Outcome.FAILED, Outcome.COMPLETED, Outcome.REVOKED):
+            settle_part(store, outcome)
+        assert store.counted(["group", "unknown"]) == {"group": Counted(2, 1, 1)}
         assert store.counted([]) == {}
+
+    def test_each_member_counts_as_what_it_last_came_to(self, store: Store) -> None:
+        for outcome, counted in (
+            (Outcome.REVOKED, Counted(0, 0, 1)),
+            (Outcome.FAILED, Counted(0, 1)),
+            (Outcome.REVOKED, Counted(0, 0, 1)),
+            (Outcome.COMPLETED, Counted(1, 0)),
+            (Outcome.FAILED, Counted(1, 0)),
+        ):
+            publish(store, "a")
+            settle_part(store, outcome)
+            assert store.counted(["group"]) == {"group": counted}
+
+    def test_a_member_that_was_cancelled_is_told_from_one_that_has_failed(self, store: Store) -> None:
+        store.set_chord_size("group", 2)
+        publish(store, "a", "b")
+        assert settle_part(store, Outcome.REVOKED, body="").complete_chords == ()
+        assert settle_part(store, Outcome.FAILED, body="the body").complete_chords == ("group",)
+        body, parts = store.chord_parts("group")
+        assert body == "the body", "what has none does not take its place"
+        assert [(one.task_id, one.succeeded, one.cancelled) for one in parts] == [
+            ("a", False, True),
+            ("b", False, False),
+        ]
+
+    def test_who_has_which_of_its_tasks_is_known(self, store: Store) -> None:
+        ours, folded = Membership("id-w"), Membership("id-w", folded="group")
+        for name, part in (("a", ours), ("b", folded), ("c", folded), ("other", Membership("id-v")), ("late", ours)):
+            publish(store, member(name, part))
+        assert store.claimed_of_workflow("id-w") == []
+        taken = claim(store, limit=4)
+        assert store.start(taken[1].lease)
+        found = sorted(store.claimed_of_workflow("id-w"))
+        assert found == [Claimed("a", False, ours), Claimed("b", True, folded), Claimed("c", False, folded)]
+        settle(store, taken[0])
+        store.release([taken[1].lease])
+        assert [one.task_id for one in store.claimed_of_workflow("id-w")] == ["c"]
 
     def test_a_group_that_nobody_joins_is_forgotten_after_its_workflow(
         self, harness: StoreHarness, store: Store

@@ -72,7 +72,20 @@ local found = {}
 for _ = 1, take_number() do
     local group = take()
     local ended = call('HLEN', base .. 'p:' .. group)
-    local failed = tonumber(call('HGET', base .. 'c:' .. group, 'failed') or 0)
-    if ended > 0 then found[#found + 1] = { group, ended - failed, failed } end
+    local failed, cancelled = unpack(call('HMGET', base .. 'c:' .. group, 'failed', 'cancelled'))
+    failed, cancelled = tonumber(failed or 0), tonumber(cancelled or 0)
+    if ended > 0 then found[#found + 1] = { group, ended - failed, failed - cancelled, cancelled } end
+end
+return found
+
+-- name: claimed
+-- needs: rows
+local workflow, found = take(), {}
+for _, id in ipairs(call('ZRANGE', base .. 'leases', 0, -1)) do
+    local row = row_of(id)
+    if row and row.task ~= '' and row.envelope:find(workflow, 1, true) then
+        local s = state_of(id)
+        found[#found + 1] = { row.task, s and s.status == CLAIMED and s.started ~= '' and 1 or 0, row.envelope }
+    end
 end
 return found

@@ -121,19 +121,19 @@ ON CONFLICT (group_id) DO UPDATE SET grown = chord.grown + $2, updated_at = $3
 -- It locks the chord: of two last members the second counts after the first has committed.
 -- name: chord_body
 INSERT INTO chord (group_id, body, updated_at) VALUES ($1, $2, $3)
-ON CONFLICT (group_id) DO UPDATE SET body = coalesce(chord.body, excluded.body), updated_at = $3
+ON CONFLICT (group_id) DO UPDATE SET body = coalesce(nullif(chord.body, ''), excluded.body), updated_at = $3
 
 -- name: chord_part
 INSERT INTO chord_part (group_id, task_id, position, succeeded, result) VALUES ($1, $2, $3, $4, $5::packed)
 ON CONFLICT (group_id, task_id) DO UPDATE SET succeeded = excluded.succeeded, result = excluded.result
-WHERE chord_part.succeeded = 0
+WHERE chord_part.succeeded <> 1
 
 -- One that has failed is complete again when its last failure is put right, and when a member fails anew ($3).
 -- name: chord_complete
 UPDATE chord SET completed_at = $2, state = 'open'
 WHERE group_id = $1 AND size IS NOT NULL
   AND (state = 'open' OR (state = 'failed' AND ($3 OR NOT EXISTS (
-      SELECT 1 FROM chord_part WHERE group_id = $1 AND succeeded = 0))))
+      SELECT 1 FROM chord_part WHERE group_id = $1 AND succeeded <> 1))))
   AND size + grown <= parts
 
 -- name: chord_parts
@@ -146,7 +146,7 @@ SELECT size, state, body FROM chord WHERE group_id = $1
 -- name: chord_close
 UPDATE chord SET state = $2, updated_at = $3
 WHERE group_id = $1 AND state = 'open' AND completed_at IS NOT NULL
-  AND ($2 <> 'failed' OR EXISTS (SELECT 1 FROM chord_part WHERE group_id = $1 AND succeeded = 0))
+  AND ($2 <> 'failed' OR EXISTS (SELECT 1 FROM chord_part WHERE group_id = $1 AND succeeded <> 1))
 
 -- name: chords_waiting
 SELECT group_id FROM chord WHERE state = 'open' AND completed_at IS NOT NULL AND completed_at < $1 LIMIT 100

@@ -39,8 +39,13 @@ UPDATE chord SET state = 'sent', updated_at = $2
 WHERE group_id IN (SELECT value FROM jsonb_array_elements_text($1::jsonb) AS value) AND size IS NULL AND state = 'open'
 
 -- name: counted
-SELECT group_id, count(*) FILTER (WHERE succeeded = 1), count(*)
+SELECT group_id, count(*) FILTER (WHERE succeeded = 1), count(*) FILTER (WHERE succeeded = 0),
+       count(*) FILTER (WHERE succeeded = -1)
 FROM chord_part WHERE group_id IN (SELECT value FROM jsonb_array_elements_text($1::jsonb) AS value) GROUP BY group_id
+
+-- name: claimed
+SELECT task_id, started_at IS NOT NULL, envelope FROM message
+WHERE status = 2 AND task_id IS NOT NULL AND strpos(envelope, $1) > 0
 
 -- name: prune
 WITH old AS MATERIALIZED (

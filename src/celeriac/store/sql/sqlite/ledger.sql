@@ -84,19 +84,19 @@ ON CONFLICT (group_id) DO UPDATE SET grown = grown + ?2, updated_at = ?3
 
 -- name: chord_body
 INSERT INTO chord (group_id, body, updated_at) VALUES (?1, ?2, ?3)
-ON CONFLICT (group_id) DO UPDATE SET body = coalesce(body, excluded.body), updated_at = ?3
+ON CONFLICT (group_id) DO UPDATE SET body = coalesce(nullif(body, ''), excluded.body), updated_at = ?3
 
 -- name: chord_part
 INSERT INTO chord_part (group_id, task_id, position, succeeded, result) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (group_id, task_id) DO UPDATE SET succeeded = excluded.succeeded, result = excluded.result
-WHERE chord_part.succeeded = 0
+WHERE chord_part.succeeded <> 1
 
 -- One that has failed is complete again when its last failure is put right, and when a member fails anew (?3).
 -- name: chord_complete
 UPDATE chord SET completed_at = ?2, state = 'open'
 WHERE group_id = ?1 AND size IS NOT NULL
   AND (state = 'open' OR (state = 'failed' AND (?3 OR NOT EXISTS (
-      SELECT 1 FROM chord_part WHERE group_id = ?1 AND succeeded = 0))))
+      SELECT 1 FROM chord_part WHERE group_id = ?1 AND succeeded <> 1))))
   AND size + grown <= parts
 
 -- name: chord_parts
@@ -109,7 +109,7 @@ SELECT size, state, body FROM chord WHERE group_id = ?
 -- name: chord_close
 UPDATE chord SET state = ?2, updated_at = ?3
 WHERE group_id = ?1 AND state = 'open' AND completed_at IS NOT NULL
-  AND (?2 <> 'failed' OR EXISTS (SELECT 1 FROM chord_part WHERE group_id = ?1 AND succeeded = 0))
+  AND (?2 <> 'failed' OR EXISTS (SELECT 1 FROM chord_part WHERE group_id = ?1 AND succeeded <> 1))
 
 -- name: chords_waiting
 SELECT group_id FROM chord WHERE state = 'open' AND completed_at IS NOT NULL AND completed_at < ? LIMIT 100

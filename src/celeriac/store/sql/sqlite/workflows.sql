@@ -39,8 +39,13 @@ UPDATE chord SET state = 'sent', updated_at = ?2
 WHERE group_id IN (SELECT value FROM json_each(?1)) AND size IS NULL AND state = 'open'
 
 -- name: counted
-SELECT group_id, count(*) FILTER (WHERE succeeded = 1), count(*)
+SELECT group_id, count(*) FILTER (WHERE succeeded = 1), count(*) FILTER (WHERE succeeded = 0),
+       count(*) FILTER (WHERE succeeded = -1)
 FROM chord_part WHERE group_id IN (SELECT value FROM json_each(?1)) GROUP BY group_id
+
+-- name: claimed
+SELECT task_id, started_at IS NOT NULL, envelope FROM message
+WHERE status = 2 AND task_id IS NOT NULL AND instr(envelope, ?1) > 0
 
 -- name: prune
 DELETE FROM workflow WHERE id IN (SELECT id FROM workflow WHERE state <> 'running' AND noted_at < ?1 LIMIT ?2)

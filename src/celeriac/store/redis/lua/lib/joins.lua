@@ -1,6 +1,7 @@
 -- needs: base clock
 -- A chord is a hash c:<group>, its members' results a hash p:<group>. `chords:waiting` has those that are complete and
--- whose body nobody has sent, `chords:over` those that are closed.
+-- whose body nobody has sent, `chords:over` those that are closed. A member has succeeded (1), failed (0) or was cancelled
+-- (-1); `failed` counts all that have not succeeded.
 local function touch_chord(group, now)
     local name = base .. 'c:' .. group
     call('HSETNX', name, 'state', 'open')
@@ -33,15 +34,17 @@ end
 -- Count a member; true when the chord is now complete.
 local function add_part(part, now)
     local name = touch_chord(part.group, now)
-    call('HSETNX', name, 'body', part.body)
+    if part.body ~= '' then call('HSETNX', name, 'body', part.body) end
     local members = base .. 'p:' .. part.group
     local old = call('HGET', members, part.task)
-    local failed = part.succeeded == '1' and 0 or 1
+    local failed, cancelled = part.succeeded == '1' and 0 or 1, part.succeeded == '-1' and 1 or 0
     if old then
-        if cmsgpack.unpack(old)[2] == '1' then return false end -- it had succeeded before
-        failed = failed - 1
+        local before = cmsgpack.unpack(old)[2]
+        if before == '1' then return false end -- it had succeeded before
+        failed, cancelled = failed - 1, cancelled - (before == '-1' and 1 or 0)
     end
     call('HSET', members, part.task, cmsgpack.pack({ part.position, part.succeeded, part.result }))
     if failed ~= 0 then call('HINCRBY', name, 'failed', failed) end
+    if cancelled ~= 0 then call('HINCRBY', name, 'cancelled', cancelled) end
     return complete_chord(part.group, now, part.succeeded ~= '1')
 end

@@ -221,7 +221,7 @@ def _after(places: Sequence[int]) -> str:
 
 
 def _told(one: Progress) -> str:
-    if one.dead_letter:
+    if one.dead_letter and one.node.size == 1:
         return f"dead letter, {one.node.id}"
     return said(one) if one.node.size > 1 or one.state is not NodeState.PLANNED else ""
 

@@ -291,8 +291,17 @@ def _names(names: Iterable[Any]) -> str:
 
 
 class Counted(NamedTuple):
-    """How many members of a group have ended: well, not, and without having run."""
+    """How many members of a group have ended: well, not, and without having run; and dead letters that could put it right."""
 
     succeeded: int
     failed: int
     cancelled: int = 0
+    letters: int = 0
+
+    @property
+    def ended(self) -> int:
+        """All that have."""
+        return self.succeeded + self.failed + self.cancelled
+
+
+NONE_ENDED = Counted(0, 0)

@@ -27,6 +27,12 @@ def part_of(envelope: str) -> Membership | None:
     return None
 
 
+def is_part_of(envelope: str, workflow_id: str) -> bool:
+    """Whether a message is a workflow's; that it names one does not say so, for an argument can."""
+    part = part_of(envelope)
+    return part is not None and part.workflow == workflow_id
+
+
 def claimed_members(workflow_id: str, rows: Iterable[tuple[str, bool, str]]) -> list[Claimed]:
     """Those of a workflow's, from tasks that are claimed: their ids, whether they have started, their envelopes."""
     found = []

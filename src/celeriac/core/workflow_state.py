@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from celeriac.core.attempt import Record
-from celeriac.core.workflow import Counted, Node, Workflow
+from celeriac.core.workflow import NONE_ENDED, Counted, Node, Workflow
 
 
 class NodeState(Enum):
@@ -58,6 +58,7 @@ class Progress:
     running: int = 0
     started_at: float | None = None
     finished_at: float | None = None
+    #: It has failed and can be redriven, or some of many can.
     dead_letter: bool = False
 
 
@@ -82,7 +83,7 @@ def progress(
     for place, node in enumerate(workflow.nodes):
         before = [found[other] for other in node.after if other < len(found)]
         if node.size > 1:
-            seen = _of_many(workflow, node, counted.get(node.id, Counted(0, 0)), running.get(node.id, 0))
+            seen = _of_many(workflow, node, counted.get(node.id, NONE_ENDED), running.get(node.id, 0))
         else:
             seen = _of_one(node, records.get(node.id), node.id in letters)
         if _is_unknown(seen) and place < len(before_now) and before_now[place]:
@@ -139,10 +140,11 @@ def _of_one(node: Node, record: Record | None, dead_letter: bool) -> Progress:
 
 
 def _of_many(workflow: Workflow, node: Node, counted: Counted, running: int) -> Progress:
-    ended = counted.succeeded + counted.failed + counted.cancelled
+    ended = counted.ended
     if ended > node.size:
         node = replace(node, size=ended)  # add_to_chord()
     found = Progress(node, NodeState.WAITING, counted.succeeded, counted.failed, counted.cancelled, running)
+    found.dead_letter = counted.letters > 0
     if ended + running == 0:
         found.state = NodeState.PLANNED if node.after else NodeState.WAITING
     elif counted.failed:
@@ -193,7 +195,7 @@ def state_of(workflow: Workflow, nodes: Sequence[Progress]) -> State:
     if found <= {NodeState.SUCCEEDED}:
         return State.SUCCEEDED
     if failed:
-        lettered = any(one.dead_letter or one.node.size > 1 for one in failed)
+        lettered = any(one.dead_letter for one in failed)
         return State.BLOCKED if lettered and workflow.on_failure != "fail" else State.FAILED
     return State.CANCELLED if NodeState.CANCELLED in found and not found & _OPEN else State.RUNNING
 

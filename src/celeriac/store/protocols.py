@@ -458,6 +458,9 @@ class Workflows(Protocol):
     def claimed_of_workflow(self, workflow_id: str) -> list[Claimed]:
         """Those of its tasks that a worker has now."""
 
+    def letters_of_workflow(self, workflow_id: str, since: float) -> list[int]:
+        """The ids of the dead letters of its tasks that failed at ``since`` or later, the oldest first."""
+
 
 class Checkpoints(Protocol):
     """How far tasks have come, one row a task; it ends with the task's record, and what can go on keeps it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,8 +10,7 @@ from functools import partial
 from typing import Any
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Record
-from celeriac.core.message import WORKFLOW_HEADER
-from celeriac.core.workflow import POLICIES, OnFailure, Workflow
+from celeriac.core.workflow import NONE_ENDED, POLICIES, OnFailure, Workflow
 from celeriac.core.workflow_state import ENDED, NodeState, Progress, State, is_busy, progress, state_of
 from celeriac.desk.steps import Done
 from celeriac.desk.who import whoami
@@ -24,6 +22,8 @@ from celeriac.store.protocols import News, Store
 PAGE = 100
 #: Seconds a waiter looks again even when nothing was committed.
 LOOK_AGAIN = 1.0
+#: Seconds by which a clock may have been set back since a workflow was sent.
+CLOCKS = 86_400.0
 
 
 class UnknownWorkflow(CeleriacError):
@@ -185,12 +185,11 @@ class Workflows:
 
     def dead_letters(self, workflow_id: str) -> Sequence[DeadLetter]:
         """The dead letters of its members, oldest first."""
-        workflow = self._find(workflow_id)
-        return [
-            letter
-            for letter in self._store.dead_letters(DeadLetterFilter())
-            if workflow.id in letter.envelope and _is_of(letter, workflow.id)
-        ]
+        ids = self._letters(self._find(workflow_id))
+        return list(self._store.dead_letters(DeadLetterFilter(ids=tuple(ids)))) if ids else []
+
+    def _letters(self, workflow: Workflow) -> Sequence[int]:
+        return self._store.letters_of_workflow(workflow.id, workflow.sent_at - CLOCKS)
 
     def resume(self, workflow_id: str, *, who: str | None = None, note: str | None = None) -> Done:
         """Redrive the dead letters of its members, so that what waits for them goes on.
@@ -202,7 +201,7 @@ class Workflows:
         workflow = self._find(workflow_id)
         if workflow.cancelled_at is not None:
             raise WorkflowCancelled(workflow)
-        ids = [letter.id for letter in self.dead_letters(workflow.id)]
+        ids = self._letters(workflow)
         if not ids:
             return Done()
         done: Done = self._app.dead_letters.redrive(*ids, who=who, note=note)
@@ -258,7 +257,7 @@ def status_of(store: Store, workflow: Workflow) -> WorkflowStatus:
     unknown = [node for node in workflow.single if node not in records or records[node].state == "FAILURE"]
     lettered = store.dead_letters_of(unknown) if unknown else {}
     running: Counter[str] = Counter()
-    if any(sum(counted.get(node.id, ())) < node.size for node in workflow.nodes if node.size > 1):
+    if any(node.size > 1 and counted.get(node.id, NONE_ENDED).ended < node.size for node in workflow.nodes):
         running.update(one.part.folded or "" for one in store.claimed_of_workflow(workflow.id) if one.started)
     nodes = progress(workflow, records, counted, lettered, running)
     return WorkflowStatus(workflow, state_of(workflow, nodes), nodes)
@@ -267,8 +266,3 @@ def status_of(store: Store, workflow: Workflow) -> WorkflowStatus:
 def _revoked(task_id: str, name: str, now: float) -> Record:
     meta = '{"why": "cancelled with its workflow"}'
     return Record(task_id, 0, "REVOKED", closed=True, name=name, finished_at=now, meta=meta, expires_at=now + 86_400.0)
-
-
-def _is_of(letter: DeadLetter, workflow_id: str) -> bool:
-    header = json.loads(letter.envelope)[0].get(WORKFLOW_HEADER)
-    return bool(header) and header[0] == workflow_id

@@ -9,8 +9,10 @@ import pytest
 from celery import chain, chord, group
 
 from celeriac import Celery, WorkflowBlocked, WorkflowFailed
+from celeriac.core.attempt import DeadLetterFilter
 from celeriac.core.message import WORKFLOW_HEADER
 from celeriac.core.workflow import FOLDED_ABOVE
+from celeriac.core.workflow_members import is_part_of
 from celeriac.core.workflow_state import NodeState, State
 from celeriac.errors import SettingsError
 from celeriac.testing import Kit
@@ -25,6 +27,8 @@ def kit() -> Iterator[Kit]:
     app = Celery("shop", broker="sqlite:///unused.db", set_as_current=False)
     app.task(shared=False, name="load")(_load)
     app.task(shared=False, name="fail")(_fail)
+    app.task(shared=False, name="declared", throws=(ConnectionError,))(_fail)
+    app.task(shared=False, name="replaced", bind=True)(_replaced)
     app.task(shared=False, name="tell")(_tell)
     app.task(shared=False, name="cancel", bind=True)(_cancel)
     app.task(shared=False, name="instead", bind=True)(_instead)
@@ -52,6 +56,10 @@ def _tell(failed: Any) -> None: ...
 def _instead(task: Any) -> None:
     load = task.app.tasks["load"]
     raise task.replace(chain(load.s(), load.s()))
+
+
+def _replaced(task: Any) -> None:
+    raise task.replace(chain(task.app.tasks["fail"].s(), task.app.tasks["load"].s()))
 
 
 def _grow(task: Any) -> None:
@@ -127,6 +135,43 @@ def test_of_many_those_that_run_are_stopped_and_the_others_do_not_begin(
         MANY,
     )
     assert said(many) == f"2 ✓  {MANY} ⊘"
+
+
+@pytest.mark.parametrize("joined", [True, False])
+@pytest.mark.parametrize("many", [True, False])
+def test_a_failure_that_is_declared_blocks_nothing(kit: Kit, joined: bool, many: bool) -> None:
+    members = steps(kit, "declared", *["load"] * (MANY if many else 2))
+    sent = (chord(members, kit.app.tasks["load"].s()) if joined else group(members)).apply_async()
+    kit.drain()
+    assert kit.app.workflows.get(sent.workflow_id).state is State.FAILED
+    members[0] = kit.app.tasks["fail"].s()
+    sent = (chord(members, kit.app.tasks["load"].s()) if joined else group(members)).apply_async()
+    kit.drain()
+    assert kit.app.workflows.get(sent.workflow_id).state is State.BLOCKED
+    kit.app.dead_letters.purge(*[letter.id for letter in kit.dead_letters])
+    assert kit.app.workflows.get(sent.workflow_id).state is State.FAILED
+
+
+def test_its_dead_letters_are_those_of_all_its_tasks_and_no_others(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    [failing] = steps(kit, "fail")
+    sent = group(*steps(kit, *["fail"] * MANY, "replaced")).apply_async()
+    kit.app.tasks["fail"].delay(sent.workflow_id)
+    chain(failing, failing).apply_async()
+    kit.drain()
+    asked: list[DeadLetterFilter] = []
+    read = kit.app.store.dead_letters
+
+    def listen(chosen: DeadLetterFilter, **how: Any) -> Any:
+        asked.append(chosen)
+        return read(chosen, **how)
+
+    monkeypatch.setattr(kit.app.store, "dead_letters", listen)
+    found = kit.app.workflows.dead_letters(sent.workflow_id)
+    assert len(found) == MANY + 1
+    assert [len(chosen.ids) for chosen in asked] == [MANY + 1], "no others are read"
+    assert all(is_part_of(letter.envelope, str(sent.workflow_id)) for letter in found)
+    assert [letter.id for letter in found] == sorted(letter.id for letter in found)
+    assert kit.app.workflows.resume(sent.workflow_id).done == MANY + 1
 
 
 @pytest.mark.parametrize("joined", [True, False])

@@ -20,6 +20,7 @@ from celeriac.store.redis.packing import (
     pack,
     plain,
     text,
+    texts_arguments,
     to_attempt,
     to_number,
     unpack,
@@ -85,7 +86,7 @@ class DeadLettersPart(Part):
         self, chosen: DeadLetterFilter, *, batch: int = 200, newest: int | None = None
     ) -> Iterator[DeadLetter]:
         matches = matcher(chosen, self.now())
-        wanted = self._matching(matches) if newest is None else iter(self._newest(matches, newest))
+        wanted = self._matching(matches, chosen.ids) if newest is None else iter(self._newest(matches, newest))
         page: list[int] = []
         for found in wanted:
             page.append(found.id)
@@ -94,10 +95,10 @@ class DeadLettersPart(Part):
                 page = []
         yield from self._read(page)
 
-    def _matching(self, matches: Matches) -> Iterator[Summary]:
-        """The oldest first."""
-        after = 0
-        while rows := self.database.call("letters.page", [after, AT_ONCE]):
+    def _matching(self, matches: Matches, ids: Sequence[int] = ()) -> Iterator[Summary]:
+        """The oldest first; where they are of ``ids``, no others are looked at than between those."""
+        after, last = (min(ids) - 1, max(ids)) if ids else (0, None)
+        while (last is None or after < last) and (rows := self.database.call("letters.page", [after, AT_ONCE])):
             page = [_summary(row) for row in rows]
             yield from filter(matches, page)
             after = page[-1].id
@@ -118,10 +119,21 @@ class DeadLettersPart(Part):
         return [_letter(row) for row in self.database.call("letters.read", [len(numbers), *numbers])]
 
     def count_dead_letters(self, chosen: DeadLetterFilter) -> int:
-        return sum(1 for _ in self._matching(matcher(chosen, self.now())))
+        return sum(1 for _ in self._matching(matcher(chosen, self.now()), chosen.ids))
 
     def dead_letters_of(self, task_ids: Sequence[str]) -> dict[str, list[int]]:
-        wanted, found = frozenset(task_ids), dict[str, list[int]]()
+        found: dict[str, list[int]] = {}
+        for start in range(0, len(task_ids), AT_ONCE):
+            asked = texts_arguments(task_ids[start : start + AT_ONCE])
+            for task_id, count, numbers in self.database.call("letters.of", asked):
+                if int(count) > len(numbers):
+                    return self._looked_through_for(frozenset(task_ids))
+                found[text(task_id)] = sorted(map(int, numbers))
+        return found
+
+    def _looked_through_for(self, wanted: frozenset[str]) -> dict[str, list[int]]:
+        """Some are of an older version, which does not say which letters a task has."""
+        found: dict[str, list[int]] = {}
         for letter in self._matching(lambda summary: summary.task_id in wanted):
             found.setdefault(letter.task_id, []).append(letter.id)
         return found

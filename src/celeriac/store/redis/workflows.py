@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import cast
 
 from celeriac.core.workflow import Counted, OnFailure, Workflow
-from celeriac.core.workflow_members import Claimed, claimed_members
-from celeriac.store.redis.packing import number, plain, text, to_number
-from celeriac.store.redis.part import Part
+from celeriac.core.workflow_members import Claimed, claimed_members, is_part_of
+from celeriac.store.redis.packing import Argument, number, plain, text, to_number
+from celeriac.store.redis.part import AT_ONCE, Part
 
 
 class WorkflowsPart(Part):
@@ -46,6 +46,16 @@ class WorkflowsPart(Part):
         found = self.database.call("workflows.claimed", [plain(workflow_id)])
         rows = ((text(task_id), bool(started), text(envelope)) for task_id, started, envelope in found)
         return claimed_members(workflow_id, rows)
+
+    def letters_of_workflow(self, workflow_id: str, since: float) -> list[int]:
+        found: list[int] = []
+        seen, first = AT_ONCE, 0
+        while seen == AT_ONCE:
+            asked: list[Argument] = [plain(workflow_id), number(since), first, AT_ONCE]
+            seen, letters = self.database.call("workflows.letters", asked)
+            found += [int(letter) for letter, envelope in letters if is_part_of(text(envelope), workflow_id)]
+            first += seen
+        return sorted(found)
 
 
 def _workflow(found: Sequence[bytes]) -> Workflow:

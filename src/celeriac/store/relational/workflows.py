@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from celeriac.core.workflow import Counted, Workflow
-from celeriac.core.workflow_members import Claimed, claimed_members
+from celeriac.core.workflow_members import Claimed, claimed_members, is_part_of
 from celeriac.store.relational.part import Part
 from celeriac.store.relational.session import Session
 
@@ -70,6 +70,11 @@ class WorkflowsPart(Part):
         with self.database.reading() as raw:
             rows = raw.run("workflows.claimed", (workflow_id,)).fetchall()
         return claimed_members(workflow_id, rows)
+
+    def letters_of_workflow(self, workflow_id: str, since: float) -> list[int]:
+        with self.database.reading() as raw:
+            rows = raw.run("workflows.letters", (workflow_id, since)).fetchall()
+        return [number for number, envelope in rows if is_part_of(envelope, workflow_id)]
 
 
 def _workflow(row: Sequence[object]) -> Workflow:

@@ -7,13 +7,15 @@ import json
 
 import pytest
 
-from celeriac.core.attempt import ChordPart, Outcome, Settled
+from celeriac.core.attempt import ChordPart, DeadLetterFilter, Outcome, Settled
 from celeriac.core.message import WORKFLOW_HEADER, TaskMessage
 from celeriac.core.workflow import Counted, Membership, Node, Workflow
 from celeriac.core.workflow_members import Claimed
 from celeriac.errors import StoreError
 from celeriac.store.protocols import Store
+from celeriac.testing.conformance.desk import again
 from celeriac.testing.conformance.harness import (
+    ME,
     Conformance,
     StoreHarness,
     claim,
@@ -36,8 +38,8 @@ def send(store: Store, workflow: Workflow) -> None:
     publish(store, task(f"{workflow.id}-first", opens=workflow))
 
 
-def member(task_id: str, part: Membership) -> TaskMessage:
-    headers = {"id": task_id, WORKFLOW_HEADER: part.header()}
+def member(task_id: str, part: Membership, says: str = "") -> TaskMessage:
+    headers = {"id": task_id, WORKFLOW_HEADER: part.header(), "argsrepr": says}
     return task(task_id, envelope=json.dumps([headers, {}, "application/json", "utf-8"]))
 
 
@@ -183,6 +185,31 @@ class WorkflowsConformance(Conformance):
             settle_part(store, outcome)
         assert store.counted(["group", "unknown"]) == {"group": Counted(2, 1, 1)}
         assert store.counted([]) == {}
+
+    @pytest.mark.parametrize("reported", ["of the member", "of what follows it"])
+    def test_dead_letters_of_members_are_counted(self, store: Store, reported: str) -> None:
+        publish(store, "a", "b", "c")
+        for outcome in (Outcome.DEAD_LETTERED, Outcome.FAILED, Outcome.DEAD_LETTERED):
+            taken = claim_one(store)
+            ends = str(taken.task_id) if reported == "of the member" else f"end of {taken.task_id}"
+            settle(store, taken, outcome, chord=[ChordPart("group", ends, 0, False, None, "")])
+        assert store.counted(["group"]) == {"group": Counted(0, 3, letters=2)}
+        [first, second] = store.dead_letters(DeadLetterFilter())
+        store.purge_dead_letters([first.id], ME)
+        assert store.counted(["group"]) == {"group": Counted(0, 3, letters=1)}
+        store.redrive(second, again(second), ME)
+        assert store.counted(["group"]) == {"group": Counted(0, 3)}
+
+    def test_its_dead_letters_are_found(self, harness: StoreHarness, store: Store) -> None:
+        before = store.now()
+        for name, whose in (("a", "id-w"), ("b", "id-v"), ("c", "id-w")):
+            publish(store, member(name, Membership(whose), says="id-w"))
+            settle(store, claim_one(store), Outcome.DEAD_LETTERED)
+            harness.pass_time(10)
+        letters = {letter.task_id: letter.id for letter in store.dead_letters(DeadLetterFilter())}
+        assert store.letters_of_workflow("id-w", before - 1) == [letters["a"], letters["c"]]
+        assert store.letters_of_workflow("id-w", before + 5) == [letters["c"]]
+        assert store.letters_of_workflow("unknown", 0.0) == []
 
     def test_each_member_counts_as_what_it_last_came_to(self, store: Store) -> None:
         for outcome, counted in (

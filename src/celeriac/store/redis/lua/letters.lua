@@ -17,6 +17,17 @@ for number, id in ipairs(call('ZREVRANGEBYSCORE', base .. 'letters', '(' .. befo
 end
 return found
 
+-- name: of
+-- needs: base
+-- How many letters each task has, where it has any, and their numbers.
+local found = {}
+for _ = 1, take_number() do
+    local task = take()
+    local count = call('HGET', base .. 'lettered', task)
+    if count then found[#found + 1] = { task, count, call('HVALS', base .. 'ln:' .. task) } end
+end
+return found
+
 -- name: read
 -- needs: base
 local found = {}

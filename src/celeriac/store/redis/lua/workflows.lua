@@ -74,9 +74,26 @@ for _ = 1, take_number() do
     local ended = call('HLEN', base .. 'p:' .. group)
     local failed, cancelled = unpack(call('HMGET', base .. 'c:' .. group, 'failed', 'cancelled'))
     failed, cancelled = tonumber(failed or 0), tonumber(cancelled or 0)
-    if ended > 0 then found[#found + 1] = { group, ended - failed, failed - cancelled, cancelled } end
+    local letters = 0
+    if failed > 0 then
+        for _, task in ipairs(call('SMEMBERS', base .. 'cl:' .. group)) do
+            letters = letters + tonumber(call('HGET', base .. 'lettered', task) or 0)
+        end
+    end
+    if ended > 0 then found[#found + 1] = { group, ended - failed, failed - cancelled, cancelled, letters } end
 end
 return found
+
+-- name: letters
+-- needs: base
+-- Of so many that failed since: how many there were, and the envelopes of those that name the workflow.
+local workflow, since, first, most = take(), take(), take_number(), take_number()
+local seen, found = call('ZRANGEBYSCORE', base .. 'letters:failed', since, '+inf', 'LIMIT', first, most), {}
+for _, number in ipairs(seen) do
+    local envelope = call('HGET', base .. 'l:' .. number, 'envelope')
+    if envelope and envelope:find(workflow, 1, true) then found[#found + 1] = { number, envelope } end
+end
+return { #seen, found }
 
 -- name: claimed
 -- needs: rows

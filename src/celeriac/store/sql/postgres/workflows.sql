@@ -40,12 +40,18 @@ WHERE group_id IN (SELECT value FROM jsonb_array_elements_text($1::jsonb) AS val
 
 -- name: counted
 SELECT group_id, count(*) FILTER (WHERE succeeded = 1), count(*) FILTER (WHERE succeeded = 0),
-       count(*) FILTER (WHERE succeeded = -1)
+       count(*) FILTER (WHERE succeeded = -1),
+       CASE WHEN min(succeeded) = 1 THEN 0 ELSE (
+           SELECT count(*) FROM letter_chord JOIN dead_letter USING (task_id)
+           WHERE letter_chord.group_id = chord_part.group_id) END
 FROM chord_part WHERE group_id IN (SELECT value FROM jsonb_array_elements_text($1::jsonb) AS value) GROUP BY group_id
 
 -- name: claimed
 SELECT task_id, started_at IS NOT NULL, envelope FROM message
 WHERE status = 2 AND task_id IS NOT NULL AND strpos(envelope, $1) > 0
+
+-- name: letters
+SELECT id, envelope FROM dead_letter WHERE failed_at >= $2 AND strpos(envelope, $1) > 0 ORDER BY id
 
 -- name: prune
 WITH old AS MATERIALIZED (

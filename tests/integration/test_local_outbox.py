@@ -20,7 +20,8 @@ from click.testing import CliRunner
 from celeriac import BrokerUnavailable, Celery
 from celeriac.cli.outbox import outbox
 from celeriac.core.message import WORKFLOW_HEADER, Published, TaskMessage
-from celeriac.core.workflow import FOLDED_ABOVE, Membership
+from celeriac.core.workflow import Membership
+from celeriac.core.workflow_nodes import FOLDED_ABOVE
 from celeriac.errors import SettingsError, StoreUnavailable, TransactionError
 from celeriac.publish import local as local_module
 from celeriac.worker.outboxes import Relaying

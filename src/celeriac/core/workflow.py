@@ -1,28 +1,20 @@
-"""What a workflow is: the canvas that somebody sent, as nodes and what each waits for.
-
-Pure: a canvas comes as Celery's signatures, with their frozen ids.
-"""
+"""What a workflow is: the canvas that somebody sent, as nodes and what each waits for."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
 from typing import Any, Literal, NamedTuple
 
 OnFailure = Literal["block", "fail", "continue"]
 POLICIES: tuple[OnFailure, ...] = ("block", "fail", "continue")
-#: Members of a group above which they are one node with a count.
-FOLDED_ABOVE = 20
-#: What Celery calls the steps that are no tasks of their own.
-_PARTS = _GROUP, _CHORD, _CHAIN = "celery.group", "celery.chord", "celery.chain"
 
 
 class Membership(NamedTuple):
     """What every message of a workflow says in its header: whose it is, and what becomes of that when it gives up.
 
-    ``folded``: the group of which it is one of many members that are one node, and counted; or what takes its place is.
+    ``folded``: the group of which it is one of many members that are one node, and counted; or a step of such a member,
+    or of what takes its place.
     """
 
     workflow: str
@@ -48,9 +40,9 @@ class Node:
 
     Args:
         id: the task's, or the group's.
-        task: its name; of many, those that they have, joined.
+        task: its name; of many, those that they have, joined, and of chains those of their steps.
         after: places of the nodes that it waits for.
-        size: how many tasks.
+        size: how many members: a task each, or a chain of tasks.
         joins: it waits for all of several, as the body of a chord.
     """
 
@@ -104,190 +96,8 @@ class Workflow:
 
     @property
     def size(self) -> int:
-        """How many tasks there are."""
+        """How many tasks there are; each of many chains that are one node counts as one."""
         return sum(node.size for node in self.nodes)
-
-
-# -- from a canvas
-
-
-class Sent(NamedTuple):
-    """A task that is sent: its id, its name, and the options that say what comes after it."""
-
-    task_id: str
-    task: str
-    options: Mapping[str, Any]
-
-
-def nodes_from(sent: Sequence[Sent], group_id: str | None = None) -> list[Node]:
-    """The nodes of a canvas, each behind those that it waits for.
-
-    Args:
-        sent: the tasks with which it begins: one, or the members of a group.
-        group_id: the group's.
-    """
-    builder = _Builder()
-    if group_id is None:
-        for one in sent:
-            builder.sent(one, [])
-    else:
-        builder.group(group_id, sent, [])
-    for node in builder.nodes:
-        several = len(node.after) > 1 or any(builder.nodes[place].size > 1 for place in node.after)
-        node.joins = several or not builder.joined.isdisjoint(node.after)
-    return _in_order(builder.nodes)
-
-
-def _in_order(nodes: list[Node]) -> list[Node]:
-    """Each behind those that it waits for, otherwise as they were."""
-    left = [len(node.after) for node in nodes]
-    followers: dict[int, list[int]] = {}
-    for place, node in enumerate(nodes):
-        for before in node.after:
-            followers.setdefault(before, []).append(place)
-    ready = [place for place, count in enumerate(left) if count == 0]
-    order: list[int] = []
-    while ready:
-        place = heappop(ready)
-        order.append(place)
-        for follower in followers.get(place, ()):
-            left[follower] -= 1
-            if left[follower] == 0:
-                heappush(ready, follower)
-    new = {place: number for number, place in enumerate(order)}
-    for node in nodes:
-        node.after = sorted(new[place] for place in node.after)
-    return [nodes[place] for place in order]
-
-
-def name_of(nodes: Sequence[Node]) -> str:
-    """What a workflow is called that nobody has named: its first tasks."""
-    names = list(dict.fromkeys(node.task.rpartition(".")[2] for node in nodes))
-    return " → ".join(names[:3]) + (" → …" if len(names) > 3 else "")  # noqa: PLR2004  # as many as a line has room for
-
-
-class _Builder:
-    """Follows signatures from what is sent to what comes after it. Each method gives the places that end the part."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Node] = []
-        #: Places of what ends a member of a chord, which may have no other.
-        self.joined: set[int] = set()
-        #: By its id, where a node is and what ends what it leads to: the body of a chord is met with each member.
-        self._known: dict[str, tuple[int, list[int]]] = {}
-
-    def _add(self, node: Node) -> int:
-        self.nodes.append(node)
-        return len(self.nodes) - 1
-
-    def sent(self, sent: Sent, after: list[int]) -> list[int]:
-        """What is sent, which may be a chain, a group or a chord itself."""
-        if sent.task not in _PARTS:
-            return self.task(sent, after)
-        return self._step({"task": sent.task, "options": sent.options, "kwargs": sent.options.get("kwargs")}, after)
-
-    def task(self, sent: Sent, after: list[int]) -> list[int]:
-        if not sent.task_id:
-            return after  # what is linked gets an id when it is sent, and cannot be followed
-        known = self._known.get(sent.task_id)
-        if known is not None:
-            place, tail = known
-            node = self.nodes[place]
-            new = [before for before in after if before not in node.after]
-            # What a part ends with comes back as its own end where Celery says twice what joins what.
-            if new and not self._leads_to(place, new):
-                node.after += new
-            return tail
-        place = self._add(Node(sent.task_id, sent.task, list(after)))
-        self._known[sent.task_id] = place, [place]
-        for link in _listed(sent.options.get("link")):
-            self._step(link, [place])
-        tail = self._join(self._follow(_listed(sent.options.get("chain")), [place]), sent.options)
-        self._known[sent.task_id] = place, tail
-        return tail
-
-    def _leads_to(self, place: int, others: Sequence[int]) -> bool:
-        """Whether one of the others is the node, or waits for it."""
-        before, seen = list(others), set(others)
-        while before:
-            one = before.pop()
-            if one == place:
-                return True
-            fresh = [other for other in self.nodes[one].after if other not in seen]
-            seen.update(fresh)
-            before += fresh
-        return False
-
-    def _follow(self, chain: Sequence[Any], after: list[int]) -> list[int]:
-        """The steps of a chain, which Celery keeps the last one first."""
-        for step in reversed(chain):
-            after = self._step(step, after)
-        return after
-
-    def _join(self, ends: list[int], options: Mapping[str, Any]) -> list[int]:
-        """What a member of a chord leads to: its body, which waits for all of them."""
-        chord = options.get("chord")
-        if not isinstance(chord, dict):
-            return ends
-        self.joined.update(ends)
-        return self._step(chord, ends)
-
-    def _step(self, step: Any, after: list[int]) -> list[int]:
-        """A signature that was frozen, wherever it stands."""
-        if not isinstance(step, dict):
-            return after
-        name, options, kwargs = step.get("task"), step.get("options") or {}, step.get("kwargs") or {}
-        if name == _CHAIN:
-            return self._chain(kwargs.get("tasks") or [], after, options)
-        if name == _GROUP:
-            return self._group(kwargs.get("tasks") or [], after, options)
-        if name == _CHORD:
-            return self._chord(kwargs, after, options)
-        return self.task(Sent(str(options.get("task_id") or ""), str(name), options), after)
-
-    def _chain(self, tasks: Sequence[Any], after: list[int], options: Mapping[str, Any]) -> list[int]:
-        for task in tasks:
-            after = self._step(task, after)
-        return self._join(after, options)
-
-    def _group(self, tasks: Sequence[Any], after: list[int], options: Mapping[str, Any]) -> list[int]:
-        group_id = str(options.get("task_id") or options.get("group_id") or "")
-        plain = all(isinstance(task, dict) and task.get("task") not in _PARTS for task in tasks)
-        if plain and len(tasks) > FOLDED_ABOVE:
-            return [self._add(Node(group_id, _names(task.get("task") for task in tasks), list(after), len(tasks)))]
-        return [end for task in tasks for end in self._step(task, after)]
-
-    def _chord(self, kwargs: Mapping[str, Any], after: list[int], options: Mapping[str, Any]) -> list[int]:
-        header, body = kwargs.get("header"), kwargs.get("body")
-        header = header if isinstance(header, dict) else {"task": _GROUP, "kwargs": {"tasks": header or []}}
-        ends = self._step(header, after)
-        self.joined.update(ends)
-        tail = self._step(body, ends)
-        return self._join(self._follow(_listed(options.get("chain")), tail or ends), options)
-
-    def group(self, group_id: str, members: Sequence[Sent], after: list[int]) -> list[int]:
-        """Members that are sent together."""
-        if len(members) <= FOLDED_ABOVE or any(_leads_on(member) for member in members):
-            return [end for member in members for end in self.sent(member, after)]
-        names = _names(member.task for member in members)
-        place = self._add(Node(group_id, names, list(after), len(members)))
-        return self._join([place], members[0].options)
-
-
-def _leads_on(member: Sent) -> bool:
-    return member.task in _PARTS or bool(_listed(member.options.get("chain")))
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _names(names: Iterable[Any]) -> str:
-    """One name, or the first few that they have."""
-    known = list(dict.fromkeys(str(name) for name in names))
-    return ", ".join(known[:2]) + (" …" if len(known) > 2 else "")  # noqa: PLR2004  # two can be read at a glance
 
 
 class Counted(NamedTuple):

@@ -47,9 +47,8 @@ def conclude(attempt: Attempt, request: Any, backend: Any) -> None:
     part = Membership.from_header(attempt.workflow)
     if part is None:
         return
-    counts = part.folded is not None and part.folded == request.get("group")
-    if counts and attempt.outcome in TERMINAL and not attempt.chord:
-        attempt.chord.append(_counted(attempt, request))
+    if part.folded is not None and attempt.outcome in TERMINAL and not attempt.chord:
+        attempt.chord += _counted(attempt, request, part.folded)
     if attempt.outcome is not Outcome.DEAD_LETTERED:
         return
     if attempt.others and hasattr(backend, "block"):
@@ -58,8 +57,16 @@ def conclude(attempt: Attempt, request: Any, backend: Any) -> None:
         attempt.cancels = part.workflow, f"{attempt.name}[{attempt.task_id}], which gave up"
 
 
-def _counted(attempt: Attempt, request: Any) -> ChordPart:
-    """One more of a group that no body waits for has ended."""
+def _counted(attempt: Attempt, request: Any, folded: str) -> list[ChordPart]:
+    """One more of a group that no body waits for has ended, where this is its end: of a chain the last step, or one that fails."""
     succeeded, cancelled = attempt.outcome is Outcome.COMPLETED, attempt.outcome in _CANCELLED
-    group_id, position = str(request.get("group")), request.get("group_index") or 0
-    return ChordPart(group_id, attempt.task_id, position, succeeded, None, "", cancelled)
+    chain = request.get("chain")
+    if chain and succeeded:
+        return []
+    end: dict[str, Any] = {"task_id": attempt.task_id, "group_id": request.get("group")}
+    end["group_index"] = request.get("group_index")
+    if chain:
+        end = chain[0].get("options") or {}
+    if end.get("group_id") != folded or not end.get("task_id"):
+        return []
+    return [ChordPart(folded, end["task_id"], end.get("group_index") or 0, succeeded, None, "", cancelled)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from celeriac.core.message import KEY_HEADER
 from celeriac.core.transactions import any_open, open_for, publishing_within
-from celeriac.core.workflow import Sent
+from celeriac.core.workflow_nodes import Sent
 from celeriac.errors import CeleriacWarning, OptionError
 from celeriac.publish.amqp import Outgoing
 from celeriac.publish.batch import batch_for

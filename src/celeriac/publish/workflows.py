@@ -13,7 +13,8 @@ from celery._state import get_current_task
 
 from celeriac.core.current import current, has_gone_on
 from celeriac.core.message import WORKFLOW_HEADER, TaskMessage
-from celeriac.core.workflow import FOLDED_ABOVE, Membership, OnFailure, Sent, Workflow, name_of, nodes_from
+from celeriac.core.workflow import Membership, OnFailure, Workflow
+from celeriac.core.workflow_nodes import Sent, name_of, name_of_many, nodes_from
 from celeriac.publish.ids import new_id
 from celeriac.publish.outgoing import settling
 
@@ -75,7 +76,7 @@ def sending_members(members: Sequence[Any], chord: Any) -> Iterator[None]:
     opened = opening()
     if opened is not None and opened.record is None and members:
         opened.begins_with([_sent(sig, group_id, chord) for sig, _, group_id in members], str(members[0][2]))
-    folded = len(members) > FOLDED_ABOVE and not any(_leads_on(sig) for sig, _, _ in members)
+    folded = name_of_many([sig for sig, _, _ in members]) is not None
     token = _FOLDED.set(str(members[0][2]) if folded else None)
     try:
         yield
@@ -139,7 +140,3 @@ def _sent(sig: Any, group_id: Any, chord: Any) -> Sent:
     # What a signature holds can be followed as its dictionaries are sent.
     options = {**sig.options, "group_id": group_id, "chord": chord or sig.options.get("chord"), "kwargs": sig.kwargs}
     return Sent(str(options.get("task_id") or ""), str(sig.task), options)
-
-
-def _leads_on(member: Any) -> bool:
-    return bool(member.options.get("chain")) or getattr(member, "subtask_type", None) is not None

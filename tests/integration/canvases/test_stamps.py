@@ -13,7 +13,7 @@ from celery.canvas import StampingVisitor
 
 from celeriac import Celery
 from celeriac.core.chains import SHORT
-from celeriac.core.workflow import FOLDED_ABOVE
+from celeriac.core.workflow_nodes import FOLDED_ABOVE
 from tests.integration.canvases.driving import Driver
 
 LONG = SHORT + 5

@@ -7,17 +7,8 @@ from typing import Any
 import pytest
 
 from celeriac.core.attempt import Record
-from celeriac.core.workflow import (
-    FOLDED_ABOVE,
-    Counted,
-    Membership,
-    Node,
-    OnFailure,
-    Sent,
-    Workflow,
-    name_of,
-    nodes_from,
-)
+from celeriac.core.workflow import Counted, Membership, Node, OnFailure, Workflow
+from celeriac.core.workflow_nodes import FOLDED_ABOVE, Sent, name_of, nodes_from
 from celeriac.core.workflow_state import NodeState, State, progress, snapshot, state_of
 
 
@@ -89,9 +80,30 @@ def test_many_equal_members_are_one_node(count: int, folded: int) -> None:
     assert max(node.size for node in later) == folded
 
 
-def test_members_that_lead_on_are_not_folded() -> None:
-    nodes = nodes_from([first(f"m{number}", step(f"n{number}")) for number in range(30)], "g")
-    assert len(nodes) == 60
+def chain_step(*steps: dict[str, Any], **options: Any) -> dict[str, Any]:
+    return {"task": "celery.chain", "options": options, "kwargs": {"tasks": list(steps)}}
+
+
+def test_many_chains_are_one_node() -> None:
+    sent = [first(f"m{number}", step(f"n{number}", "shop.clean"), chord=step("body")) for number in range(30)]
+    nodes = nodes_from(sent, "g")
+    assert [(node.id, node.task, node.size) for node in nodes] == [("g", "t → shop.clean", 30), ("body", "t", 1)]
+    assert nodes[1].joins
+    assert name_of(nodes) == "t → clean → t"
+    chains = [chain_step(step(f"a{n}"), chain_step(step(f"b{n}"), step(f"c{n}"), step(f"d{n}"))) for n in range(30)]
+    nodes = nodes_from([first("a", group(*chains))])
+    assert [(node.task, node.size) for node in nodes] == [("t", 1), ("t → t → t → …", 30)]
+    mixed = nodes_from([first("a", group(*chains, step("e"), step("f", "x")))])
+    assert (mixed[1].task, mixed[1].size) == ("t → t → t → …, t …", 32)
+
+
+@pytest.mark.parametrize("inner", [group(step("x"), step("y")), chain_step(step("z"), group(step("x"), step("y")))])
+def test_members_that_lead_to_several_are_not_folded(inner: dict[str, Any]) -> None:
+    nodes = nodes_from([first(f"m{number}") for number in range(30)] + [first("last", inner)], "g")
+    assert {node.size for node in nodes} == {1}
+    assert len(nodes) in (33, 34)
+    nodes = nodes_from([first("a", group(*[step(f"m{number}") for number in range(30)], chain_step(step("z"), inner)))])
+    assert {node.size for node in nodes} == {1}
 
 
 def test_what_celery_says_twice_makes_no_circle() -> None:

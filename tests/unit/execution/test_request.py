@@ -13,7 +13,7 @@ from celery import chain, group
 from celery.exceptions import WorkerLostError
 
 from celeriac import Celery, WorkflowBlocked
-from celeriac.core.workflow import FOLDED_ABOVE
+from celeriac.core.workflow_nodes import FOLDED_ABOVE
 from celeriac.core.workflow_state import State
 from celeriac.execution.request import Request
 from celeriac.worker import grace

@@ -11,7 +11,7 @@ from celery import chain, chord, group, signature
 from celery.exceptions import ChordError
 
 from celeriac import Celery
-from celeriac.core.workflow import FOLDED_ABOVE
+from celeriac.core.workflow_nodes import FOLDED_ABOVE
 from celeriac.core.workflow_state import State
 from celeriac.testing import Kit
 

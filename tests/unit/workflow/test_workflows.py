@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +12,8 @@ from celery import chain, chord, group
 from celeriac import Celery, WorkflowBlocked, WorkflowFailed
 from celeriac.core.attempt import DeadLetterFilter
 from celeriac.core.message import WORKFLOW_HEADER
-from celeriac.core.workflow import FOLDED_ABOVE
 from celeriac.core.workflow_members import is_part_of
+from celeriac.core.workflow_nodes import FOLDED_ABOVE
 from celeriac.core.workflow_state import NodeState, State
 from celeriac.errors import SettingsError
 from celeriac.testing import Kit
@@ -29,6 +30,7 @@ def kit() -> Iterator[Kit]:
     app.task(shared=False, name="fail")(_fail)
     app.task(shared=False, name="declared", throws=(ConnectionError,))(_fail)
     app.task(shared=False, name="replaced", bind=True)(_replaced)
+    app.task(shared=False, name="needs")(_needs)
     app.task(shared=False, name="tell")(_tell)
     app.task(shared=False, name="cancel", bind=True)(_cancel)
     app.task(shared=False, name="instead", bind=True)(_instead)
@@ -48,6 +50,12 @@ def _fail(*given: Any) -> None:
 def _cancel(task: Any, *given: Any) -> None:
     workflow_id, *_ = task.request.get(WORKFLOW_HEADER)
     task.app.workflows.cancel(workflow_id)
+
+
+def _needs(*given: Any) -> int:
+    if os.environ.get("WAREHOUSE") == "away":
+        raise ConnectionError("the warehouse does not answer")
+    return 1
 
 
 def _tell(failed: Any) -> None: ...
@@ -182,6 +190,55 @@ def test_what_replaces_one_of_many_is_counted_in_its_stead(kit: Kit, joined: boo
     kit.drain()
     found = kit.app.workflows.get(sent.workflow_id)
     assert (found.state, found.done, found.size) == (State.SUCCEEDED, MANY + joined, MANY + joined)
+
+
+def chains(kit: Kit, *names: str) -> list[Any]:
+    return [chain(*steps(kit, name, "load")) for name in names]
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_many_chains_are_counted_as_each_comes_to_its_end(
+    kit: Kit, joined: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAREHOUSE", "away")
+    members = chains(kit, "needs", *["load"] * MANY)
+    sent = (chord(members, kit.app.tasks["load"].s()) if joined else group(members)).apply_async()
+    kit.drain()
+    found = kit.app.workflows.get(sent.workflow_id)
+    assert [(one.node.task, one.node.size) for one in found.nodes[:1]] == [("needs → load, load → load", MANY + 1)]
+    assert (len(found.nodes), found.state) == (1 + joined, State.BLOCKED)
+    assert (found.nodes[0].succeeded, found.nodes[0].failed) == (MANY, 1)
+    monkeypatch.delenv("WAREHOUSE")
+    assert kit.app.workflows.resume(sent.workflow_id).done == 1
+    assert len(kit.drain()) == 2 + joined
+    found = kit.app.workflows.get(sent.workflow_id)
+    assert (found.state, found.done, found.size) == (State.SUCCEEDED, MANY + 1 + joined, MANY + 1 + joined)
+
+
+@pytest.mark.parametrize("many", [True, False])
+@pytest.mark.parametrize("joined", [True, False])
+def test_chains_of_a_cancelled_workflow_come_to_their_end(kit: Kit, joined: bool, many: bool) -> None:
+    count = MANY if many else 2
+    members = chains(kit, *["load"] * count)
+    sent = (chord(members, kit.app.tasks["load"].s()) if joined else group(members)).apply_async()
+    kit.run_one()
+    ends = sent.parent.results if joined else sent.results
+    kit.app.store.cancel_workflow(sent.workflow_id, "somebody")
+    kit.drain()
+    assert {kit.app.AsyncResult(end.id).state for end in ends} == {"REVOKED"}
+    found = kit.app.workflows.get(sent.workflow_id)
+    assert found.state is State.CANCELLED
+    assert sum(one.cancelled for one in found.nodes) >= count
+    assert found.ended
+    if joined:
+        assert kit.app.AsyncResult(sent.id).state == "FAILURE", "nobody waits for it in vain"
+
+
+def test_a_chain_in_the_place_of_one_of_many_counts_where_it_breaks(kit: Kit) -> None:
+    sent = group(*steps(kit, *["load"] * MANY, "replaced")).apply_async()
+    kit.drain()
+    [many] = kit.app.workflows.get(sent.workflow_id).nodes
+    assert (many.succeeded, many.failed, many.dead_letter) == (MANY, 1, True)
 
 
 def test_a_chord_that_grows_has_not_done_more_than_there_is(kit: Kit) -> None:

@@ -331,3 +331,32 @@ def test_a_dead_letter_of_a_cancelled_one_stays_where_it_is(kit: Kit, by_hand: b
     assert f"its workflow {sent.workflow_id} was cancelled" in str(refusal.error)
     assert {letter.id for letter in kit.dead_letters} == {refusal.letter.id}
     assert kit.app.workflows.get(other.workflow_id).state is State.RUNNING
+
+
+@pytest.mark.parametrize("led", [True, False])
+@pytest.mark.parametrize("member", ["one", "chain", "chord", "group"])
+@pytest.mark.parametrize("first", ["load", "fail"])
+def test_a_body_of_one_member_is_known_for_one(kit: Kit, first: str, member: str, led: bool) -> None:
+    """With "continue" a body runs without a member that failed, and a step of a chain does not."""
+    failing, load = (kit.app.tasks[name].si() for name in (first, "load"))
+    members = {
+        "one": failing,
+        "chain": chain(failing, load),
+        "chord": chord([failing], load),
+        "group": group(failing),
+    }
+    joined = chord([members[member]], chain(load, load))
+    sent = kit.app.workflows.send(chain(load, joined) if led else joined, on_failure="continue")
+    kit.drain()
+    found = kit.app.workflows.get(sent.workflow_id)
+    assert (found.state, found.ended) == (State.SUCCEEDED, True)
+    assert [one.state for one in found.nodes[-2:]] == [NodeState.SUCCEEDED] * 2
+    assert [one.node.joins for one in found.nodes[-2:]] == [True, False]
+
+
+def test_a_group_of_one_within_a_chain_is_a_step(kit: Kit) -> None:
+    failing, load = (kit.app.tasks[name].si() for name in ("fail", "load"))
+    sent = kit.app.workflows.send(chain(load, group([failing]), load), on_failure="continue")
+    kit.drain()
+    found = kit.app.workflows.get(sent.workflow_id)
+    assert (found.state, [one.node.joins for one in found.nodes]) == (State.BLOCKED, [False] * 3)

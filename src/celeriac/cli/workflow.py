@@ -26,6 +26,7 @@ _COLOURS = {
     State.BLOCKED: "yellow",
     State.FAILED: "red",
     State.CANCELLED: "bright_black",
+    State.LOST: "red",
 }
 _MARKS = {
     NodeState.SUCCEEDED: ("✓", "green"),
@@ -182,6 +183,8 @@ def drawn(status: WorkflowStatus, room: int | None, app: str) -> list[str]:
             "",
             f"Cancelled {ago(time.time() - workflow.cancelled_at)} by {one_line(workflow.cancelled_by or '?')}.",
         ]
+    elif status.state is State.LOST:
+        lines += ["", "Nothing of it waits or runs any more: what was to come was purged, or never sent. Send it anew."]
     elif status.state is State.BLOCKED:
         lines += ["", f"`celery -A {app} workflow resume {workflow.id}` redrives what gave up."]
     return lines

@@ -40,10 +40,11 @@ class State(Enum):
     BLOCKED = "blocked"  #: a member is a dead letter; redriven, it goes on
     FAILED = "failed"
     CANCELLED = "cancelled"
+    LOST = "lost"  #: nothing of it waits or runs, and what is to come never will: it was purged, or not sent
 
 
 #: States after which nothing more happens by itself.
-ENDED = frozenset({State.SUCCEEDED, State.BLOCKED, State.FAILED, State.CANCELLED})
+ENDED = frozenset(State) - {State.RUNNING}
 
 
 @dataclass(slots=True)
@@ -183,6 +184,18 @@ def _does_without(workflow: Workflow, node: Node) -> bool:
 
 def state_of(workflow: Workflow, nodes: Sequence[Progress]) -> State:
     """What has become of the whole."""
+    state = _state_of(workflow, nodes)
+    given_up = workflow.state == State.LOST.value and state is State.RUNNING
+    return State.LOST if given_up and not any(one.running for one in nodes) else state
+
+
+def last_sign(workflow: Workflow, nodes: Sequence[Progress]) -> float:
+    """When something is known to have happened to it last, in seconds since the epoch."""
+    ends = [at for one in nodes for at in (one.started_at, one.finished_at) if at is not None]
+    return max(ends, default=workflow.sent_at)
+
+
+def _state_of(workflow: Workflow, nodes: Sequence[Progress]) -> State:
     found = {one.state for one in nodes}
     failed = [one for one in nodes if one.state is NodeState.FAILED]
     if workflow.cancelled_at is not None:

@@ -458,6 +458,9 @@ class Workflows(Protocol):
     def claimed_of_workflow(self, workflow_id: str) -> list[Claimed]:
         """Those of its tasks that a worker has now."""
 
+    def workflows_under_way(self) -> frozenset[str]:
+        """The ids of all of which a message waits, for whatever it is, or runs. It looks at every message."""
+
     def letters_of_workflow(self, workflow_id: str, since: float) -> list[int]:
         """The ids of the dead letters of its tasks that failed at ``since`` or later, the oldest first."""
 

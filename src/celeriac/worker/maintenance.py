@@ -18,7 +18,7 @@ from celeriac.transport.base import StoreTransport
 from celeriac.worker import timers
 from celeriac.worker.forks import apart_from_forks
 from celeriac.worker.stepping import Steps
-from celeriac.workflow.noting import note as note_workflows
+from celeriac.workflow.noting import Noting
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
         super().__init__(worker, **kwargs)
         take_over(worker)
         self._stop = threading.Event()
+        self._workflows = Noting()
 
     def include_if(self, worker: Any) -> bool:
         return bool(worker.app.has_ledger)
@@ -82,6 +83,7 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
             dead_letters_before=None if letters is None else now - letters,
         )
         store.let_go()
-        note_workflows(store)
         for group_id in store.chords_waiting(own.maintenance_seconds):
             chords.dispatch(app.backend, group_id)
+        # After what waited for a worker was sent: a workflow that only that goes on with is not lost.
+        self._workflows.note(store)

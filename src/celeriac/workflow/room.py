@@ -71,7 +71,7 @@ class WorkflowStatus:
     @property
     def ended(self) -> bool:
         """Whether nothing more happens by itself: of a blocked one, too, what can still be done was done."""
-        return self.state in ENDED and not any(is_busy(one) for one in self.nodes)
+        return self.state is State.LOST or (self.state in ENDED and not any(is_busy(one) for one in self.nodes))
 
     @property
     def finished_at(self) -> float | None:
@@ -156,7 +156,7 @@ class Workflows:
         return status_of(self._store, workflow)
 
     def wait(self, workflow_id: str, timeout: float | None = None) -> WorkflowStatus:
-        """What has become of it once it has ended: is through, blocked, failed or cancelled.
+        """What has become of it once it has ended: is through, blocked, failed, cancelled or lost.
 
         Args:
             workflow_id: its id.

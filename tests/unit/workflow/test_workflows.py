@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -31,6 +31,7 @@ def kit() -> Iterator[Kit]:
     app.task(shared=False, name="declared", throws=(ConnectionError,))(_fail)
     app.task(shared=False, name="replaced", bind=True)(_replaced)
     app.task(shared=False, name="needs")(_needs)
+    app.task(shared=False, name="later", bind=True)(_later)
     app.task(shared=False, name="tell")(_tell)
     app.task(shared=False, name="cancel", bind=True)(_cancel)
     app.task(shared=False, name="instead", bind=True)(_instead)
@@ -56,6 +57,10 @@ def _needs(*given: Any) -> int:
     if os.environ.get("WAREHOUSE") == "away":
         raise ConnectionError("the warehouse does not answer")
     return 1
+
+
+def _later(task: Any) -> None:
+    raise task.retry(countdown=10 * noting.QUIET)
 
 
 def _tell(failed: Any) -> None: ...
@@ -281,7 +286,7 @@ def test_many_that_are_blocked_keep_no_other_from_being_noted(kit: Kit, monkeypa
     sent = chain(*steps(kit, "load", "load")).apply_async()
     for _ in range(8):
         kit.advance(30)
-        noting.note(kit.app.store)
+        noting.Noting().note(kit.app.store)
         kit.run_one()
     assert kit.app.store.workflow(sent.workflow_id).state == "succeeded"
 
@@ -290,7 +295,7 @@ def test_all_are_looked_at_in_one_round_where_there_is_time(kit: Kit, monkeypatc
     monkeypatch.setattr(noting, "AT_ONCE", 2)
     sent = [chain(*steps(kit, "load", "load")).apply_async() for _ in range(5)]
     kit.drain()
-    noting.note(kit.app.store)
+    noting.Noting().note(kit.app.store)
     assert {kit.app.store.workflow(one.workflow_id).state for one in sent} == {"succeeded"}
 
 
@@ -308,12 +313,12 @@ def test_a_body_that_is_still_to_come_is_not_closed_with_its_workflow(
         note_workflow(*given, over=over)
 
     monkeypatch.setattr(store, "note_workflow", note)
-    noting.note(store)
+    noting.Noting().note(store)
     assert kit.app.workflows.get(sent.workflow_id).state is State.BLOCKED
     assert closed == []
     alone = group(steps(kit, "fail", *["load"] * MANY)).apply_async()
     kit.drain()
-    noting.note(store)
+    noting.Noting().note(store)
     assert closed == [alone.id]
 
 
@@ -360,3 +365,89 @@ def test_a_group_of_one_within_a_chain_is_a_step(kit: Kit) -> None:
     kit.drain()
     found = kit.app.workflows.get(sent.workflow_id)
     assert (found.state, [one.node.joins for one in found.nodes]) == (State.BLOCKED, [False] * 3)
+
+
+@pytest.mark.parametrize("shape", ["chain", "chord"])
+def test_what_was_purged_is_cancelled(kit: Kit, shape: str) -> None:
+    load = kit.app.tasks["load"].s()
+    sent = {"chain": chain(load, load), "chord": chord([load, load], load)}[shape].apply_async()
+    kit.run_one()
+    kit.app.control.purge()
+    assert kit.app.workflows.get(sent.workflow_id).state is State.CANCELLED
+
+
+@pytest.mark.parametrize("shape", ["chain", "chord", "many"])
+def test_a_workflow_of_which_nothing_is_left_comes_to_an_end(kit: Kit, shape: str) -> None:
+    load = kit.app.tasks["load"].s()
+    canvas = {"chain": chain(load, load), "chord": chord([load, load], load), "many": group([load] * MANY)}[shape]
+    sent, store, workflows = canvas.apply_async(), kit.app.store, noting.Noting()
+    kit.run_one()
+    if shape == "many":
+        kit.app.control.purge()
+    else:  # as where who sent it has died before the others
+        store.ack([one.lease for one in store.claim(["celery"], 99, owner="somebody", lease=30.0)])
+    workflows.note(store)
+    assert kit.app.workflows.get(sent.workflow_id).state is State.RUNNING
+    kit.advance(noting.QUIET + 1)
+    workflows.note(store)
+    found = kit.app.workflows.get(sent.workflow_id)
+    assert (found.state, found.ended, found.done) == (State.LOST, True, 1)
+    assert kit.app.workflows.wait(sent.workflow_id, 0.0).state is State.LOST
+    kit.advance(100)
+    workflows.note(store)
+    store.prune(store.now(), attempts_before=store.now() - 50, dead_letters_before=None)
+    assert kit.app.workflows.list() == []
+
+
+@pytest.mark.parametrize("waits", ["for its turn", "for its time", "for a pause", "to be tried again"])
+def test_what_waits_for_long_is_not_lost(kit: Kit, waits: str) -> None:
+    load = kit.app.tasks["load"].s()
+    if waits == "for a pause":
+        kit.app.pauses.pause(task="load")
+    first = {"for its time": load.set(countdown=10 * noting.QUIET), "to be tried again": kit.app.tasks["later"].s()}
+    sent = chain(first.get(waits, load), load).apply_async()
+    if waits != "for its turn":
+        kit.run_one()
+    kit.advance(noting.QUIET + 1)
+    noting.Noting().note(kit.app.store)
+    assert kit.app.store.workflow(sent.workflow_id).state == "running"
+
+
+def test_messages_are_looked_through_once_an_hour_and_not_for_nothing(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, workflows = kit.app.store, noting.Noting()
+    looked: list[int] = []
+    under_way: Callable[[], frozenset[str]] = store.workflows_under_way
+
+    def look() -> frozenset[str]:
+        looked.append(1)
+        return under_way()
+
+    monkeypatch.setattr(store, "workflows_under_way", look)
+    chain(*steps(kit, "load", "load")).apply_async()
+    for _ in range(3):
+        workflows.note(store)
+    assert looked == []
+    kit.advance(noting.QUIET + 1)
+    for _ in range(3):
+        workflows.note(store)
+    assert looked == [1]
+    kit.advance(noting.QUIET + 1)
+    workflows.note(store)
+    assert looked == [1, 1]
+
+
+def test_one_that_comes_on_while_messages_are_looked_through_is_not_lost(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, store = chain(*steps(kit, "load", "load")).apply_async(), kit.app.store
+    kit.advance(noting.QUIET + 1)
+
+    def look() -> frozenset[str]:
+        kit.run_one()
+        return frozenset()
+
+    monkeypatch.setattr(store, "workflows_under_way", look)
+    noting.Noting().note(store)
+    assert store.workflow(sent.workflow_id).state == "running"

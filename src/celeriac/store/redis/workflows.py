@@ -47,6 +47,15 @@ class WorkflowsPart(Part):
         rows = ((text(task_id), bool(started), text(envelope)) for task_id, started, envelope in found)
         return claimed_members(workflow_id, rows)
 
+    def workflows_under_way(self) -> frozenset[str]:
+        found: set[str] = set()
+        cursor = "0"
+        while True:
+            at, some = self.database.call("workflows.under_way", [cursor, AT_ONCE])
+            found.update(map(text, some))
+            if (cursor := text(at)) == "0":
+                return frozenset(found)
+
     def letters_of_workflow(self, workflow_id: str, since: float) -> list[int]:
         found: list[int] = []
         seen, first = AT_ONCE, 0

@@ -71,6 +71,10 @@ class WorkflowsPart(Part):
             rows = raw.run("workflows.claimed", (workflow_id,)).fetchall()
         return claimed_members(workflow_id, rows)
 
+    def workflows_under_way(self) -> frozenset[str]:
+        with self.database.reading() as raw:
+            return frozenset(row[0] for row in raw.run("workflows.under_way").fetchall() if row[0])
+
     def letters_of_workflow(self, workflow_id: str, since: float) -> list[int]:
         with self.database.reading() as raw:
             rows = raw.run("workflows.letters", (workflow_id, since)).fetchall()

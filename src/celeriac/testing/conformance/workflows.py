@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -199,6 +200,16 @@ class WorkflowsConformance(Conformance):
         assert store.counted(["group"]) == {"group": Counted(0, 3, letters=1)}
         store.redrive(second, again(second), ME)
         assert store.counted(["group"]) == {"group": Counted(0, 3)}
+
+    def test_those_with_messages_are_known(self, store: Store) -> None:
+        for name, options in (("ready", {}), ("claimed", {"priority": 9}), ("late", {"run_at": store.now() + 1_000})):
+            message = member(name, Membership(f"id-{name}"), says='"celeriac_workflow": ["no"]')
+            publish(store, replace(message, **options))
+        publish(store, "part of none")
+        assert claim_one(store).task_id == "claimed"
+        assert store.workflows_under_way() == {"id-ready", "id-claimed", "id-late"}
+        store.purge("celery")
+        assert store.workflows_under_way() == {"id-claimed"}
 
     def test_its_dead_letters_are_found(self, harness: StoreHarness, store: Store) -> None:
         before = store.now()

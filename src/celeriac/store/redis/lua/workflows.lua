@@ -84,6 +84,19 @@ for _ = 1, take_number() do
 end
 return found
 
+-- name: under_way
+-- needs: rows
+-- Of some of the tasks that are live, and where to go on.
+local cursor, tasks = unpack(call('HSCAN', base .. 'live', take(), 'COUNT', take()))
+local found = {}
+for number = 2, #tasks, 2 do
+    local row = row_of(tasks[number])
+    -- Within a text of the envelope's, quotes are escaped.
+    local workflow = row and row.envelope:match('"celeriac_workflow": ?%[ ?"([^"]+)"')
+    if workflow then found[#found + 1] = workflow end
+end
+return { cursor, found }
+
 -- name: letters
 -- needs: base
 -- Of so many that failed since: how many there were, and the envelopes of those that name the workflow.

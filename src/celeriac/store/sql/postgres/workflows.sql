@@ -50,6 +50,11 @@ FROM chord_part WHERE group_id IN (SELECT value FROM jsonb_array_elements_text($
 SELECT task_id, started_at IS NOT NULL, envelope FROM message
 WHERE status = 2 AND task_id IS NOT NULL AND strpos(envelope, $1) > 0
 
+-- Within a text of the envelope's, quotes are escaped. As JSON, one that cannot be read would be an error.
+-- name: under_way
+SELECT DISTINCT substring(envelope from '"celeriac_workflow": ?\[ ?"([^"]+)"') FROM message
+WHERE strpos(envelope, '"celeriac_workflow"') > 0
+
 -- name: letters
 SELECT id, envelope FROM dead_letter WHERE failed_at >= $2 AND strpos(envelope, $1) > 0 ORDER BY id
 

@@ -50,6 +50,10 @@ FROM chord_part WHERE group_id IN (SELECT value FROM json_each(?1)) GROUP BY gro
 SELECT task_id, started_at IS NOT NULL, envelope FROM message
 WHERE status = 2 AND task_id IS NOT NULL AND instr(envelope, ?1) > 0
 
+-- name: under_way
+SELECT DISTINCT json_extract(envelope, '$[0].celeriac_workflow[0]') FROM message
+WHERE instr(envelope, '"celeriac_workflow"') > 0 AND json_valid(envelope)
+
 -- name: letters
 SELECT id, envelope FROM dead_letter WHERE failed_at >= ?2 AND instr(envelope, ?1) > 0 ORDER BY id
 

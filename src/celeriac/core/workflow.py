@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 OnFailure = Literal["block", "fail", "continue"]
+#: Made once: with other separators than its own, `json.dumps` makes an encoder for each call.
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
 POLICIES: tuple[OnFailure, ...] = ("block", "fail", "continue")
 
 
@@ -74,10 +76,7 @@ class Workflow:
 
     def shape(self) -> str:
         """The nodes as they are kept."""
-        return json.dumps(
-            [[node.id, node.task, node.after, node.size, int(node.joins)] for node in self.nodes],
-            separators=(",", ":"),
-        )
+        return _dumps([[node.id, node.task, node.after, node.size, int(node.joins)] for node in self.nodes])
 
     @staticmethod
     def nodes_of(shape: str) -> list[Node]:

@@ -45,13 +45,24 @@ def nodes_from(sent: Sequence[Sent], group_id: str | None = None) -> list[Node]:
     else:
         builder.group(group_id, sent, [])
     for node in builder.nodes:
-        several = len(node.after) > 1 or any(builder.nodes[place].size > 1 for place in node.after)
-        node.joins = several or not builder.joined.isdisjoint(node.after)
+        if len(node.after) == 1:  # nearly all are steps of chains
+            [before] = node.after
+            node.joins = before in builder.joined or builder.nodes[before].size > 1
+        else:
+            node.joins = bool(node.after)
     return _in_order(builder.nodes)
 
 
 def _in_order(nodes: list[Node]) -> list[Node]:
     """Each behind those that it waits for, otherwise as they were."""
+    for place, node in enumerate(nodes):
+        node.after.sort()
+        if node.after and node.after[-1] > place:
+            return _put_in_order(nodes)
+    return nodes
+
+
+def _put_in_order(nodes: list[Node]) -> list[Node]:
     left = [len(node.after) for node in nodes]
     followers: dict[int, list[int]] = {}
     for place, node in enumerate(nodes):
@@ -112,9 +123,13 @@ class _Builder:
             return tail
         place = self._add(Node(sent.task_id, sent.task, list(after)))
         self._known[sent.task_id] = place, [place]
-        for link in _listed(sent.options.get("link")):
-            self._step(link, [place])
-        tail = self._join(self._follow(_listed(sent.options.get("chain")), [place]), sent.options)
+        options, tail = sent.options, [place]
+        if links := options.get("link"):
+            for link in _listed(links):
+                self._step(link, [place])
+        if chain := options.get("chain"):
+            tail = self._follow(_listed(chain), tail)
+        tail = self._join(tail, options)
         self._known[sent.task_id] = place, tail
         return tail
 

@@ -61,7 +61,8 @@ def _recorded(applied: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(applied)
     def apply_async(self: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         app = self.app
-        if opening() is not None or comes_after() or not getattr(app, "keeps_workflows", False):
+        # Whether it is to be run at once, which Celery asks next, is not asked here: nothing is sent then, and so recorded.
+        if opening() is not None or comes_after() or not getattr(app, "has_ledger", False):
             return applied(self, args, kwargs, **options)
         return send_workflow(partial(applied, self, args, kwargs, **options))
 
@@ -71,8 +72,8 @@ def _recorded(applied: Callable[..., Any]) -> Callable[..., Any]:
 def send_workflow(send: Callable[[], Any], name: str = "", on_failure: OnFailure = "block") -> Any:
     """Send a canvas as a workflow; its result has the ``workflow_id``, None of what is not recorded: of a single task."""
     attempt = current()
-    with sending(new_opening(name, on_failure, attempt.task_id if attempt is not None else None)) as opened:
-        result = send()
+    opened = new_opening(name, on_failure, None if attempt is None else attempt.task_id)
+    result = sending(opened, send)
     if result is not None:
         result.workflow_id = opened.id if opened.recorded else None
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -30,13 +30,10 @@ class Opening:
     on_failure: OnFailure
     parent: str | None
     record: Workflow | None = None
+    #: It is more than one task, and so a workflow; None as long as nothing was sent.
+    recorded: bool | None = None
     #: There is nothing to record: a message has taken it along, or it is one task.
     done: bool = False
-
-    @property
-    def recorded(self) -> bool:
-        """Whether it is more than one task, and so a workflow."""
-        return self.record is not None and self.record.size > 1
 
     def begins_with(self, sent: Sequence[Sent], group_id: str | None = None) -> None:
         """Note what the canvas is, from the tasks that are sent first; what comes later is known by then."""
@@ -47,6 +44,7 @@ class Opening:
                 logger.warning("a canvas that begins with %s is too deep to be recorded as a workflow", sent[0].task)
                 nodes = []
             self.record = Workflow(self.id, self.name or name_of(nodes), nodes, self.on_failure, self.parent)
+            self.recorded = self.record.size > 1
             self.done = not self.recorded
 
 
@@ -60,12 +58,11 @@ def opening() -> Opening | None:
     return _OPENING.get()
 
 
-@contextmanager
-def sending(opened: Opening) -> Iterator[Opening]:
+def sending(opened: Opening, send: Callable[[], Any]) -> Any:
     """Have what is published be its parts."""
     token = _OPENING.set(opened)
     try:
-        yield opened
+        return send()
     finally:
         _OPENING.reset(token)
 
@@ -96,8 +93,7 @@ def membership(task_id: str = "") -> list[Any] | None:
     """
     opened = opening()
     if opened is not None:
-        whole = opened.record is None or opened.record.size > 1
-        return Membership(opened.id, opened.on_failure, _FOLDED.get()).header() if whole else None
+        return None if opened.recorded is False else [opened.id, opened.on_failure, _FOLDED.get()]
     attempt = settling()
     if attempt is not None and attempt.retrying:
         return attempt.workflow

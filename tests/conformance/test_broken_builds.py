@@ -374,6 +374,11 @@ BUILDS = {
         (("test_who_saw_a_failure_that_was_put_right_since_closes_nothing", {}),),
         histories=False,
     ),
+    "a chord fails once": Build(
+        sql("ledger", "chord_complete", "(?3 OR NOT EXISTS", "(?3 < 0 OR NOT EXISTS"),
+        (("test_a_failed_chord_fails_anew_with_a_member_that_does", {}),),
+        histories=False,
+    ),
     "a chord is closed twice": Build(
         sql("ledger", "chord_close", "AND state = 'open'", ""),
         (("test_it_is_closed_once", {}),),

@@ -138,6 +138,12 @@ BUILDS = {
         "true OR EXISTS",
         (("test_who_saw_a_failure_that_was_put_right_since_closes_nothing", {}),),
     ),
+    "a chord fails once": Build(
+        "ledger.chord_complete",
+        "($3 OR NOT EXISTS",
+        "($3::bool IS NULL OR NOT EXISTS",
+        (("test_a_failed_chord_fails_anew_with_a_member_that_does", {}),),
+    ),
     "a chord is closed twice": Build("ledger.chord_close", "AND state = 'open'", "", (("test_it_is_closed_once", {}),)),
     "a chord counts a member twice": Build(
         "ledger.chord_complete", "<= parts", "<= 2 * parts", (("test_a_member_counts_once", {}),)

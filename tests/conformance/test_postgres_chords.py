@@ -89,7 +89,7 @@ def test_without_the_lock_of_the_chord_nobody_would(
     assert counted != complete
     monkeypatch.setitem(STATEMENTS, "ledger.chord_complete", (counted, ()))
     text, packed = STATEMENTS["ledger.chord_body"]
-    guard = "DO UPDATE SET body = coalesce(chord.body, excluded.body), updated_at = $3"
+    guard = "DO UPDATE SET body = coalesce(nullif(chord.body, ''), excluded.body), updated_at = $3"
     assert guard in text
     monkeypatch.setitem(STATEMENTS, "ledger.chord_body", (text.replace(guard, "DO NOTHING"), packed))
     assert last_two(stores, "g", bool) == 0

@@ -217,6 +217,18 @@ BUILDS = {
         "",
         check("test_who_saw_a_failure_that_was_put_right_since_closes_nothing"),
     ),
+    "a chord fails once": Build(
+        "lib/joins",
+        "(anew or tonumber",
+        "(tonumber",
+        check("test_a_failed_chord_fails_anew_with_a_member_that_does"),
+    ),
+    "a body that is none is kept": Build(
+        "lib/joins",
+        "if part.body ~= '' then call('HSETNX', name, 'body', part.body) end",
+        "call('HSETNX', name, 'body', part.body)",
+        check("test_a_member_that_was_cancelled_is_told_from_one_that_has_failed"),
+    ),
     "a chord is closed twice": Build(
         "chords", "known ~= 'open' or not completed", "not completed", check("test_it_is_closed_once")
     ),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import BLOCK, DOCS, PAGES, commands, name_of, write
-from tests.support import Worker
+from tests.support import Worker, run
 
 #: Its modules need Django set up; test_services.py runs it.
 DJANGO = DOCS / "how-to" / "django.md"
@@ -46,14 +46,8 @@ def test_commands_are_shown() -> None:
 @pytest.mark.parametrize("command", SHOWN, ids=" ".join)
 def test_a_command_that_is_shown_exists_with_these_options(command: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(BLOCK.search((DOCS / "tutorial.md").read_text("utf-8"))["code"])  # type: ignore[index]
-    done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "shop", *command, "--help"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    code, told = run([sys.executable, "-m", "celery", "-A", "shop", *command, "--help"], tmp_path)
+    assert code == 0, told
 
 
 # A program of its own: other tests import another shop.
@@ -79,17 +73,16 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     """All but the kill, which `tests/integration/faults` does in every way there is."""
     write(DOCS / "tutorial.md", tmp_path)
 
-    def run(*arguments: str) -> str:
-        command = [sys.executable, *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+    def printed(*arguments: str) -> str:
+        code, told = run([sys.executable, *arguments], tmp_path)
+        assert code == 0, told
+        return told
 
     with Worker("shop", tmp_path, pool="solo"):
-        told = run("-c", CLIENT)
+        told = printed("-c", CLIENT)
     assert "we do not ship to FR" in told
     assert "with other arguments" in told
-    listed = run("-m", "celery", "-A", "shop", "dead", "list")
+    listed = printed("-m", "celery", "-A", "shop", "dead", "list")
     assert re.search(r"shop\.ship +celery +permanent +1 +ValueError: we do not ship to FR", listed)
 
 

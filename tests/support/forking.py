@@ -71,7 +71,12 @@ class ForkServer:
     def ask(self, request: Mapping[str, Any], *files: int) -> Any:
         with self._asking:
             socket.send_fds(self._channel, [json.dumps(request).encode()], files)
-            return json.loads(self._channel.recv(ANSWER))
+            return self._answer()
+
+    def _answer(self) -> Any:
+        text = self._channel.recv(ANSWER)
+        assert text, "the process that forks has ended"
+        return json.loads(text)
 
     def _begin(self) -> None:
         if self._process is not None:
@@ -90,7 +95,7 @@ class ForkServer:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        self._read = set(json.loads(self._channel.recv(ANSWER))["read"])
+        self._read = set(self._answer()["read"])
 
     def close(self) -> None:
         """End it; what it forked goes on."""
@@ -100,6 +105,3 @@ class ForkServer:
             self._channel.close()
             self._process.wait(patient(10))
             self._process = None
-
-
-FORKS = ForkServer()

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.support import guardian
-from tests.support.forking import FORKS
+from tests.support.forking import ForkServer
 from tests.support.processes import MARK, describe, kill, started_by
 from tests.support.program import Program
 from tests.support.servers import ServerMissing, server_url
@@ -110,8 +110,10 @@ def no_process_outlives_the_session() -> Iterator[None]:
     """Fail the run when a process that it started is still alive at its end, and end that process."""
     mark = os.environ[MARK]
     guard = guardian.start(mark)
+    Program.forks = forks = ForkServer()
     yield
-    FORKS.close()
+    forks.close()
+    Program.forks = None
     left = _left(mark, guard.pid)
     told = "\n".join(map(describe, left))
     kill(left)

@@ -9,11 +9,11 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Protocol, cast
+from typing import IO, TYPE_CHECKING, ClassVar, Protocol, cast
 
 import psutil
 
-from tests.support.forking import FORKS, environment
+from tests.support.forking import ForkServer, environment
 from tests.support.processes import group
 from tests.support.waiting import TimedOut, wait_for
 
@@ -33,13 +33,13 @@ class Process(Protocol):
 class Program:
     """A command, run in `folder` with the repository on its path.
 
-    `python -m celery …` is a fork of a process that has imported Celery, where that is the same (`tests.support.forking`);
-    every other program is started.
+    In a test session `python -m celery …` is a fork of a process that has imported Celery, where that is the same
+    (`tests.support.forking`). Every other program is started, and so is all that runs outside of one, to be measured.
     Leaving the `with` block (or `close`) kills the whole group, also what it started and what is stopped.
     """
 
-    #: Whether a fork will do, where it is the same.
-    may_be_forked = True
+    #: Who forks what may be forked.
+    forks: ClassVar[ForkServer | None] = None
 
     def __init__(
         self, command: Sequence[str], folder: Path, *, name: str = "program", env: Mapping[str, str] | None = None
@@ -70,8 +70,8 @@ class Program:
         self._log_before = len(self.log())
         env = environment() | self.env
         with self.log_path.open("ab") as log:
-            if self.may_be_forked and FORKS.fits(self.command, env):
-                self._process = FORKS.start(self.command, self.folder, env, log)
+            if self.forks is not None and self.forks.fits(self.command, env):
+                self._process = self.forks.start(self.command, self.folder, env, log)
             else:
                 self._process = self._open(env, log)
 
@@ -214,3 +214,10 @@ class Program:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def run(command: Sequence[str], folder: Path, *, env: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Run a program to its end; its exit code, and all that it wrote to either output."""
+    with contextlib.closing(Program(command, folder, name="run", env=env)) as program:
+        program.spawn()
+        return program.wait(), program.log_of_this_run()

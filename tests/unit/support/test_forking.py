@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.support import Program, wait_for
-from tests.support.forking import FORKS, Forked, ForkServer, environment
+from tests.support.forking import Forked, ForkServer, environment
 from tests.support.processes import MARK, alive, describe, marked
 from tests.support.waiting import PATIENCE
 
@@ -70,7 +70,7 @@ class Probe(Program):
 
 
 class Usual(Probe):
-    may_be_forked = False
+    forks = None
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def probes(tmp_path: Path) -> Iterator[list[Program]]:
 def spawned(probes: list[Program], probe: Probe) -> Probe:
     probes.append(probe)
     probe.spawn()
-    assert probe.forked == probe.may_be_forked
+    assert probe.forked == (probe.forks is not None)
     return probe
 
 
@@ -171,8 +171,10 @@ def server() -> Iterator[ForkServer]:
 )
 def test_it_is_not_forked_where_a_variable_was_read_before(env: dict[str, str]) -> None:
     command = [sys.executable, "-m", "celery", "-A", "probe", "report"]
-    assert FORKS.fits(command, environment() | {"COLOUR": "green"})
-    assert not FORKS.fits(command, environment() | env)
+    forks = Program.forks
+    assert forks is not None
+    assert forks.fits(command, environment() | {"COLOUR": "green"})
+    assert not forks.fits(command, environment() | env)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +229,8 @@ def nested(folder: Path, then: str) -> tuple[Program, list[psutil.Process]]:
     (folder / "test_nested.py").write_text(LEAVING.replace("THEN", then))
     plugins = ["-p", "tests.support.plugin", "-p", "no:cacheprovider"]
     command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", ".", *plugins, "test_nested.py"]
-    program = Program(command, folder, name="nested", env={PATIENCE: "0.3"})
+    env = {PATIENCE: "0.3", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    program = Program(command, folder, name="nested", env=env)
     program.spawn()
     pids = folder / "pids"
     wait_for(lambda: pids.exists() or not program.running, 60, program.tail)

@@ -47,8 +47,9 @@ def nested(tmp_path: Path) -> Iterator[Nested]:
         (tmp_path / "test_nested.py").write_text(module)
         plugins = ["-p", "tests.support.plugin", "-p", "no:cacheprovider"]
         command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", ".", *plugins, "test_nested.py"]
-        # Shortens the moment that what is just ending is given.
-        program = Program(command, tmp_path, name="nested", env={PATIENCE: "0.3"})
+        # Shortens the moment that what is just ending is given, and the start.
+        env = {PATIENCE: "0.3", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        program = Program(command, tmp_path, name="nested", env=env)
         started.append(program)
         program.spawn()
         return program

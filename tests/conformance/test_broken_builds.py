@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from celeriac.core.attempt import Outcome, Settled
+from celeriac.core.attempt import Outcome
 from celeriac.core.lanes import Buckets
 from celeriac.errors import CeleriacError
 from celeriac.store.relational import deadletters, failures, keys, ledger, limits, pauses
@@ -80,8 +80,8 @@ def reused_numbers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ClockedStore, "__init__", open_without_trigger)
 
 
-def without_follow_ups(raw: Any, item: Any, now: float) -> Settled:
-    return _settle_consequences(raw, replace(item, follow_ups=[]), now)
+def without_follow_ups(raw: Any, item: Any, now: float) -> None:
+    _settle_consequences(raw, replace(item, follow_ups=[]), now)
 
 
 def in_spite_of_the_lease(raw: Any, item: Any, now: float) -> bool:

@@ -40,11 +40,11 @@ def _without_the_mark() -> None:
 
 def _without_follow_ups() -> None:
     """What follows a task is sent soon after its settlement, and not by it."""
-    consequences: Callable[..., Settled] = ledger._settle_consequences
+    consequences = ledger._settle_consequences
     settle = SQLiteStore.settle
 
-    def without(raw: Any, item: Settlement, now: float) -> Settled:
-        return consequences(raw, replace(item, follow_ups=[]), now)
+    def without(raw: Any, item: Settlement, now: float) -> None:
+        consequences(raw, replace(item, follow_ups=[]), now)
 
     def settle_and_then(store: SQLiteStore, settlements: Sequence[Settlement]) -> list[Settled]:
         answers = settle(store, settlements)

@@ -13,8 +13,8 @@ import pytest
 
 from tests.integration.sites import BesideSite, PostgresSite, RedisSite, Site, lines, open_gate
 from tests.support import wait_for
+from tests.support.forking import ROOT
 from tests.support.plugin import PROGRAMS, server
-from tests.support.program import ROOT
 
 PATIENCE = 60
 STORES: dict[str, Callable[..., Site]] = {

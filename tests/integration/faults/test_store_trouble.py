@@ -21,8 +21,8 @@ from tests.integration.breaking import REFUSALS
 from tests.integration.sites import APP, Site, counts, lines, open_gate, wait_line
 from tests.integration.tasks import make_app
 from tests.support import wait_for
+from tests.support.forking import ROOT
 from tests.support.plugin import PROGRAMS
-from tests.support.program import ROOT
 from tests.support.worker import Pool, Worker
 
 POOLS: list[Pool] = ["prefork", "threads", "solo", "gevent"]

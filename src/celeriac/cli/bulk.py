@@ -188,6 +188,9 @@ def _tell_of_earlier(letters: list[DeadLetter]) -> None:
     for letter in letters[:SHOWN]:
         said = f": {one_line(letter.note)}" if letter.note else ""
         who = one_line(letter.acked_by or "?")
-        echo(f"{letter.id} was acknowledged before, by {who}{said}; `dead log {letter.id}` has it all", err=True)
+        echo(
+            f"dead letter {letter.id} was acknowledged before, by {who}{said}; `dead log {letter.id}` has it all",
+            err=True,
+        )
     if len(letters) > SHOWN:
         echo(f"and {plural(len(letters) - SHOWN)} more were acknowledged before", err=True)

@@ -164,7 +164,10 @@ class Breaker:
         left = seconds - (time.monotonic() - self._synced)
         self._timer = threading.Timer(min(max(left, 0.0), seconds), self._tell)
         self._timer.daemon = True
-        self._timer.start()
+        try:
+            self._timer.start()
+        except RuntimeError:  # no thread can be started, as when the program ends: the next call tells
+            self._timer = None
 
     def _tell(self) -> None:
         self._timer = None

@@ -453,7 +453,10 @@ def test_who_acknowledges_once_more_is_told_what_was_said_before(shop: Shop, cli
     assert cli("ack", "1", "--as", "anna", "--note", "we do not ship there").stderr == ""
     again = cli("ack", "1", "--as", "bert", "--note", "now we do")
     assert again.stdout == "1 acknowledged\n"
-    assert again.stderr == "1 was acknowledged before, by anna: we do not ship there; `dead log 1` has it all\n"
+    assert (
+        again.stderr
+        == "dead letter 1 was acknowledged before, by anna: we do not ship there; `dead log 1` has it all\n"
+    )
     assert [line["note"] for line in json.loads(cli("log", "1", "--json").stdout)] == [
         "we do not ship there",
         "now we do",

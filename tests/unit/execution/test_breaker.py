@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import signals
 from celery.exceptions import Ignore, Reject, Retry
 
 from celeriac import Celery, Circuit, CircuitOpen, Snooze
@@ -212,12 +214,39 @@ def test_a_circuit_in_doubt_opens_though_nobody_calls(store: Counted) -> None:
     wait_for(lambda: phase(store) is Phase.OPEN, 30, lambda: str(told(store)))
 
 
+def test_where_no_thread_can_be_started_the_next_call_tells(
+    store: Counted, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    breaker = another(store)
+    for _ in range(3):
+        call(breaker)
+    assert told(store) == (1, 0)
+    clock[0] += module.EVERY
+    call(breaker)
+    assert told(store) == (3, 0)
+
+
 def test_a_process_that_ends_tells_what_it_has_counted(store: Counted, clock: list[float]) -> None:
     breaker = another(store)
     for _ in range(3):
         call(breaker)
     breaker.finish()
     assert told(store) == (3, 0)
+
+
+def test_a_pools_process_that_ends_tells_of_all_circuits(tmp_path: Path) -> None:
+    app = app_of(tmp_path)
+    _ = app.execution_room
+    for _ in range(3):
+        with app.circuit(GATEWAY):
+            pass
+    signals.worker_process_shutdown.send(sender=None)
+    assert circuits.totals(circuits.load(app.store.read_circuit("gateway")[1]).slices) == (3, 0)
+    app.store.close()
 
 
 def test_who_declares_it_otherwise_is_told_of_it_once(

@@ -91,7 +91,8 @@ def progress(
             # Its result was forgotten meanwhile.
             seen = _as_noted(node, before_now[place], node.id in letters)
         if seen.state is NodeState.PLANNED or _is_told(seen):
-            seen.state = _held_up(workflow, seen, before)
+            seen.state, seen.failed = _held_up(workflow, seen, before), 0
+            seen.cancelled = int(seen.state is NodeState.CANCELLED and node.size == 1)
         found.append(seen)
     return found
 

@@ -286,6 +286,17 @@ def test_many_that_did_not_begin_any_more_are_cancelled() -> None:
     assert look(workflow, counted={"g": Counted(3, 1, 26)}) == (State.FAILED, ["failed"])
 
 
+def test_what_reads_failed_for_another_is_counted_as_what_it_is() -> None:
+    chain = chain_of("a", "b", "c")
+    told = [record(name, "FAILURE", started_at=None) for name in "bc"]
+    ended = {one.task_id: one for one in (record("a", "FAILURE"), *told)}
+    counts = [(one.failed, one.cancelled) for one in progress(chain, ended, {}, ("a",))]
+    assert counts == [(1, 0), (0, 0), (0, 0)]
+    chain.cancelled_at = 1.0
+    counts = [(one.failed, one.cancelled) for one in progress(chain, ended, {}, ("a",))]
+    assert counts == [(1, 0), (0, 1), (0, 1)]
+
+
 def test_those_that_run_are_counted() -> None:
     [one] = progress(Workflow("w", "n", [Node("g", "t", [], 30)]), {}, {}, (), {"g": 2})
     assert (one.state, one.running) == (NodeState.RUNNING, 2)

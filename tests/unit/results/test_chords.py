@@ -104,3 +104,23 @@ def test_a_local_outbox_keeps_no_chord_and_says_so(app: Any, tmp_path: Path, mon
     member = app.tasks["total"].s([1])
     with pytest.raises(BrokerUnavailable, match="connection refused"):
         chord([member, member.clone()], app.tasks["total"].s(), app=app).delay()
+
+
+def test_of_two_who_find_a_failed_chord_one_calls_its_error_callbacks(
+    app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def tell(request: Any, error: Any, traceback: Any) -> None:
+        told.append(request.id)
+
+    app.task(name="tell")(tell)
+    signature = app.tasks["total"].s().set(task_id="body").on_error(app.tasks["tell"].s())
+    app.store.set_chord_size(GROUP, 1)
+    raised = app.backend.encode(app.backend.encode_result(ValueError("no"), "FAILURE"))
+    app.store.add_chord_part(ChordPart(GROUP, "member", 0, False, raised, app.backend.encode(dict(signature))))
+    found = app.store.chord_parts(GROUP)
+    monkeypatch.setattr(app.store, "chord_parts", lambda group_id: found)
+    for _ in range(2):
+        chords.dispatch(app.backend, GROUP)
+    assert told == ["body"]

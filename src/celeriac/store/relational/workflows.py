@@ -10,6 +10,9 @@ from celeriac.core.workflow_members import Claimed, claimed_members, is_part_of
 from celeriac.store.relational.part import Part
 from celeriac.store.relational.session import Session
 
+#: Messages that are looked at in one statement.
+PAGE = 10_000
+
 
 def record(raw: Session, workflow: Workflow, now: float) -> None:
     """Write it, in the transaction that sends its first message."""
@@ -72,8 +75,13 @@ class WorkflowsPart(Part):
         return claimed_members(workflow_id, rows)
 
     def workflows_under_way(self) -> frozenset[str]:
-        with self.database.reading() as raw:
-            return frozenset(row[0] for row in raw.run("workflows.under_way").fetchall() if row[0])
+        found: set[str | None] = set()
+        last: int | None = 0
+        while last is not None:
+            with self.database.reading() as raw:
+                last, some = raw.run("workflows.under_way", (last, PAGE)).fetchone()
+            found.update(json.loads(some or "[]"))
+        return frozenset(one for one in found if one)
 
     def letters_of_workflow(self, workflow_id: str, since: float) -> list[int]:
         with self.database.reading() as raw:

@@ -51,9 +51,11 @@ SELECT task_id, started_at IS NOT NULL, envelope FROM message
 WHERE status = 2 AND task_id IS NOT NULL AND strpos(envelope, $1) > 0
 
 -- Within a text of the envelope's, quotes are escaped. As JSON, one that cannot be read would be an error.
+-- By pages: where to go on, and the workflows of one.
 -- name: under_way
-SELECT DISTINCT substring(envelope from '"celeriac_workflow": ?\[ ?"([^"]+)"') FROM message
-WHERE strpos(envelope, '"celeriac_workflow"') > 0
+SELECT max(id), json_agg(DISTINCT workflow)::text FROM (
+    SELECT id, substring(envelope from '"celeriac_workflow": ?\[ ?"([^"]+)"') AS workflow
+    FROM message WHERE id > $1 ORDER BY id LIMIT $2) AS page
 
 -- name: letters
 SELECT id, envelope FROM dead_letter WHERE failed_at >= $2 AND strpos(envelope, $1) > 0 ORDER BY id

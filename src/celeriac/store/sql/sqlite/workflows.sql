@@ -50,9 +50,12 @@ FROM chord_part WHERE group_id IN (SELECT value FROM json_each(?1)) GROUP BY gro
 SELECT task_id, started_at IS NOT NULL, envelope FROM message
 WHERE status = 2 AND task_id IS NOT NULL AND instr(envelope, ?1) > 0
 
+-- By pages, so that no reader holds a snapshot for long: where to go on, and the workflows of one.
 -- name: under_way
-SELECT DISTINCT json_extract(envelope, '$[0].celeriac_workflow[0]') FROM message
-WHERE instr(envelope, '"celeriac_workflow"') > 0 AND json_valid(envelope)
+SELECT max(id), json_group_array(DISTINCT workflow) FROM (
+    SELECT id, CASE WHEN instr(envelope, '"celeriac_workflow"') > 0 AND json_valid(envelope)
+                    THEN json_extract(envelope, '$[0].celeriac_workflow[0]') END AS workflow
+    FROM message WHERE id > ?1 ORDER BY id LIMIT ?2)
 
 -- name: letters
 SELECT id, envelope FROM dead_letter WHERE failed_at >= ?2 AND instr(envelope, ?1) > 0 ORDER BY id

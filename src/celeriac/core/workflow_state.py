@@ -199,7 +199,7 @@ def last_sign(workflow: Workflow, nodes: Sequence[Progress]) -> float:
 def _state_of(workflow: Workflow, nodes: Sequence[Progress]) -> State:
     found = {one.state for one in nodes}
     failed = [one for one in nodes if one.state is NodeState.FAILED]
-    if workflow.cancelled_at is not None:
+    if workflow.cancelled_at is not None and not found <= {NodeState.SUCCEEDED}:
         if any(one.running for one in nodes):
             return State.RUNNING
         return State.FAILED if failed and workflow.on_failure == "fail" else State.CANCELLED

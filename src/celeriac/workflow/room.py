@@ -11,6 +11,7 @@ from typing import Any
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Record
 from celeriac.core.workflow import NONE_ENDED, POLICIES, OnFailure, Workflow
+from celeriac.core.workflow_members import part_of
 from celeriac.core.workflow_state import ENDED, NodeState, Progress, State, is_busy, progress, state_of
 from celeriac.desk.steps import Done
 from celeriac.desk.who import whoami
@@ -146,11 +147,19 @@ class Workflows:
 
     def _find(self, workflow_id: str) -> Workflow:
         known = self._store.workflow(workflow_id)
-        if known is None and (owner := self._store.workflow_of(workflow_id)):
+        if known is None and (owner := self._store.workflow_of(workflow_id) or self._of_dead_letter(workflow_id)):
             known = self._store.workflow(owner)
         if known is None:
             raise UnknownWorkflow(workflow_id)
         return known
+
+    def _of_dead_letter(self, task_id: str) -> str | None:
+        """No node has the id of one of many, nor of what has taken a task's place; a dead letter says whose it is."""
+        numbers = self._store.dead_letters_of([task_id]).get(task_id, [])
+        for letter in self._store.dead_letters(DeadLetterFilter(ids=tuple(numbers))) if numbers else ():
+            if part := part_of(letter.envelope):
+                return part.workflow
+        return None
 
     def _status(self, workflow: Workflow) -> WorkflowStatus:
         return status_of(self._store, workflow)

@@ -331,6 +331,14 @@ def test_going_on_without_is_decided_where_it_ends() -> None:
     assert look(chain, record("a", "FAILURE"), lettered=("a",)) == (State.BLOCKED, ["failed", "blocked"])
 
 
+def test_who_cancels_what_is_through_changes_nothing() -> None:
+    chain = chain_of("a", "b")
+    chain.cancelled_at = 1.0
+    assert look(chain, record("a"), record("b")) == (State.SUCCEEDED, ["succeeded"] * 2)
+    many = Workflow("w", "n", [Node("g", "t", [], 30)], cancelled_at=1.0)
+    assert look(many, counted={"g": Counted(30, 0)}) == (State.SUCCEEDED, ["succeeded"])
+
+
 def test_one_that_was_to_fail_has_failed() -> None:
     chain = chain_of("a", "b", on_failure="fail")
     chain.cancelled_at = 1.0

@@ -18,6 +18,7 @@ from celeriac.core.workflow_state import NodeState, State
 from celeriac.errors import SettingsError
 from celeriac.testing import Kit
 from celeriac.workflow import noting
+from celeriac.workflow.room import UnknownWorkflow
 from celeriac.workflow.svg import said
 
 MANY = FOLDED_ABOVE + 4
@@ -185,6 +186,16 @@ def test_its_dead_letters_are_those_of_all_its_tasks_and_no_others(kit: Kit, mon
     assert all(is_part_of(letter.envelope, str(sent.workflow_id)) for letter in found)
     assert [letter.id for letter in found] == sorted(letter.id for letter in found)
     assert kit.app.workflows.resume(sent.workflow_id).done == MANY + 1
+
+
+def test_a_dead_letter_of_one_of_many_leads_to_its_workflow(kit: Kit) -> None:
+    sent = group(*steps(kit, "fail", *["load"] * MANY)).apply_async()
+    kit.app.tasks["fail"].delay()
+    kit.drain()
+    [letter, alone] = kit.dead_letters
+    assert kit.app.workflows.get(letter.task_id).id == sent.workflow_id
+    with pytest.raises(UnknownWorkflow):
+        kit.app.workflows.get(alone.task_id)
 
 
 @pytest.mark.parametrize("joined", [True, False])

@@ -141,7 +141,8 @@ def test_errors_that_are_no_failures_of_it_open_nothing(sqlite: Site) -> None:
             raise ValueError("declined")
     with pytest.raises(ConnectionError), sqlite.app.circuit("gateway"):
         raise ConnectionError("down")
-    assert (status(sqlite).state, status(sqlite).failed) == ("closed", 0)  # not told yet: nothing is amiss
+    wait_for(lambda: status(sqlite).failed, PATIENCE, "what is amiss is not told")
+    assert (status(sqlite).state, status(sqlite).failed) == ("closed", 1)
 
 
 def test_the_same_circuit_within_itself_counts_once(sqlite: Site) -> None:

@@ -17,6 +17,7 @@ from celeriac.publish.workflows import comes_after, new_opening, opening, sendin
 from celeriac.transport.unavailable import publishing
 
 _one_by_one = canvas.group._apply_tasks  # noqa: SLF001  # the one place where a group sends
+_CANVASES = canvas._chain, canvas.group, canvas._chord  # noqa: SLF001
 
 
 @wraps(_one_by_one)
@@ -64,9 +65,23 @@ def _recorded(applied: Callable[..., Any]) -> Callable[..., Any]:
         # Whether it is to be run at once, which Celery asks next, is not asked here: nothing is sent then, and so recorded.
         if opening() is not None or comes_after() or not getattr(app, "has_ledger", False):
             return applied(self, args, kwargs, **options)
+        run_out(self)
         return send_workflow(partial(applied, self, args, kwargs, **options))
 
     return apply_async
+
+
+def run_out(signature: Any) -> None:
+    """Have the generators of a canvas's members run before it is sent: what these publish themselves is no part of it."""
+    if isinstance(signature, canvas._chord):  # noqa: SLF001  # of which `chord` is another name
+        run_out(signature.body)
+    members = getattr(signature, "tasks", None)
+    if isinstance(members, canvas.group):
+        run_out(members)
+    elif isinstance(members, (list, tuple)):
+        for member in members:
+            if isinstance(member, _CANVASES):
+                run_out(member)
 
 
 def send_workflow(send: Callable[[], Any], name: str = "", on_failure: OnFailure = "block") -> Any:
@@ -93,5 +108,5 @@ def _warn_of_many(count: int, most: int) -> None:
 def take_canvases_over() -> None:
     """Put these in Celery's place; other apps' canvases go on as they did."""
     canvas.group._apply_tasks = _together  # noqa: SLF001
-    for kind in (canvas._chain, canvas.group, canvas._chord):  # noqa: SLF001
+    for kind in _CANVASES:
         kind.apply_async = _recorded(kind.apply_async)

@@ -16,7 +16,7 @@ from celeriac.core.workflow_state import ENDED, NodeState, Progress, State, is_b
 from celeriac.desk.steps import Done
 from celeriac.desk.who import whoami
 from celeriac.errors import CeleriacError
-from celeriac.publish.canvas import send_workflow
+from celeriac.publish.canvas import run_out, send_workflow
 from celeriac.store.protocols import News, Store
 
 #: Workflows that are read at once.
@@ -115,6 +115,7 @@ class Workflows:
             raise ValueError(f"on_failure={on_failure!r} is none of {', '.join(POLICIES)}")
         if not self._app.keeps_workflows and not self._app.conf.task_always_eager:
             _ = self._store  # says what is missing
+        run_out(canvas)
         return send_workflow(partial(canvas.apply_async, args, kwargs), name, on_failure)
 
     # -- looking

@@ -187,3 +187,30 @@ def test_it_is_cancelled_with_the_chord(kit: Kit) -> None:
     kit.run_one()
     kit.app.workflows.cancel(sent.workflow_id)
     assert [run.outcome for run in kit.drain()] == ["revoked", "revoked"]
+
+
+# -- what is sent while it is sent
+
+
+@pytest.mark.parametrize("kind", ["group", "chord", "in a chain"])
+def test_what_a_generator_of_members_publishes_is_no_part_of_them(kit: Kit, kind: str) -> None:
+    load = kit.app.tasks["load"]
+
+    def members() -> Iterator[Any]:
+        for number in range(3):
+            load.delay(f"prepared {number}")
+            chain(load.s("another's"), load.s()).delay()
+            yield load.s(number) if kind != "in a chain" else load.si(number)
+
+    canvases = {
+        "group": lambda: group(members()),
+        "chord": lambda: chord(members(), load.s()),
+        "in a chain": lambda: chain(load.s(0), group(members()), load.s()),
+    }
+    sent = canvases[kind]().apply_async()
+    kit.drain()
+    known = kit.app.workflows.get(sent.workflow_id)
+    assert (known.state, known.size) == (State.SUCCEEDED, {"group": 3, "chord": 4, "in a chain": 5}[kind])
+    assert [one.size for one in kit.app.workflows.list() if one.id != known.id] == [2, 2, 2]
+    named = kit.app.workflows.send(canvases[kind](), name="named")
+    assert kit.app.workflows.get(named.workflow_id).size == known.size

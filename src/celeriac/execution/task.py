@@ -261,13 +261,16 @@ def _run_beside(run: Any, body: Callable[..., Any], call: Callable[..., Any], ar
 
 
 def _run_unmanaged(task: Any, call: Callable[[], Any]) -> Any:
+    # A body that calls the one of its base class is over when it is over itself.
+    within, task.request.celeriac_within = getattr(task.request, "celeriac_within", False), True
     try:
         with guarding(task) if task.declared_circuits and not task.request.is_eager else nullcontext():
             returned = call()
     except Snooze as error:
         put_off_unmanaged(task, error)
         raise
-    goes_on(task.request)
+    if not within:
+        goes_on(task.request)
     return returned
 
 

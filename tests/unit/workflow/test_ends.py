@@ -11,6 +11,7 @@ from celery import chain, chord, group, signature
 from celery.exceptions import ChordError
 
 from celeriac import Celery
+from celeriac.core.message import WORKFLOW_HEADER
 from celeriac.core.workflow_nodes import FOLDED_ABOVE
 from celeriac.core.workflow_state import State
 from celeriac.testing import Kit
@@ -159,6 +160,26 @@ def test_it_is_cancelled_with_the_others(kit: Kit) -> None:
     kit.run_one()
     kit.app.workflows.cancel(sent.workflow_id)
     assert [run.outcome for run in kit.drain()] == ["revoked"]
+
+
+def test_what_its_body_sends_is_none_also_where_it_calls_its_base(kit: Kit) -> None:
+    class Base(kit.app.Task):  # type: ignore[misc, name-defined]  # Celery has no types
+        abstract = True
+        durable = False
+
+        def run(self, given: Any) -> Any:
+            return given
+
+    @kit.app.task(shared=False, name="derived", base=Base, bind=True)
+    def derived(self: Any, given: Any) -> Any:
+        Base.run(self, given)
+        kit.app.tasks["load"].delay("alone")
+        return given
+
+    chain(derived.s(1), kit.app.tasks["load"].s()).delay()
+    kit.drain()
+    parts = [(item.args, WORKFLOW_HEADER in item.headers) for item in kit.published()]
+    assert parts == [([1], True), (["alone"], False), ([1], True)]
 
 
 # -- who joins a chord while it runs

@@ -13,7 +13,6 @@ from celeriac.core.workflow_nodes import Sent
 from celeriac.errors import CeleriacWarning, OptionError
 from celeriac.publish.amqp import Outgoing
 from celeriac.publish.batch import batch_for
-from celeriac.publish.ids import new_id
 from celeriac.publish.outgoing import settling
 from celeriac.publish.ways.broker import Elsewhere, Straight, ToBroker
 from celeriac.publish.ways.call import Call, WayOut
@@ -21,7 +20,7 @@ from celeriac.publish.ways.choice import Configured, Publish, Way, choose
 from celeriac.publish.ways.many import Many
 from celeriac.publish.ways.outbox import Spared, ToOutbox, publisher_within
 from celeriac.publish.ways.store import ToBatch, ToLedger, ToStore
-from celeriac.publish.workflows import opening
+from celeriac.publish.workflows import apart, opening
 from celeriac.settings import capabilities_of
 from celeriac.store.guest import Guest
 from celeriac.transport.base import StoreTransport
@@ -60,8 +59,11 @@ class Publishing:
         task = options.get("task_type") or self._app._tasks.get(name)  # noqa: SLF001  # `tasks` would finalize the app
         call = Call(name, task, args, kwargs, options)
         opened = opening()
+        if opened is not None and not options.get("task_id"):
+            # Celery has named all of a canvas's tasks: this one is sent beside it, such as by a task class's `apply_async`.
+            with apart():
+                return self.send(name, args, kwargs, options)
         if opened is not None and opened.record is None:
-            options["task_id"] = options.get("task_id") or new_id()
             opened.begins_with([Sent(str(options["task_id"]), name, options)])
         if (call.keyed or call.limited) and not self._app.has_ledger:
             self._warn_of_what_nobody_keeps(name, call)

@@ -68,6 +68,17 @@ def sending(opened: Opening, send: Callable[[], Any]) -> Any:
 
 
 @contextmanager
+def apart() -> Iterator[None]:
+    """Have what is published be no part of the workflow that is being sent."""
+    tokens = _OPENING.set(None), _FOLDED.set(None)
+    try:
+        yield
+    finally:
+        _OPENING.reset(tokens[0])
+        _FOLDED.reset(tokens[1])
+
+
+@contextmanager
 def sending_members(members: Sequence[Any], chord: Any) -> Iterator[None]:
     """Have what is published be the members of a group: Celery's frozen signatures, results and group ids."""
     opened = opening()

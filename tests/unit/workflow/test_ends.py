@@ -235,3 +235,25 @@ def test_what_a_generator_of_members_publishes_is_no_part_of_them(kit: Kit, kind
     assert [one.size for one in kit.app.workflows.list() if one.id != known.id] == [2, 2, 2]
     named = kit.app.workflows.send(canvases[kind](), name="named")
     assert kit.app.workflows.get(named.workflow_id).size == known.size
+
+
+def test_what_a_task_class_sends_along_is_no_part_of_a_canvas(kit: Kit) -> None:
+    load = kit.app.tasks["load"]
+
+    class Audited(kit.app.Task):  # type: ignore[misc, name-defined]  # Celery has no types
+        abstract = True
+
+        def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+            load.delay("audit")
+            return super().apply_async(args, kwargs, **options)
+
+    @kit.app.task(shared=False, name="audited", base=Audited)
+    def audited(given: Any) -> Any:
+        return given
+
+    for canvas, size in ((chain(audited.s(1), load.s()), 2), (group(audited.s(1), audited.s(2)), 2)):
+        sent = canvas.delay()
+        kit.drain()
+        known = kit.app.workflows.get(sent.workflow_id)
+        assert (known.state, known.size) == (State.SUCCEEDED, size)
+    assert not any(WORKFLOW_HEADER in item.headers for item in kit.published(load, args=("audit",)))

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ ROOT = Path(__file__).resolve().parents[1]
 Say = Callable[[str], None]
 #: Redis database of the benchmarks; it is flushed before every run.
 REDIS_DATABASE = 9
-#: The schema of the benchmarks; it is dropped before every run.
-SCHEMA = "celeriac_bench"
+#: A schema a run: a process that has seen one does not look again whether it is there.
+_RUNS = count(1)
 
 
 def _server(variable: str) -> str:
@@ -75,8 +76,8 @@ class Broker:
         """
         if self.config.server == "postgres":
             with psycopg.connect(self.url.partition("?")[0]) as raw:
-                count = sql.SQL("SELECT count(*) FROM {}.task").format(sql.Identifier(SCHEMA))
-                row = raw.execute(count).fetchone()
+                done = sql.SQL("SELECT count(*) FROM {}.task").format(sql.Identifier(self.schema))
+                row = raw.execute(done).fetchone()
                 return int(row[0]) if row else 0
         if self.config.server == "redis+streams":
             with closing(redis.Redis.from_url(redis_url())) as client:
@@ -88,6 +89,11 @@ class Broker:
         with closing(sqlite3.connect(self.folder / "bench.db")) as raw:
             # A no-op has no row before it has settled, and none is deleted.
             return int(raw.execute("SELECT coalesce(max(rowid), 0) FROM task").fetchone()[0])
+
+    @property
+    def schema(self) -> str:
+        """On PostgreSQL, the run's own."""
+        return self.url.partition("?schema=")[2]
 
     @property
     def env(self) -> dict[str, str]:
@@ -114,12 +120,16 @@ def broker(name: str) -> Iterator[Broker]:
             if config.server == "redis+streams":
                 url = f"{url.replace('redis://', 'redis+streams://', 1)}?durability=none"
         elif config.server == "postgres":
-            url = f"{postgres_url()}?schema={SCHEMA}"
-            drop_schema(SCHEMA)
+            url = f"{postgres_url()}?schema=celeriac_bench_{os.getpid()}_{next(_RUNS)}"
             celeriac.Celery("bench", broker=url).store.close()  # made before anything is measured
         else:
             url = f"sqlite:///{folder / 'bench.db'}"
-        yield Broker(config, url, folder)
+        at = Broker(config, url, folder)
+        try:
+            yield at
+        finally:
+            if at.schema:
+                drop_schema(at.schema)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -26,7 +26,7 @@ def two_stores(name: str) -> Iterator[tuple[Store, Store]]:
     with harness.broker(name) as at:
         second = {
             "celeriac": at.url.replace("bench.db", "second.db"),
-            "postgres": at.url.replace(harness.SCHEMA, f"{harness.SCHEMA}_second"),
+            "postgres": f"{at.url}_second",
             "streams": f"{at.url}&prefix=second",
         }[name]
         apps = [Celery("bench", broker=url) for url in (at.url, second)]
@@ -36,7 +36,7 @@ def two_stores(name: str) -> Iterator[tuple[Store, Store]]:
             for app in apps:
                 app.store.close()
             if name == "postgres":
-                harness.drop_schema(f"{harness.SCHEMA}_second")
+                harness.drop_schema(f"{at.schema}_second")
 
 
 def _limited(number: int) -> TaskMessage:

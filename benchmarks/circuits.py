@@ -44,6 +44,13 @@ def measure(runs: int, tasks: int, say: harness.Say) -> list[Figure]:
         for name, (task, waiting) in kinds.items():
             say(f"circuits, {name}: run {turn + 1} of {runs}")
             values[name].append(_rate(task, tasks, waiting))
-    alone, beside, behind = (statistics.median(found) for found in values.values())
-    verdict = f"{beside / alone:.2f} × beside an open one, {behind / alone:.2f} × behind a closed one; bar {BAR} ×"
-    return [Figure("drain, solo", "tasks/s", values, verdict, beside / alone >= BAR)]
+    return [
+        _figure("drain, solo, beside an open circuit", values, "beside an open circuit"),
+        _figure("drain, solo, behind a closed circuit", values, "behind a closed circuit"),
+    ]
+
+
+def _figure(question: str, values: dict[str, list[float]], other: str) -> Figure:
+    ratio = statistics.median(b / a for a, b in zip(values["alone"], values[other], strict=True))
+    both = {name: values[name] for name in ("alone", other)}
+    return Figure(question, "tasks/s", both, f"{ratio:.2f} ×; bar {BAR} ×", ratio >= BAR)

@@ -8,7 +8,6 @@ import sys
 import time
 
 from benchmarks import backlog, harness, limits
-from benchmarks.configs import CONFIGS
 from benchmarks.harness import Figure
 from celeriac.core.message import TaskMessage
 from celeriac.publish.ids import new_id
@@ -79,12 +78,12 @@ def _pauses(name: str, runs: int, waiting: int, say: harness.Say) -> list[Figure
             assert paused.size("q") == waiting, f"{paused.size('q')} of {waiting} wait again"
             paused.purge("q")
     ratio = statistics.median(b / a for a, b in zip(alone, beside, strict=True))
-    kind = CONFIGS[name].server
+    kind = limits.LABELS[name]
     return [
-        Figure(f"{waiting:,} of a paused task passed by, {kind}", "s", {name: passed}),
-        Figure(f"{waiting:,} of a paused task resumed, {kind}", "s", {name: resumed}),
+        Figure(f"{kind}, {waiting:,} of a paused task passed by", "s", {name: passed}),
+        Figure(f"{kind}, {waiting:,} of a paused task resumed", "s", {name: resumed}),
         Figure(
-            f"claim and settle beside paused, {kind}",
+            f"{kind}, claim and settle beside paused",
             "messages/s",
             rates,
             f"{ratio:.2f} ×; bar {CLAIM_BAR} ×",

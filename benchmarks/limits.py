@@ -18,6 +18,7 @@ from celeriac.store.protocols import Store
 CLAIM_BAR, DRAIN_BAR, TURNS_BAR = 0.8, 0.9, 2.0
 #: Limited messages that wait, over so many values of the key; in a quick run a tenth.
 WAITING, KEYS = 100_000, 1_000
+LABELS = {"celeriac": "SQLite", "postgres": "PostgreSQL", "streams": "Redis"}
 
 
 @contextmanager
@@ -70,7 +71,11 @@ def _claims(name: str, runs: int, waiting: int, say: harness.Say) -> Figure:
                 found.append(backlog.rate(store, 5000))
     ratio = statistics.median(b / a for a, b in zip(alone, beside, strict=True))
     return Figure(
-        f"claim and settle, {name}", "messages/s", values, f"{ratio:.2f} ×; bar {CLAIM_BAR} ×", ratio >= CLAIM_BAR
+        f"{LABELS[name]}, claim and settle beside limits",
+        "messages/s",
+        values,
+        f"{ratio:.2f} ×; bar {CLAIM_BAR} ×",
+        ratio >= CLAIM_BAR,
     )
 
 
@@ -83,7 +88,7 @@ def _drains(runs: int, tasks: int, say: harness.Say) -> Figure:
             found.append(_drain(tasks, 0 if name == "alone" else 1000))
     ratio = statistics.median(b / a for a, b in zip(*values.values(), strict=True))
     return Figure(
-        "drain, solo, of tasks without limits",
+        "drain, solo, beside limits",
         "tasks/s",
         values,
         f"{ratio:.2f} ×; bar {DRAIN_BAR} ×",
@@ -149,7 +154,7 @@ def _turns(runs: int, backlog_size: int, say: harness.Say) -> Figure:
                 )
     worst = max(found)
     return Figure(
-        "others' ends between a publish and its end, over what is held at once",
+        "others before a key's only task, over slots and prefetch",
         "×",
         {f"{backlog_size:,} of one key waiting": found},
         f"{worst:.1f} × at most; bar {TURNS_BAR} ×",

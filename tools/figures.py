@@ -25,6 +25,19 @@ ROWS = {
     "repeated_mails": "repeated mails",
 }
 
+#: The questions of which the first page has the answers: what stock Celery is asked too, and what a store is for.
+FIRST = (
+    "publish",
+    "bulk",
+    "drain-solo",
+    "drain-threads",
+    "drain-prefork",
+    "latency",
+    "idle",
+    "memory",
+    "backlog",
+    "servers",
+)
 #: Configurations that are celeriac on a store, by the store's own name.
 STORES = {"celeriac": "SQLite", "postgres": "PostgreSQL", "streams": "Redis"}
 
@@ -40,12 +53,12 @@ def demo() -> str:
     return "\n".join(lines)
 
 
-def bench() -> str:
-    """The table of the newest run of each question."""
+def bench(first: bool = False) -> str:
+    """The table of the newest run of each question, or of those that come first."""
     if not BENCH.exists():
         return ""
     found = json.loads(BENCH.read_text(encoding="utf-8"))
-    answers = found["answers"].values()
+    answers = [answer for question, answer in found["answers"].items() if not first or question in FIRST]
     lines = ["| what | stock | celeriac | unit | bar |", "|---|---:|---:|---|---|"]
     # What has no bar is for who looks into a question, in benchmarks/results.
     lines += [_row(figure) for answer in answers for figure in answer["figures"] if figure["bar"]]
@@ -75,7 +88,7 @@ def _line(figure: dict[str, Any], middle: list[str]) -> str:
 
 def filled(text: str) -> str:
     """A page with its blocks as the results have them."""
-    for name, block in (("demo", demo()), ("bench", bench())):
+    for name, block in (("demo", demo()), ("bench", bench()), ("first", bench(first=True))):
         text = _with_block(text, name, block)
     return text
 

@@ -13,7 +13,13 @@ from celeriac.core.attempt import Record
 from celeriac.core.workflow import NONE_ENDED, Counted, Node, Workflow
 
 
-class NodeState(Enum):
+class _Word(str, Enum):
+    """Equal to its word, and shown as it, as Celery's states are."""
+
+    __str__ = str.__str__
+
+
+class NodeState(_Word):
     """What has become of a node. Of many it is the worst: one that has failed, then one that runs."""
 
     PLANNED = "planned"  #: what it waits for is not over
@@ -32,7 +38,7 @@ _OVER = frozenset({NodeState.SUCCEEDED, NodeState.FAILED, NodeState.CANCELLED})
 _OPEN = frozenset({NodeState.PLANNED, NodeState.WAITING, NodeState.RUNNING})
 
 
-class State(Enum):
+class State(_Word):
     """What has become of a workflow."""
 
     RUNNING = "running"

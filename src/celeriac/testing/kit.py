@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from operator import methodcaller
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+
+from celery import Task
 
 from celeriac.core.attempt import Attempt, DeadLetter
 from celeriac.execution import coroutines
@@ -16,7 +19,16 @@ from celeriac.testing.clock import Clock, Mover, seconds_of
 from celeriac.testing.driving import Driver
 from celeriac.testing.embedding import embedded
 from celeriac.testing.problems import KitError, NothingRuns, NotQuiet, TaskFailed
-from celeriac.testing.published import Conditions, Matching, PublishedTask, Wanted, found_one, name_of, not_found
+from celeriac.testing.published import (
+    Conditions,
+    Matching,
+    PublishedTask,
+    Wanted,
+    check_not_misspelt,
+    found_one,
+    not_found,
+    wanted_of,
+)
 from celeriac.testing.runs import Run, run_of, run_unmanaged
 
 if TYPE_CHECKING:
@@ -26,6 +38,10 @@ if TYPE_CHECKING:
 MOST = 10_000
 #: Seconds by which the clock is put forward at least: two floats that are next to each other may be one to a sum.
 LEAST = 1e-6
+#: Seconds that pass while a test says until when.
+LATE = 1.0
+#: pytest shows where a test called the kit, and not where the kit found what it says.
+_not_shown = methodcaller("errisinstance", (KitError, AssertionError))
 
 
 class Kit:
@@ -64,6 +80,9 @@ class Kit:
     ) -> None:
         self._stack.close()
 
+    def __repr__(self) -> str:
+        return f"<Kit of {self.app.main}: {len(self.runs)} runs>"
+
     # -- time
 
     @property
@@ -81,14 +100,15 @@ class Kit:
 
     # -- running
 
-    def run_one(self, *, queues: Sequence[str] | None = None) -> Run | None:
+    def run_one(self, *, queues: str | Sequence[str] | None = None) -> Run | None:
         """Run the next task that is due, in these queues or any; None where none is.
 
         Raises:
             KitError: a task's body calls it.
         """
+        __tracebackhide__ = _not_shown
         before = len(self.runs)
-        while self._step(queues):
+        while self._step(_listed(queues)):
             if len(self.runs) > before:
                 return self.runs[-1]
         return None
@@ -99,7 +119,7 @@ class Kit:
         skip_time: bool = False,
         until: float | timedelta | datetime | None = None,
         raising: bool = False,
-        queues: Sequence[str] | None = None,
+        queues: str | Sequence[str] | None = None,
         most: int = MOST,
     ) -> list[Run]:
         """Run all that is due now, and what that sends, until nothing is due; returns the runs.
@@ -109,18 +129,19 @@ class Kit:
             until: the same up to this moment, which it then is: seconds or a timedelta from now, or a datetime,
                 which without a zone is in the app's.
             raising: raise the first failure that is final, as soon as it happens.
-            queues: only these.
+            queues: only these, or this one.
             most: runs that the test can mean at most.
 
         Raises:
             TaskFailed: with ``raising``; its text has the task's traceback, and its cause is what the task raised.
             NotQuiet: more than ``most`` have run.
-            KitError: a task's body calls it.
+            KitError: a task's body calls it, or ``until`` is over.
         """
+        __tracebackhide__ = _not_shown
         end = self._end(until)
         before = len(self.runs)
         while True:
-            self._drain_due(before, queues, most, raising=raising)
+            self._drain_due(before, _listed(queues), most, raising=raising)
             due = self._store.next_due_after(self._clock.now()) if skip_time or end is not None else None
             if due is None or (end is not None and due > end):
                 break
@@ -132,11 +153,19 @@ class Kit:
     def _end(self, until: float | timedelta | datetime | None) -> float | None:
         if until is None:
             return None
+        now = self._clock.now()
         if isinstance(until, datetime):
-            return (until if until.tzinfo else until.replace(tzinfo=self.app.timezone)).timestamp()
-        return self._clock.now() + seconds_of(until)
+            end = (until if until.tzinfo else until.replace(tzinfo=self.app.timezone)).timestamp()
+        else:
+            end = now + seconds_of(until)
+        if end < now - LATE:
+            raise KitError(
+                f"until={until!r} is {now - end:.0f} s ago: the kit's clock is at {self.now.isoformat(' ', 'seconds')}"
+            )
+        return end
 
     def _drain_due(self, before: int, queues: Sequence[str] | None, most: int, *, raising: bool) -> None:
+        __tracebackhide__ = _not_shown
         while True:
             seen = len(self.runs)
             if not self._step(queues):
@@ -147,10 +176,11 @@ class Kit:
                 raise NotQuiet(_not_quiet(self.runs[before:]))
 
     def _step(self, queues: Sequence[str] | None = None) -> bool:
+        __tracebackhide__ = _not_shown
         if self._driver_thread == threading.get_ident() or coroutines.running() is not None:
             raise KitError(
-                "a task's body cannot run other tasks; in a worker it would wait for a slot that it takes itself. "
-                "Let it end, and drain in the test"
+                "a task's body cannot run other tasks, nor wait for their results; in a worker it would wait for a slot that "
+                "it takes itself. Let it end, and drain in the test"
             )
         with self._driving:
             self._driver_thread = threading.get_ident()
@@ -167,6 +197,7 @@ class Kit:
 
     def _instead_of_waiting(self, seen: int) -> int:
         """Whoever waits for a result runs what would bring it."""
+        __tracebackhide__ = _not_shown
         # Another thread may have run it meanwhile.
         if self._store.mark() == seen and not self._step() and self._store.mark() == seen:
             lines = "".join(f"\n  {line}" for line in self._store.held_up())
@@ -184,8 +215,17 @@ class Kit:
         self.runs.append(run_unmanaged(request, error, self._clock.moment()))
 
     def attempts(self, task: Any) -> list[Run]:
-        """The runs of one task so far, in order; of its id or its result."""
+        """The runs of one task so far, in order, by its id or its result; of a task itself, all that were sent of it.
+
+        Raises:
+            KitError: it is none of these.
+        """
+        __tracebackhide__ = _not_shown
+        if isinstance(task, Task):
+            return [run for run in self.runs if run.task == task.name]
         wanted = getattr(task, "id", task)
+        if not isinstance(wanted, str):
+            raise KitError(f"{task!r} is no result, no task's id and no task")
         return [run for run in self.runs if run.id == wanted]
 
     @property
@@ -199,10 +239,14 @@ class Kit:
         """What was published so far, in order, whether it has run or not; what retries is not published again.
 
         Args:
-            task: the task, or its name; any, where there is none.
+            task: the task, its name, or a signature of it, ``ship.s(7, "DE")``; any, where there is none.
             **conditions: see `Conditions`.
+
+        Raises:
+            KitError: it is no task.
         """
-        return self._find(Wanted(name_of(task), **conditions))
+        __tracebackhide__ = _not_shown
+        return self._find(wanted_of(task, conditions))
 
     def assert_published(
         self, task: Any = None, *, times: int | None = None, **conditions: Unpack[Conditions]
@@ -212,7 +256,10 @@ class Kit:
         Raises:
             AssertionError: it was not; with what was.
         """
-        wanted = Wanted(name_of(task), **conditions)
+        __tracebackhide__ = _not_shown
+        wanted = wanted_of(task, conditions)
+        if times == 0:
+            check_not_misspelt(self.app, wanted)
         found = self._find(wanted)
         if len(found) != times if times is not None else not found:
             raise AssertionError(not_found(self.app, wanted, self._all_published(), len(found), times))
@@ -223,8 +270,11 @@ class Kit:
 
         Raises:
             AssertionError: it was.
+            KitError: the app has no task of that name, and one of almost the same.
         """
-        wanted = Wanted(name_of(task), **conditions)
+        __tracebackhide__ = _not_shown
+        wanted = wanted_of(task, conditions)
+        check_not_misspelt(self.app, wanted)
         if found := self._find(wanted):
             raise AssertionError(found_one(wanted, found))
 
@@ -237,11 +287,15 @@ class Kit:
         return self._store.published()
 
 
+def _listed(queues: str | Sequence[str] | None) -> Sequence[str] | None:
+    return [queues] if isinstance(queues, str) else queues
+
+
 def _raise_failed(runs: Sequence[Run]) -> None:
+    __tracebackhide__ = _not_shown
     for run in runs:
         if run.failed:
-            traceback = f"\n{run.traceback.rstrip()}" if run.traceback else ""
-            raise TaskFailed(f"{run}{traceback}") from run.error
+            raise TaskFailed(run.told()) from run.error
 
 
 def _not_quiet(runs: Sequence[Run]) -> str:

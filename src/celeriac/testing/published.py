@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from difflib import get_close_matches
 from typing import Any, TypedDict
 
+from celery.canvas import Signature
 from kombu.serialization import dumps, loads
 
 from celeriac.desk.contents import READABLE, read_message
@@ -16,14 +17,16 @@ from celeriac.testing.problems import KitError
 
 #: Seconds by which a countdown may differ from the one that is asked for.
 NEAR = 1.0
+#: How much of a name is that of a task's, where it is taken for a slip.
+ALMOST = 0.85
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class PublishedTask:
     """A task as it was published, with its arguments as they travel.
 
     ``countdown`` is in seconds from then, 0 where it was due at once; ``at``, ``eta`` and ``expires`` are in UTC.
-    ``key`` is its idempotency key, ``generation`` counts from 1 how often a task of this id was sent.
+    ``key`` is its idempotency key, ``generation`` how often a task of this id was sent before.
     """
 
     task: str
@@ -37,13 +40,16 @@ class PublishedTask:
     expires: datetime | None = None
     priority: int = 0
     key: str | None = None
-    generation: int = 1
-    headers: dict[str, Any] = field(default_factory=dict, repr=False)
+    generation: int = 0
+    headers: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         said = [repr(value) for value in self.args] + [f"{name}={value!r}" for name, value in self.kwargs.items()]
         later = f", due in {self.countdown:g} s" if self.countdown else ""
         return f"{self.task}({', '.join(said)}) to {self.queue}{later}"
+
+    def __repr__(self) -> str:
+        return f"<PublishedTask {self}>"
 
 
 def published_task(
@@ -114,7 +120,34 @@ class Wanted:
         call = f"({', '.join(said)})" if self.args is not None or self.kwargs is not None else ""
         queue = f" to {self.queue}" if self.queue is not None else ""
         later = f" due in {self.countdown:g} s" if self.countdown is not None else ""
-        return f"{self.task or 'any task'}{call}{queue}{later}{' where it says' if self.where is not None else ''}"
+        return (
+            f"{self.task or 'a task'}{call}{queue}{later}{' for which where= holds' if self.where is not None else ''}"
+        )
+
+
+def wanted_of(task: Any, conditions: Conditions) -> Wanted:
+    """What a test asks for, of a task, its name or a signature of it, which has arguments and may have a queue.
+
+    Raises:
+        KitError: it is none of these.
+        TypeError: a condition that there is not.
+    """
+    if unknown := conditions.keys() - Conditions.__annotations__.keys():
+        known = ", ".join(f"{name}=" for name in Conditions.__annotations__)
+        raise TypeError(f"{min(unknown)}= is no condition on what is published; there are {known}")
+    if not isinstance(task, Signature):
+        return Wanted(name_of(task), **conditions)
+    if task.get("subtask_type"):
+        raise KitError(f"a {task['subtask_type']} is published task by task: ask for one of them")
+    said: Conditions = {"args": task.args or (), "kwargs": task.kwargs or {}}
+    if given := said.keys() & conditions.keys():
+        raise KitError(f"{task!r} has its arguments, and {min(given)}= gives others; ask for {task.task} instead")
+    if task.options.get("queue") is not None:
+        said["queue"] = getattr(task.options["queue"], "name", task.options["queue"])
+    if task.options.get("countdown") is not None:
+        said["countdown"] = task.options["countdown"]
+    said.update(conditions)
+    return Wanted(task.task, **said)
 
 
 def name_of(task: Any) -> str | None:
@@ -179,6 +212,21 @@ def not_found(app: Any, wanted: Wanted, published: Sequence[PublishedTask], foun
     how_often = "not published" if times is None else f"published {found} times, not {times}"
     said = f"{wanted} was {how_often}."
     return " ".join((said, *_meant(app, wanted, published))) + _shown(published)
+
+
+def check_not_misspelt(app: Any, wanted: Wanted) -> None:
+    """That nothing of a name was published is true of any slip of the pen.
+
+    Raises:
+        KitError: the app has no such task, and one that is called almost so.
+    """
+    if wanted.task is None or wanted.task in app.tasks:
+        return
+    if near := get_close_matches(wanted.task, app.tasks, 1, ALMOST):
+        raise KitError(
+            f"the app has no task {wanted.task}, so none was published; did you mean {near[0]}? A task of another "
+            f"service's is asked for by where=lambda item: item.task == {wanted.task!r}"
+        )
 
 
 def found_one(wanted: Wanted, found: Sequence[PublishedTask]) -> str:

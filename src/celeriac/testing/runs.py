@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from traceback import format_exception
+from types import TracebackType
 from typing import Any
 
 from celery.exceptions import Ignore, Reject, Retry
@@ -12,9 +14,11 @@ from celeriac.core.attempt import Attempt, Outcome
 
 _CELERYS = {Retry: Outcome.RETRY, Ignore: Outcome.IGNORED, Reject: Outcome.FAILED}
 _FAILED = (Outcome.FAILED.value, Outcome.DEAD_LETTERED.value)
+#: Packages whose frames stand before a task's.
+_CALLERS = ("celery", "celeriac")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Run:
     """One run of a task, and how it ended.
 
@@ -43,6 +47,24 @@ class Run:
         again = f", again in {self.delay:g} s" if self.delay is not None else ""
         why = f", {type(self.error).__name__}: {self.error}" if self.error is not None else ""
         return f"{self.task}[{self.id}] {self.outcome}{again}{why}"
+
+    def __repr__(self) -> str:
+        return f"<Run {self}>"
+
+    def told(self) -> str:
+        """The same with the traceback, where there is one: of the task's own code, without what calls it."""
+        if self.error is None or self.error.__traceback__ is None:
+            return f"{self}\n{self.traceback.rstrip()}" if self.traceback else str(self)
+        lines = format_exception(type(self.error), self.error, _of_the_task(self.error.__traceback__))
+        return f"{self}\n{''.join(lines).rstrip()}"
+
+
+def _of_the_task(trace: TracebackType) -> TracebackType:
+    """From the first frame that is not Celery's or celeriac's; all of it, where there is none."""
+    first: TracebackType | None = trace
+    while first is not None and first.tb_frame.f_globals.get("__name__", "").split(".")[0] in _CALLERS:
+        first = first.tb_next
+    return first or trace
 
 
 def run_of(attempt: Attempt, now: float) -> Run:

@@ -314,6 +314,12 @@ def test_a_chord_that_has_grown_is_as_large_as_it_is_now() -> None:
     assert (one.state, one.node.size) == (NodeState.SUCCEEDED, 33)
 
 
+def test_a_state_equals_its_word_and_reads_as_it() -> None:
+    found: list[str] = [State.BLOCKED, NodeState.PLANNED]
+    assert found == ["blocked", "planned"]
+    assert (f"{State.BLOCKED}", str(State.BLOCKED), "%s" % State.BLOCKED) == ("blocked",) * 3  # noqa: UP031  # as logging does
+
+
 def test_it_stays_blocked_when_the_results_are_forgotten() -> None:
     workflow = chain_of("a", "b")
     workflow.outcome = snapshot(progress(workflow, {"a": record("a", "FAILURE")}, {}, ("a",)))

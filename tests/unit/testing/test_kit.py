@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -172,6 +173,14 @@ def test_only_the_queues_that_are_asked_for(kit: Kit) -> None:
     assert SEEN == [2, 1]
 
 
+def test_one_queue_needs_no_list(kit: Kit) -> None:
+    note.delay(1)
+    note.apply_async((2,), queue="mails")
+    assert [run.outcome for run in kit.drain(queues="mails")] == ["completed"]
+    assert kit.run_one(queues="mails") is None
+    assert SEEN == [2]
+
+
 def test_a_task_that_sends_itself_for_ever(kit: Kit) -> None:
     @app.task(shared=False, name="for-ever")
     def for_ever() -> None:
@@ -235,6 +244,7 @@ def test_a_failure_comes_up_where_the_test_asks_for_it(kit: Kit) -> None:
     assert isinstance(caught.value.__cause__, ValueError)
     assert "fail[" in str(caught.value)
     assert "raise ValueError(what)\nValueError: out of stock" in str(caught.value)
+    assert "trace.py" not in str(caught.value), "of Celery"
 
 
 def test_otherwise_it_is_a_dead_letter(kit: Kit) -> None:
@@ -366,6 +376,24 @@ def test_up_to_a_moment(kit: Kit, until: Any) -> None:
     kit.drain(until=start + timedelta(seconds=250) if until == "datetime" else until)
     assert SEEN == [100, 200]
     assert 250 <= (kit.now - start).total_seconds() < 290
+
+
+@pytest.mark.parametrize("until", [-60, timedelta(minutes=-1), datetime(2020, 1, 1)])
+def test_up_to_a_moment_that_is_over(kit: Kit, until: Any) -> None:
+    with pytest.raises(KitError, match=r"until=.* is \d+ s ago: the kit's clock is at "):
+        kit.drain(until=until)
+    assert kit.drain(until=kit.now) == []
+
+
+def test_the_runs_of_a_task(kit: Kit) -> None:
+    first = note.delay(1)
+    add.delay(1, 2)
+    note.delay(2)
+    runs = kit.drain()
+    assert kit.attempts(note) == [runs[0], runs[2]]
+    assert kit.attempts(first) == kit.attempts(first.id) == [runs[0]]
+    with pytest.raises(KitError, match="no result, no task's id and no task"):
+        kit.attempts(kit)
 
 
 def test_what_expires(kit: Kit) -> None:
@@ -741,6 +769,41 @@ def test_a_name_that_is_almost_one(kit: Kit) -> None:
         kit.assert_published("tests.unit.testing.test_kit.chrage")
     with pytest.raises(KitError, match="no task"):
         kit.assert_published(7)
+
+
+def test_that_none_of_a_misspelt_name_was_published_is_no_answer(kit: Kit) -> None:
+    charge.delay(7)
+    for asked in (kit.assert_not_published, partial(kit.assert_published, times=0)):
+        with pytest.raises(KitError, match=r"did you mean tests\.unit\.testing\.test_kit\.charge\? .* where="):
+            asked("tests.unit.testing.test_kit.chrage")
+        asked("billing.refund")  # another service's
+
+
+def test_a_signature_is_asked_for_with_its_arguments(kit: Kit) -> None:
+    charge.apply_async((7,), {"amount": 5}, countdown=60, queue="money")
+    kit.assert_published(charge.s(7, amount=5))
+    kit.assert_published(charge.si(7, amount=5).set(queue="money", countdown=60), times=1)
+    kit.assert_not_published(charge.s(7, 5), queue="mails")
+    for other in (charge.s(8, 5), charge.s(), charge.s(7, 5).set(queue="mails"), charge.s(7, 5).set(countdown=5)):
+        kit.assert_not_published(other)
+    with pytest.raises(KitError, match=r"has its arguments, and args= gives others"):
+        kit.published(charge.s(7), args=(8,))
+    with pytest.raises(KitError, match="a chain is published task by task"):
+        kit.assert_published(charge.s(7) | note.s())
+
+
+def test_a_condition_that_there_is_not(kit: Kit) -> None:
+    with pytest.raises(TypeError, match=r"arg= is no condition .* args=, kwargs=, queue=, countdown=, where="):
+        kit.assert_published(charge, arg=(7,))  # type: ignore[call-arg]  # that is the point
+
+
+def test_what_a_failing_assertion_shows_fits_a_line(kit: Kit) -> None:
+    charge.delay(7)
+    result = fail.delay("out of stock")
+    kit.drain()
+    assert repr(kit.published(charge)) == "[<PublishedTask tests.unit.testing.test_kit.charge(7) to celery>]"
+    shown = f"<Run tests.unit.testing.test_kit.fail[{result.id}] dead-lettered, ValueError: out of stock>"
+    assert repr(kit.attempts(result)) == f"[{shown}]"
 
 
 def test_what_tasks_send_is_published_and_what_they_retry_is_not(kit: Kit) -> None:

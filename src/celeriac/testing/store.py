@@ -48,6 +48,7 @@ class KitStore(SQLiteStore):
         return self._clock.now() - self._booted
 
     def wait(self, timeout: float, seen: int, news: News = ANY_NEWS) -> int:
+        __tracebackhide__ = True  # of pytest's; what is said is the test's
         return self._on_wait(seen) if news == News.RESULTS else super().wait(timeout, seen, news)
 
     def _read(self, name: str, *parameters: Any) -> list[Any]:

@@ -268,7 +268,7 @@ def test_what_cannot_be_done_is_said(site: Site) -> None:
         ("unbound", "declare it with bind=True"),
         ("not_durable", "durable=False leaves the task to Celery"),
         ("too_large", "100,0.. characters of JSON, of 65,536 at most"),
-        ("bad_source", "cannot go on in the middle of a list_iterator"),
+        ("bad_source", "cannot begin a list_iterator in the middle"),
     ):
         with pytest.raises(Exception, match=said):
             getattr(site, name).delay().get(timeout=PATIENCE)

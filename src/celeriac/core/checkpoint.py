@@ -96,9 +96,17 @@ def pace_within(every: float, hard: float | None, soft: float | None) -> float:
     return min([every, *(limit * OF_LIMIT for limit in (hard, soft) if limit)])
 
 
-def longest(give_way: float | None, hard: float | None, soft: float | None) -> float | None:
-    """Seconds after which a run gives way, before a time limit could interrupt it; None for never."""
-    bounds = [limit * WITHIN_LIMIT for limit in (hard, soft) if limit]
+class Turn(NamedTuple):
+    """How long a run may be, in seconds, and why it then gives way."""
+
+    seconds: float
+    reason: str
+
+
+def turn_of(give_way: float | None, hard: float | None, soft: float | None) -> Turn | None:
+    """After which a run gives way to others, or before a time limit could interrupt it; None for never."""
+    limits = [limit for limit in (hard, soft) if limit]
+    bounds = [Turn(min(limits) * WITHIN_LIMIT, f"its time limit of {min(limits):g} s is near")] if limits else []
     if give_way is not None:
-        bounds.append(give_way)
+        bounds.append(Turn(give_way, f"it has had its {give_way:g} s, and others wait their turn"))
     return min(bounds, default=None)

@@ -1,12 +1,14 @@
-"""What a task's declaration says of retries, and what it cannot say at once."""
+"""What a task's declaration says, and what it cannot mean."""
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from typing import Any
 
 from celeriac.core.retries import OFF
 from celeriac.core.retry_options import policy_of
-from celeriac.errors import OptionError
+from celeriac.errors import CeleriacWarning, OptionError
 from celeriac.settings import undeclared_queue
 
 #: Celery's options that say what `retries=` says, and what to write in it instead.
@@ -22,12 +24,13 @@ _INSTEAD = {
 
 
 def check_declaration(cls: Any, app: Any) -> None:
-    """Refuse what a task class says of retries and cannot mean.
+    """Refuse what a task class says of retries and cannot mean; warn of a ``self`` that it is not given.
 
     Raises:
         OptionError: naming the task, the option and what to write instead.
     """
     name = str(cls.name)
+    _warn_of_self(name, inspect.getattr_static(cls, "run"))
     policy = policy_of(name, cls.retries)
     if cls.retries is None:
         return
@@ -46,3 +49,13 @@ def check_declaration(cls: Any, app: Any) -> None:
         unknown = undeclared_queue(app.conf, queue)
         if unknown is not None:
             raise OptionError(name, "retries", unknown)
+
+
+def _warn_of_self(name: str, run: Any) -> None:
+    if isinstance(run, staticmethod) and next(iter(inspect.signature(run.__func__).parameters), None) == "self":
+        warnings.warn(
+            f"task {name}: its first parameter is self, and without bind=True that is the call's first argument. Declare "
+            "it with @app.task(bind=True), or call the parameter something else",
+            CeleriacWarning,
+            stacklevel=2,
+        )

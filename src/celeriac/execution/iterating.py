@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu.utils.json import dumps
 
 from celeriac.core.attempt import Attempt
-from celeriac.core.checkpoint import Pace, longest, pace_within
+from celeriac.core.checkpoint import Pace, Turn, pace_within, turn_of
 from celeriac.errors import CheckpointError
 from celeriac.execution.keeping import Kept
 from celeriac.execution.limits import NO_LIMITS, Limits, of_request
@@ -60,8 +61,8 @@ class CheckpointMixin:
         *,
         step: str = "rows",
         total: float | None = None,
-        every: float | None = None,
-        give_way: float | None = _UNSET,
+        every: float | timedelta | None = None,
+        give_way: float | timedelta | None = _UNSET,
         connection: object = None,
         session: Any = None,
     ) -> Iteration:
@@ -75,13 +76,13 @@ class CheckpointMixin:
         Args:
             source: a function that takes the cursor of the last row that is done, None at first, and returns the rows after
                 it; a list, tuple or range; a Django queryset; a SQLAlchemy ``select()``. It must have the same order each time.
-            cursor: where a row is, as JSON can hold it: a name (``row.id``, ``row["id"]``) or a function of the row; of a
-                queryset the name of a unique field, ``pk`` unless given; of a ``select()`` a unique column; of a sequence
+            cursor: where a row is, as JSON can hold it: a name (``row.id``, ``row["id"]``), a place (0 for ``row[0]``) or a
+                function of the row; of a queryset the name of a unique field, ``pk`` unless given; of a ``select()`` a unique column; of a sequence
                 nothing, since its position is it.
             step: names it, where a task has more than one; with another name it begins anew.
             total: how many rows there are, for the progress; known of a sequence.
-            every: seconds between checkpoints; the setting ``celeriac_checkpoint_seconds`` unless given.
-            give_way: seconds, None for never; the setting ``celeriac_give_way_seconds`` unless given.
+            every: seconds (or a timedelta) between checkpoints; the setting ``celeriac_checkpoint_seconds`` unless given.
+            give_way: seconds (or a timedelta), None for never; the setting ``celeriac_give_way_seconds`` unless given.
             connection: as of ``effect_once``. The cursor is in that database then, in the same table, and
                 ``rows.save()`` writes it in your transaction, so that each row's effect happens once.
             session: what runs a ``select()``; ``connection`` unless given.
@@ -90,14 +91,22 @@ class CheckpointMixin:
             CheckpointError: the task has no ``bind=True``, no store of celeriac's knows of it, or the source or the cursor
                 cannot be what was meant.
         """
-        for name, seconds in (("every", every), ("give_way", give_way)):
-            if seconds is not _UNSET and seconds is not None and not seconds > 0:
-                raise CheckpointError(self.name, f"iterate({name}={seconds!r}): seconds, over 0")
+        often = _seconds(self.name, "every", every)
+        turn = _seconds(self.name, "give_way", give_way)
         tracker = _tracker(self, "iterate()")
         session = connection if session is None else session
         if tracker is None:
             return Iteration(self.name, opened(self.name, source, cursor, None, session))
-        return _begun(self, tracker, source, cursor, step, total, every, give_way, connection, session)
+        return _begun(self, tracker, source, cursor, step, total, often, turn, connection, session)
+
+
+def _seconds(task: str, name: str, given: Any) -> Any:
+    if given is _UNSET or given is None:
+        return given
+    seconds = given.total_seconds() if isinstance(given, timedelta) else given
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise CheckpointError(task, f"iterate({name}={given!r}): seconds, or a timedelta, over 0")
+    return seconds
 
 
 def _check_number(number: object) -> None:
@@ -130,11 +139,12 @@ def _begun(
     hard, soft = _limits(task, attempt)
     seconds = pace_within(room.own.checkpoint_seconds if every is None else every, hard, soft)
     tracker.began(mark, size_of(source) if total is None else total, seconds)
-    until = longest(room.own.give_way_seconds if give_way is _UNSET else give_way, hard, soft)
+    turn = turn_of(room.own.give_way_seconds if give_way is _UNSET else give_way, hard, soft)
     now = time.monotonic()
     began = now - (room.store.lease_now() - attempt.started_clock)
     pace = Pace(seconds, now, careful=attempt.delivery.crashes > 0)
-    return Tracked(task.name, pairs, room, tracker, mark, pace, None if until is None else began + until, kept)
+    until = None if turn is None else Turn(began + turn.seconds, turn.reason)
+    return Tracked(task.name, pairs, room, tracker, mark, pace, until, kept)
 
 
 def _limits(task: Any, attempt: Attempt) -> Limits:
@@ -173,8 +183,24 @@ class Iteration:
 
     def __init__(self, task: str, pairs: Pairs) -> None:
         self._task, self._pairs = task, pairs
+        self._begun = False
 
     def __iter__(self) -> Iterator[Any]:
+        if self._begun:
+            raise CheckpointError(
+                self._task,
+                "what iterate() has returned is for one loop, and this is the second: the rows of the first are done. Where "
+                'they are to be gone through again, call it again, with a step of its own: iterate(..., step="refunds")',
+            )
+        self._begun = True
+        return self._rows()
+
+    def __aiter__(self) -> Any:
+        raise CheckpointError(
+            self._task, "iterate() is gone through by a plain `for`, in a coroutine too, which waits in the loop's body"
+        )
+
+    def _rows(self) -> Iterator[Any]:
         return (row for row, _ in self._pairs)
 
     def save(self) -> None:
@@ -200,7 +226,7 @@ class Tracked(Iteration):
         tracker: Tracker,
         mark: Mark,
         pace: Pace,
-        until: float | None,
+        until: Turn | None,
         kept: Kept | None,
     ) -> None:
         super().__init__(task, pairs)
@@ -209,7 +235,7 @@ class Tracked(Iteration):
         self._cursor: Any = mark.cursor
         self._in_hand = self._saved = False
 
-    def __iter__(self) -> Iterator[Any]:
+    def _rows(self) -> Iterator[Any]:
         first = True
         for row, cursor in self._pairs:
             # Of each row, None would have the next run begin anew; what else is none is found at the next checkpoint.
@@ -245,8 +271,8 @@ class Tracked(Iteration):
             self._pace.saved(now, time.monotonic())
         if left and self._room.ending:
             self._give_way("its worker ends")
-        if left and self._until is not None and now >= self._until:
-            self._give_way("others had to wait for long enough", behind=True)
+        if left and self._until is not None and now >= self._until.seconds:
+            self._give_way(self._until.reason, behind=True)
 
     def _give_way(self, reason: str, *, behind: bool = False) -> None:
         self._tracker.gave_way = GiveWay(f"{reason}; {self._mark.done:,} rows are done", behind=behind)

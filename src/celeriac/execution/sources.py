@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from celeriac.errors import CheckpointError
 
 #: Rows that a query fetches at once.
 PAGE = 1000
+#: Keys of a row that an error names.
+NAMED = 12
 
 Pairs = Iterator[tuple[Any, Any]]
 
@@ -28,11 +31,25 @@ def opened(task: str, source: Any, cursor: Any, after: Any, session: Any) -> Pai
         return _of_select(task, source, cursor, after, session)
     if callable(source):
         return _of_callable(task, source, cursor, after)
+    if isinstance(source, Iterator):
+        raise CheckpointError(
+            task, f"iterate() cannot begin a {type(source).__name__} in the middle. {_making(source)}"
+        )
     raise CheckpointError(
         task,
         f"iterate() cannot go on in the middle of a {type(source).__name__}. Give it a function that takes the cursor of the "
         "last row that is done (None at first) and returns the rows after it; a list, tuple or range; a Django queryset; or a "
         "SQLAlchemy select()",
+    )
+
+
+def _making(rows: Iterator[Any]) -> str:
+    """What to give instead of what can be gone through once."""
+    name = getattr(rows, "__name__", "rows_after")
+    name = name if name.isidentifier() else "rows_after"
+    return (
+        f'Give it the function that makes it, and not what that returns: iterate({name}, cursor="id"), where '
+        f"{name}(after) takes the cursor of the last row that is done, None at first, and returns the rows after it"
     )
 
 
@@ -72,19 +89,34 @@ def _of_callable(task: str, source: Callable[[Any], Any], cursor: Any, after: An
 
 
 def _getter(task: str, name: Any) -> Callable[[Any], Any]:
-    if not isinstance(name, str):
-        raise CheckpointError(task, f"cursor= is a name or a function of the row, and no {type(name).__name__}")
+    if isinstance(name, bool) or not isinstance(name, (str, int)):
+        raise CheckpointError(
+            task, f"cursor= is a name, a place in the row or a function of it, and no {type(name).__name__}"
+        )
 
     def value(row: Any) -> Any:
         try:
-            return row[name] if isinstance(row, Mapping) or hasattr(row, "keys") else getattr(row, name)
-        except (AttributeError, KeyError, IndexError) as error:
+            if isinstance(name, int) or isinstance(row, Mapping) or hasattr(row, "keys"):
+                return row[name]
+            return getattr(row, name)
+        except (AttributeError, LookupError, TypeError) as error:
             raise CheckpointError(
                 task,
-                f"cursor={name!r}: a row ({type(row).__name__}) has nothing of that name. A function of the row does too",
+                f"cursor={name!r}: a row ({type(row).__name__}) has {_had(row, name)}. It may be a function too: "
+                "cursor=lambda row: …",
             ) from error
 
     return value
+
+
+def _had(row: Any, name: str | int) -> str:
+    """What there is of a row instead, as far as names or places tell."""
+    if isinstance(row, Mapping) or hasattr(row, "keys"):
+        return f"no such key, and has {', '.join(map(repr, islice(row.keys(), NAMED)))}"
+    if isinstance(row, (tuple, list)):
+        places = f"the places 0 to {len(row) - 1}" if row else "nothing in it"
+        return f"{places}, such as cursor=0" if isinstance(name, str) else places
+    return "nothing of that name" if isinstance(name, str) else "no places"
 
 
 # -- Django

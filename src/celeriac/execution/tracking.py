@@ -90,7 +90,8 @@ class Tracker:
             raise CheckpointError(
                 self._attempt.name,
                 f"iterate() was called twice for the step {step!r} in one run, and both would go on from one cursor. Give "
-                'each a name of its own: iterate(..., step="refunds")',
+                'each a name of its own: iterate(..., step="refunds"). Within the row of another iterate() a plain for will do: that '
+                "row is done when it is through",
             )
         self._opened.add(step)
         if self._marks is None:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from celeriac.core.checkpoint import SINGLY, Checkpoint, Pace, longest, pace_within, progress_of
+from celeriac.core.checkpoint import SINGLY, Checkpoint, Pace, pace_within, progress_of, turn_of
 
 
 def saves(pace: Pace, rows: int, each: float, cost: float) -> list[int]:
@@ -50,12 +50,18 @@ def test_checkpoints_are_closer_under_a_short_limit(
 
 @pytest.mark.parametrize(
     ("give_way", "hard", "soft", "expected"),
-    [(300, None, None, 300), (None, None, None, None), (300, 100, None, 80), (None, 100, 50, 40), (10, 100, 50, 10)],
+    [
+        (300, None, None, (300, "it has had its 300 s, and others wait their turn")),
+        (None, None, None, None),
+        (300, 100, None, (80, "its time limit of 100 s is near")),
+        (None, 100, 50, (40, "its time limit of 50 s is near")),
+        (10, 100, 50, (10, "it has had its 10 s, and others wait their turn")),
+    ],
 )
-def test_it_gives_way_before_a_limit(
-    give_way: float | None, hard: float | None, soft: float | None, expected: float | None
+def test_it_gives_way_before_a_limit_and_says_why(
+    give_way: float | None, hard: float | None, soft: float | None, expected: tuple[float, str] | None
 ) -> None:
-    assert longest(give_way, hard, soft) == (None if expected is None else pytest.approx(expected))
+    assert turn_of(give_way, hard, soft) == expected
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from kombu import Queue
 
 from celeriac import Celery, Retries
 from celeriac.core.retry_options import policy_of
-from celeriac.errors import OptionError, SettingsError
+from celeriac.errors import CeleriacWarning, OptionError, SettingsError
 from tests.support.ids import without_addresses
 
 
@@ -165,3 +165,20 @@ def test_a_task_that_is_told_is_named_before_the_app_is_ready(tmp_path: Path) ->
     Retries(on_exhausted=told)
     assert not told.__evaluated__()
     app.close()
+
+
+def test_a_self_that_it_is_not_given_is_told_of(app: Celery) -> None:
+    @app.task(name="shop.unbound", shared=False)
+    def unbound(self: Any, order: int) -> None: ...
+
+    @app.task(name="shop.bound", shared=False, bind=True)
+    def bound(self: Any, order: int) -> None: ...
+
+    class Own(Task):  # type: ignore[misc]  # Celery has no types
+        name = "shop.own"
+
+        def run(self, order: int) -> None: ...
+
+    with pytest.warns(CeleriacWarning, match=r"task shop\.unbound: .* bind=True") as told:
+        app.register_task(Own())  # which finalizes the app
+    assert len({str(one.message) for one in told}) == 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +26,7 @@ from celeriac.execution.keeping import Kept
 from celeriac.execution.snoozing import GiveWay
 from celeriac.execution.sources import PAGE, opened
 from celeriac.store.tables import ddl
-from celeriac.testing import Kit
+from celeriac.testing import Kit, TaskFailed
 
 
 def through(source: Any, cursor: Any = None, after: Any = None, session: Any = None) -> list[tuple[Any, Any]]:
@@ -51,6 +52,7 @@ def test_a_function_is_given_the_cursor() -> None:
 
     assert [cursor for _, cursor in through(rows, "id", 2)] == [3, 4]
     assert [cursor for _, cursor in through(lambda _: [3], lambda row: [row, "a"])] == [[3, "a"]]
+    assert [cursor for _, cursor in through(lambda _: [(7, "a"), [8, "b"]], 0)] == [7, 8]
     assert seen == [2]
 
 
@@ -60,6 +62,10 @@ def test_a_row_of_a_driver_is_asked_by_name() -> None:
         assert [c for _, c in through(lambda _: raw.execute("SELECT 7 AS id"), "id")] == [7]
 
 
+def _orders(after: int | None) -> Iterator[Any]:
+    yield {"id": 1}
+
+
 async def _later() -> Any:
     yield 1
 
@@ -67,13 +73,24 @@ async def _later() -> Any:
 @pytest.mark.parametrize(
     ("source", "cursor", "said"),
     [
-        (iter([1]), None, "in the middle of a list_iterator"),
+        (iter([1]), None, "a list_iterator in the middle.*function that makes it, .*rows_after"),
+        ((row for row in "ab"), None, r"a generator in the middle.*: iterate\(rows_after, "),
+        (
+            _orders(None),
+            "id",
+            r"a generator in the middle.*: iterate\(_orders, .*where _orders\(after\) takes the cursor",
+        ),
         ("text", None, "in the middle of a str"),
         ({1, 2}, None, "in the middle of a set"),
         ([1], "id", "leave cursor= out"),
         (lambda _: [1], None, "how is a row found again"),
-        (lambda _: [1], 3, "no int"),
+        (lambda _: [1], 3, r"cursor=3: a row \(int\) has no places"),
+        (lambda _: [1], 1.5, "and no float"),
+        (lambda _: [1], True, "and no bool"),
         (lambda _: [1], "id", r"a row \(int\) has nothing of that name"),
+        (lambda _: [("a", "b")], "id", r"a row \(tuple\) has the places 0 to 1, such as cursor=0"),
+        (lambda _: [("a", "b")], 2, r"a row \(tuple\) has the places 0 to 1\. "),
+        (lambda _: [{"key": 1, "sum": 2}], "id", r"a row \(dict\) has no such key, and has 'key', 'sum'"),
         (lambda _: None, "id", "gives a NoneType"),
         (lambda _: _later(), "id", "asynchronous iterator"),
     ],
@@ -266,10 +283,71 @@ def test_progress_is_in_numbers(app: Celery, done: Any) -> None:
             declare(app).progress(done)
 
 
-@pytest.mark.parametrize("options", [{"every": 0}, {"give_way": -1}])
+@pytest.mark.parametrize(
+    "options", [{"every": 0}, {"give_way": -1}, {"give_way": "5m"}, {"every": True}, {"give_way": timedelta(0)}]
+)
 def test_seconds_are_over_nothing(app: Celery, options: dict[str, Any]) -> None:
-    with pytest.raises(CheckpointError, match="seconds, over 0"):
+    with pytest.raises(CheckpointError, match="seconds, or a timedelta, over 0"):
         declare(app).iterate([1], **options)
+
+
+def test_seconds_may_be_a_timedelta(app: Celery) -> None:
+    @app.task(bind=True, name="shop.export", shared=False)
+    def export(self: Any) -> int:
+        rows = 0
+        for _ in self.iterate(range(5), every=timedelta(seconds=1), give_way=timedelta(microseconds=1)):
+            rows += 1
+        return rows
+
+    app.finalize()
+    with Kit(app) as kit:
+        export.delay()
+        assert [run.outcome for run in kit.drain()] == ["snoozed"] * 5 + ["completed"]
+
+
+@pytest.mark.parametrize("in_a_run", [True, False])
+def test_rows_are_gone_through_once(app: Celery, in_a_run: bool) -> None:
+    """Otherwise the second loop would find none, and its work would be taken for done."""
+
+    @app.task(bind=True, name="shop.export", shared=False)
+    def export(self: Any) -> None:
+        rows = self.iterate([1, 2, 3])
+        assert list(rows) == [1, 2, 3]
+        list(rows)
+
+    app.finalize()
+    said = "for one loop, and this is the second"
+    if not in_a_run:
+        with pytest.raises(CheckpointError, match=said):
+            export()
+        return
+    with Kit(app) as kit:
+        export.delay()
+        with pytest.raises(TaskFailed, match=said):
+            kit.drain(raising=True)
+
+
+def test_a_coroutine_is_told_of_the_plain_for(app: Celery) -> None:
+    async def body() -> None:
+        async for _ in declare(app).iterate([1]):
+            pass
+
+    with pytest.raises(CheckpointError, match="by a plain `for`, in a coroutine too"):
+        asyncio.run(body())
+
+
+def test_one_in_a_row_of_another_is_told_what_will_do(app: Celery) -> None:
+    @app.task(bind=True, name="shop.export", shared=False)
+    def export(self: Any) -> None:
+        for _ in self.iterate(range(3), step="days"):
+            for _ in self.iterate(range(3), step="orders"):
+                pass
+
+    app.finalize()
+    with Kit(app) as kit:
+        export.delay()
+        with pytest.raises(TaskFailed, match=r"step 'orders'.*row of another iterate\(\) a plain for will do"):
+            kit.drain(raising=True)
 
 
 # -- in a database of the application's

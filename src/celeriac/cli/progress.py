@@ -91,14 +91,18 @@ def told(record: Record | None, found: Progress | None, now: float, left: float 
     if found.fraction is not None:
         filled = round(found.fraction * BAR)
         parts += [f"[{'#' * filled}{' ' * (BAR - filled)}]", f"{found.fraction:4.0%}"]
-    parts.append(f"{found.done:,}" + (f" of {found.total:,}" if found.total is not None else " done"))
-    if found.note:
-        parts.append(one_line(found.note))
+    parts.append(counted(found))
     if left is not None:
         parts.append(f"{lasting(left)} left")
     elif record is None or not record.closed:
         parts.append(f"({ago(now - found.at)})")
     return "  ".join(parts)
+
+
+def counted(found: Progress) -> str:
+    """The numbers and the note: ``12,000 of 24,000  orders of May``."""
+    count = f"{found.done:,}" + (f" of {found.total:,}" if found.total is not None else " done")
+    return f"{count}  {one_line(found.note)}" if found.note else count
 
 
 def _data(task_id: str, record: Record | None, found: Checkpoint | None) -> dict[str, Any]:

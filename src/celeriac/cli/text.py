@@ -127,11 +127,11 @@ def _shrink(columns: Sequence[Column], widths: list[int], excess: int) -> None:
 
 
 def _line(columns: Sequence[Column], widths: Sequence[int], values: Sequence[str]) -> str:
-    last = len(columns) - 1
+    # Nothing after the last that says something, so that no line ends in blanks.
+    last = max((index for index, value in enumerate(values) if value), default=0)
     parts = []
-    for index, (column, width, value) in enumerate(zip(columns, widths, values, strict=True)):
+    for index, (column, width, value) in enumerate(zip(columns, widths, values[: last + 1], strict=False)):
         text = shorten(value, width, keep_end=column.keep_end)
-        # Nothing after the last column, so that no line ends in blanks.
         blanks = " " * (width - cells(text)) if column.right or index < last else ""
         styled = column.style(text) if column.style else text
         parts.append(blanks + styled if column.right else styled + blanks)

@@ -10,39 +10,33 @@ from typing import Any
 import click
 
 from celeriac.cli.ages import ago, iso, lasting
+from celeriac.cli.drawing import COLOURS, drawn
 from celeriac.cli.group import Group, app_of
+from celeriac.cli.letters import listing
+from celeriac.cli.progress import counted
 from celeriac.cli.screen import echo, plural, to_json, width
-from celeriac.cli.text import Column, cells, one_line, shorten, table
+from celeriac.cli.text import GAP, Column, natural_widths, one_line, table
+from celeriac.core.checkpoint import progress_of
 from celeriac.core.text import app_option
 from celeriac.core.workflow_state import NodeState, Progress, State
+from celeriac.store.protocols import Store
 from celeriac.workflow import Workflows, WorkflowStatus
-from celeriac.workflow.layout import columns, is_plain
 from celeriac.workflow.room import UnknownWorkflow, WorkflowCancelled
-from celeriac.workflow.svg import said, svg
+from celeriac.workflow.svg import svg
 
-_COLOURS = {
-    State.RUNNING: "blue",
-    State.SUCCEEDED: "green",
-    State.BLOCKED: "yellow",
-    State.FAILED: "red",
-    State.CANCELLED: "bright_black",
-    State.LOST: "red",
-}
-_MARKS = {
-    NodeState.SUCCEEDED: ("✓", "green"),
-    NodeState.RUNNING: ("▶", "blue"),
-    NodeState.FAILED: ("✗", "red"),
-    NodeState.BLOCKED: ("⏸", "yellow"),
-    NodeState.WAITING: ("•", None),
-    NodeState.PLANNED: ("·", "bright_black"),
-    NodeState.CANCELLED: ("⊘", "bright_black"),
-}
-#: Numbers of others that a line has room for.
+#: Workflows that an error names.
 _NAMED = 3
+#: Letters of an id: of which the time to a thousandth of a second consists, and of which something can be found.
+_SHORT, _LEAST_START = 13, 4
+#: Workflows that are read at once.
+_PAGE = 200
+_OPEN = (NodeState.RUNNING, NodeState.WAITING)
+#: Dead letters that are shown beside a workflow.
+_SHOWN = 10
 _COLUMNS = (
-    Column("WORKFLOW", least=13),
+    Column("WORKFLOW"),
     Column("NAME", least=12),
-    Column("STATE", style=lambda text: click.style(text, fg=_COLOURS.get(State(text.strip())))),
+    Column("STATE", style=lambda text: click.style(text, fg=COLOURS.get(State(text.strip())))),
     Column("DONE", right=True),
     Column("SENT"),
     Column("TOOK", right=True),
@@ -51,11 +45,11 @@ _COLUMNS = (
 id_argument = click.argument("workflow_id", metavar="WORKFLOW")
 
 
-@click.group(cls=Group, short_help="Look at workflows (chains, groups, chords); resume and cancel them.")
+@click.group(cls=Group, short_help="Look at chains, groups and chords; resume and cancel them.")
 def workflow() -> None:
     """Workflows: chains, groups and chords, from the moment they are sent.
 
-    WORKFLOW is the id of one, or of any task of it.
+    WORKFLOW is the id of one, or its beginning, or the id of any task of it.
     """
 
 
@@ -69,25 +63,57 @@ def _workflows(context: click.Context) -> Workflows:
     return found
 
 
-def _get(context: click.Context, workflow_id: str) -> WorkflowStatus:
+def _get(context: click.Context, wanted: str) -> WorkflowStatus:
+    workflows = _workflows(context)
     try:
-        return _workflows(context).get(workflow_id)
+        return workflows.get(wanted)
     except UnknownWorkflow as error:
-        raise click.UsageError(str(error)) from error
+        begins = _beginning_with(context, wanted.rstrip("…").lower())
+        if len(begins) == 1:
+            return workflows.get(begins[0])
+        raise _unknown(context, wanted, begins) from error
+
+
+def _beginning_with(context: click.Context, start: str) -> list[str]:
+    """Ids of workflows that begin so, a few at most; none where nothing tells it from other text."""
+    if len(start) < _LEAST_START or not set(start) <= set("0123456789abcdef-"):
+        return []
+    store: Store = app_of(context).store
+    found: list[str] = []
+    before = None
+    while len(found) <= _NAMED and (page := store.workflows(_PAGE, before=before)):
+        found += [one.id for one in page if one.id.startswith(start)]
+        before = page[-1]
+    return found
+
+
+def _unknown(context: click.Context, wanted: str, begins: Sequence[str]) -> click.ClickException:
+    if begins:
+        some = f"{', '.join(begins[:_NAMED])}{' and others' if len(begins) > _NAMED else ''}"
+        return click.ClickException(
+            f"{one_line(wanted)} is the beginning of several workflows' ids: {some}. Give more of it"
+        )
+    return click.ClickException(
+        f"{one_line(wanted)} is no workflow, and no task of one, that is known here: it was sent to another store, is forgotten "
+        "(celeriac_history_expires), or is the id of a group's result, whose workflow_id is meant. "
+        f"`celery -A {app_option(app_of(context).main)} workflow list` shows those that there are"
+    )
 
 
 @workflow.command("list")
 @click.option("--state", type=click.Choice([state.value for state in State]), help="Only those in this state.")
-@click.option("--newest", default=20, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option("--newest", "--limit", "newest", default=20, show_default=True, type=click.IntRange(1), help="How many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
 @click.pass_context
 def list_(context: click.Context, state: str | None, newest: int, as_json: bool) -> None:
     """List workflows, the newest first."""
-    found = _workflows(context).list(newest=newest, state=state)
+    found = _workflows(context).list(newest=newest + 1, state=state)
     if as_json:
-        echo(to_json([_document(one) for one in found]))
+        echo(to_json([_document(one) for one in found[:newest]]))
     elif found:
-        echo("\n".join(table(_COLUMNS, [_row(one) for one in found], width())))
+        echo("\n".join(_listing(found[:newest], width())))
+        if len(found) > newest:
+            echo(f"\nThe newest {newest:,}; --newest shows more.")
     else:
         echo("There are none." if state is None else f"None is {state}.")
 
@@ -109,7 +135,30 @@ def show(context: click.Context, workflow_id: str, picture: Path | None, as_json
     elif as_json:
         echo(to_json({**_document(found), "nodes": [_node_document(one) for one in found.nodes]}))
     else:
-        echo("\n".join(drawn(found, width(), app_option(app_of(context).main))))
+        app = app_of(context)
+        lines = drawn(found, width(), _progress(app.store, found))
+        echo("\n".join([*lines, *_dead_letters(app, found)]))
+
+
+def _progress(store: Store, status: WorkflowStatus) -> dict[str, str]:
+    """How far those that run, or go on when it is their turn, say they are, by their ids."""
+    open_ = [one.node.id for one in status.nodes if one.node.size == 1 and one.state in _OPEN]
+    known = store.checkpoints(open_) if open_ else {}
+    found = {task_id: progress_of(checkpoint) for task_id, checkpoint in known.items()}
+    return {task_id: counted(one) for task_id, one in found.items() if one is not None}
+
+
+def _dead_letters(app: Any, status: WorkflowStatus) -> list[str]:
+    """Those that hold it up, and how to have it go on."""
+    if status.state is not State.BLOCKED or status.workflow.cancelled_at is not None:
+        return []
+    found = app.workflows.dead_letters(status.id)
+    more = [f"and {len(found) - _SHOWN:,} more"] if len(found) > _SHOWN else []
+    return [
+        *(["", *listing(found[:_SHOWN], app.store.now(), width()), *more] if found else []),
+        "",
+        f"`celery -A {app_option(app.main)} workflow resume {status.id}` redrives what gave up.",
+    ]
 
 
 @workflow.command(short_help="Redrive its dead letters, so that the rest goes on.")
@@ -128,7 +177,8 @@ def resume(context: click.Context, workflow_id: str, note: str | None) -> None:
     if not done.done and not done.refused:
         echo(f"{one_line(found.name)} has no dead letters; it is {found.state.value}.")
         return
-    echo(f"{plural(done.done)} of {one_line(found.name)} redriven; what waits for them goes on when they succeed.")
+    goes_on = "it goes on when it succeeds" if done.done == 1 else "them goes on when they succeed"
+    echo(f"{plural(done.done)} of {one_line(found.name)} redriven; what waits for {goes_on}.")
     if done.refused:
         context.exit(1)
 
@@ -144,6 +194,15 @@ def cancel(context: click.Context, workflow_id: str, let_run: bool) -> None:
     echo(f"{one_line(after.name)} is cancelled; {after.done:,} of {plural(after.size, 'task')} had been done.")
 
 
+def _listing(found: Sequence[WorkflowStatus], room: int | None) -> list[str]:
+    """A table; where it would be too wide, of each id what tells it from the others and can be typed."""
+    rows = [_row(one) for one in found]
+    if room is not None and sum(natural_widths(_COLUMNS, rows)) + GAP * (len(_COLUMNS) - 1) > room:
+        length = next(size for size in range(_SHORT, 99) if len({row[0][:size] for row in rows}) == len(rows))
+        rows = [[row[0][:length], *row[1:]] for row in rows]
+    return table(_COLUMNS, rows, room)
+
+
 def _row(one: WorkflowStatus) -> list[str]:
     end = one.finished_at
     return [
@@ -154,79 +213,6 @@ def _row(one: WorkflowStatus) -> list[str]:
         ago(time.time() - one.workflow.sent_at),
         "" if end is None else lasting(end - one.workflow.sent_at),
     ]
-
-
-def drawn(status: WorkflowStatus, room: int | None, app: str) -> list[str]:
-    """A workflow as lines: one after the other what runs after one another, side by side what does not."""
-    workflow = status.workflow
-    colour = _COLOURS[status.state]
-    done = f"{status.done:,} of {status.size:,} done"
-    name = one_line(status.name)
-    if room is not None:
-        name = shorten(name, max(room - len(status.state.value) - len(done) - 4, 12))
-    head = f"{name}  {click.style(status.state.value, fg=colour)}  {done}"
-    sent = f"{workflow.id}, sent {ago(time.time() - workflow.sent_at)}"
-    if workflow.parent:
-        sent += f" by task {workflow.parent}"
-    lines = [head, click.style(sent, fg="bright_black"), ""]
-    nodes = [one.node for one in status.nodes]
-    numbered = {place for place, _ in _pointed_at(status)}
-    before: list[int] = []
-    for number, column in enumerate(columns(nodes)):
-        if number:
-            lines.append("│")
-        plain = is_plain(nodes, before, column)
-        lines += [_line(status, place, numbered, alone=len(column) == 1, plain=plain, room=room) for place in column]
-        before = column
-    if workflow.cancelled_at is not None:
-        lines += [
-            "",
-            f"Cancelled {ago(time.time() - workflow.cancelled_at)} by {one_line(workflow.cancelled_by or '?')}.",
-        ]
-    elif status.state is State.LOST:
-        lines += ["", "Nothing of it waits or runs any more: what was to come was purged, or never sent. Send it anew."]
-    elif status.state is State.BLOCKED:
-        lines += ["", f"`celery -A {app} workflow resume {workflow.id}` redrives what gave up."]
-    return lines
-
-
-def _pointed_at(status: WorkflowStatus) -> list[tuple[int, int]]:
-    """Who waits for whom where the columns do not say it."""
-    nodes = [one.node for one in status.nodes]
-    found, before = [], []  # type: ignore[var-annotated]
-    for column in columns(nodes):
-        if not is_plain(nodes, before, column):
-            found += [(other, place) for place in column for other in nodes[place].after]
-        before = column
-    return found
-
-
-def _line(status: WorkflowStatus, place: int, numbered: set[int], *, alone: bool, plain: bool, room: int | None) -> str:
-    one = status.nodes[place]
-    mark, colour = _MARKS[one.state]
-    branch = "" if alone else "├─ "
-    number = f"({place + 1}) " if place in numbered else ""
-    name = one_line(one.node.task) if one.node.size == 1 else f"{one.node.size:,} × {one_line(one.node.task)}"
-    text = f"{number}{name}"
-    told = "  ".join(part for part in (_told(one), "" if plain else _after(one.node.after)) if part)
-    if room is not None:
-        text = shorten(text, max(room - cells(branch) - 4 - cells(told), 12), keep_end=True)
-    line = f"{branch}{click.style(mark, fg=colour)} {text}"
-    return f"{line}  {click.style(told, fg='bright_black')}" if told else line
-
-
-def _after(places: Sequence[int]) -> str:
-    """For whom it waits: the first of them where they are many."""
-    if not places:
-        return ""
-    more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED + 1 else ""
-    return "after " + ", ".join(f"({place + 1})" for place in (places[:_NAMED] if more else places)) + more
-
-
-def _told(one: Progress) -> str:
-    if one.dead_letter and one.node.size == 1:
-        return f"dead letter, {one.node.id}"
-    return said(one) if one.node.size > 1 or one.state is not NodeState.PLANNED else ""
 
 
 def _document(one: WorkflowStatus) -> dict[str, Any]:

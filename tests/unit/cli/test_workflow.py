@@ -15,8 +15,9 @@ from click.testing import CliRunner, Result
 
 from celeriac import Celery
 from celeriac.cli import workflow as command
+from celeriac.cli.drawing import drawn
 from celeriac.cli.text import cells
-from celeriac.cli.workflow import drawn
+from celeriac.cli.workflow import _listing
 from celeriac.core.workflow import Node, Workflow
 from celeriac.core.workflow_state import progress, state_of
 from celeriac.testing import Kit
@@ -90,6 +91,8 @@ def test_a_workflow_is_drawn_from_its_first_task_to_its_last(cli: Invoke, kit: K
         "",
     ]
     assert lines[6].endswith(letter.task_id)
+    assert lines[-4].split() == ["ID", "FAILED", "TASK", "QUEUE", "REASON", "ATTEMPTS", "ERROR"]
+    assert lines[-3].endswith("ConnectionError: the warehouse does not answer")
     assert lines[-1] == f"`celery -A shop workflow resume {blocked}` redrives what gave up."
 
 
@@ -138,9 +141,54 @@ def test_a_picture_that_cannot_be_written_is_no_traceback(cli: Invoke, blocked: 
 @pytest.mark.parametrize("arguments", [["show"], ["resume"], ["cancel"], ["show", "--json"]])
 def test_an_id_that_nobody_knows_says_where_to_look(cli: Invoke, arguments: list[str]) -> None:
     result = cli(*arguments, "nobody")
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert "nobody is no workflow" in result.output
-    assert "workflow list" in result.output
+    assert "`celery -A shop workflow list`" in result.output
+
+
+def test_the_beginning_of_an_id_will_do_where_it_is_that_of_one(cli: Invoke, kit: Kit, blocked: str) -> None:
+    assert cli("show", blocked[:13]).output == cli("show", blocked[:20].upper() + "…").output
+    load = kit.app.tasks["shop.load"]
+    for _ in range(5):
+        chain(load.s(1), load.s()).delay()
+    several = cli("show", blocked[:4])
+    assert several.exit_code == 1
+    assert f"{blocked[:4]} is the beginning of several workflows' ids: " in several.output
+    assert "and others. Give more of it" in several.output
+    assert "is no workflow" in cli("show", blocked[:3]).output
+    assert "is no workflow" in cli("show", "ffff").output
+
+
+def test_a_table_that_is_too_wide_has_ids_that_can_be_typed() -> None:
+    found = [
+        status("01a21803-892e-7b41-b7b1-a730a157eb8a", "nightly report of the warehouses of the north, and the south"),
+        status("01a21803-892e-7c41-b7b1-a730a157eb8a", "hourly"),
+    ]
+    short = _listing(found, 80)
+    assert [line.split()[0] for line in short[1:]] == ["01a21803-892e-7b", "01a21803-892e-7c"]
+    assert max(map(cells, map(click.unstyle, short))) == 80
+    assert [line.split()[0] for line in _listing(found, None)[1:]] == [one.id for one in found]
+
+
+def test_of_more_than_are_asked_for_it_says_so(cli: Invoke, kit: Kit, blocked: str) -> None:
+    chain(kit.app.tasks["shop.load"].s(1), kit.app.tasks["shop.mail"].s()).delay()
+    assert cli("list", "--limit", 1).output.endswith("\n\nThe newest 1; --newest shows more.\n")
+    assert "shows more" not in cli("list", "--newest", 2).output
+    assert len(json.loads(cli("list", "--newest", 1, "--json").output)) == 1
+
+
+def test_what_runs_or_goes_on_says_how_far_it_is(cli: Invoke, kit: Kit) -> None:
+    def fill(self: Any) -> None:
+        for number in self.iterate(range(9), give_way=1e-6):
+            self.progress(number, 120, "shelves\x1b[31m")
+
+    kit.app.task(shared=False, name="shop.fill", bind=True)(fill)
+    sent = kit.app.workflows.send(chain(kit.app.tasks["shop.fill"].si(), kit.app.tasks["shop.mail"].si()))
+    for _ in range(3):
+        kit.run_one()
+    assert cli("show", sent.workflow_id).output.splitlines()[3] == "• shop.fill  waiting  2 of 120  shelves\\x1b[31m"
+    kit.drain()
+    assert " of 120" not in cli("show", sent.workflow_id).output
 
 
 def test_without_a_ledger_it_says_what_is_missing(cli: Invoke) -> None:
@@ -152,7 +200,9 @@ def test_without_a_ledger_it_says_what_is_missing(cli: Invoke) -> None:
 
 
 def test_what_gave_up_is_redriven(cli: Invoke, kit: Kit, blocked: str) -> None:
-    assert cli("resume", blocked).output.startswith("1 dead letter of nightly\\x1b[31m report redriven")
+    assert cli("resume", blocked).output == (
+        "1 dead letter of nightly\\x1b[31m report redriven; what waits for it goes on when it succeeds.\n"
+    )
     assert [run.task for run in kit.drain()] == ["shop.load"]
     assert cli("resume", blocked).exit_code == 0
     kit.app.store.cancel_workflow(blocked, "me@host")
@@ -168,11 +218,17 @@ def test_cancelling_says_how_far_it_had_come(cli: Invoke, kit: Kit, blocked: str
     assert cli("cancel", blocked).exit_code == 0
 
 
+def status(workflow_id: str, name: str, nodes: int = 3) -> WorkflowStatus:
+    workflow = Workflow(workflow_id, name, [Node(f"{place}", "shop.load") for place in range(nodes)])
+    seen = progress(workflow, {}, {}, ())
+    return WorkflowStatus(workflow, state_of(workflow, seen), seen)
+
+
 def test_a_terminal_of_eighty_columns_is_not_overrun() -> None:
     members = [Node(f"{place}", "reports.warehouse." + "load" * 20) for place in range(20)]
     joins = [Node(f"j{place}", "夜間" * 30, list(range(place + 1))) for place in range(20)]
     workflow = Workflow("01a21789-859c-7777-8e85-234059edfce3", "nightly " * 30, members + joins)
     nodes = progress(workflow, {}, {}, ())
-    lines = drawn(WorkflowStatus(workflow, state_of(workflow, nodes), nodes), 80, "shop")
+    lines = drawn(WorkflowStatus(workflow, state_of(workflow, nodes), nodes), 80)
     assert max(cells(click.unstyle(line)) for line in lines) <= 80
     assert "after (1), (2), (3) and 17 more" in lines[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -129,3 +130,11 @@ def _send_again(task: Any, error: Snooze) -> None:
     eta = datetime.fromtimestamp(error.until(time.time()), timezone.utc)
     # As Celery's retry() does, with the count as it is.
     task.signature_from_request(task.request, eta=eta, retries=task.request.retries).apply_async()
+
+
+def _is_no_snooze(_record: logging.LogRecord) -> bool:
+    """Celery says of each `Ignore` that the task is ignored; of one that only waits, `tell` says what is true."""
+    return not isinstance(sys.exc_info()[1], Snooze)
+
+
+logging.getLogger("celery.app.trace").addFilter(_is_no_snooze)

@@ -102,7 +102,9 @@ def _check(app: Any) -> None:
     if not hasattr(app, "circuits") or not hasattr(app, "has_ledger"):
         raise KitError(f"{app!r} is no app of celeriac's; make it with `from celeriac import Celery`")
     if "now" in app.__dict__:
-        raise KitError(f"app {app.main!r} is under a kit already; one at a time")
+        raise KitError(
+            f"app {app.main!r} is under a kit already, such as that of a fixture of a wider scope; one at a time"
+        )
 
 
 @contextmanager

@@ -826,6 +826,22 @@ def test_many_at_once(kit: Kit) -> None:
     kit.assert_published(note, times=50)
 
 
+def test_the_log_says_of_what_is_put_off_that_and_nothing_else(kit: Kit, caplog: pytest.LogCaptureFixture) -> None:
+    @app.task(shared=False, name="later")
+    def later(ignored: bool) -> None:
+        raise Ignore if ignored else Snooze(60, "not now")
+
+    caplog.set_level("INFO")
+    task_id = later.delay(False).id
+    kit.run_one()
+    assert [line for line in caplog.messages if task_id in line and "received" not in line] == [
+        f"task later[{task_id}] is put off for 60 s: not now"
+    ]
+    ignored = later.delay(True).id
+    kit.run_one()
+    assert f"Task later[{ignored}] ignored" in caplog.messages
+
+
 # -- everything is put back
 
 

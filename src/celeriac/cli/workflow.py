@@ -30,6 +30,7 @@ _NAMED = 3
 _SHORT, _LEAST_START = 13, 4
 #: Workflows that are read at once.
 _PAGE = 200
+_OVER = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 _OPEN = (NodeState.RUNNING, NodeState.WAITING)
 #: Dead letters that are shown beside a workflow.
 _SHOWN = 10
@@ -190,6 +191,9 @@ def resume(context: click.Context, workflow_id: str, note: str | None) -> None:
 def cancel(context: click.Context, workflow_id: str, let_run: bool) -> None:
     """Have none of its tasks begin any more, and stop those that run."""
     before = _get(context, workflow_id)
+    if before.state in _OVER and before.ended:
+        echo(f"{one_line(before.name)} is over, and {before.state.value}: there is nothing to cancel.")
+        return
     after = _workflows(context).cancel(before.id, terminate=not let_run)
     echo(f"{one_line(after.name)} is cancelled; {after.done:,} of {plural(after.size, 'task')} had been done.")
 

@@ -215,7 +215,16 @@ def test_cancelling_says_how_far_it_had_come(cli: Invoke, kit: Kit, blocked: str
     assert cli("cancel", blocked, "--let-run").output.endswith("is cancelled; 2 of 4 tasks had been done.\n")
     shown = cli("show", blocked).output.splitlines()
     assert shown[-1].startswith("Cancelled ")
-    assert cli("cancel", blocked).exit_code == 0
+    again = cli("cancel", blocked)
+    assert again.exit_code == 0
+    assert again.output.endswith(" is over, and cancelled: there is nothing to cancel.\n")
+
+
+def test_what_has_succeeded_does_not_become_cancelled(cli: Invoke, kit: Kit) -> None:
+    sent = chain(kit.app.tasks["shop.load"].s(1), kit.app.tasks["shop.mail"].s()).delay()
+    kit.drain()
+    assert "is over, and succeeded" in cli("cancel", sent.workflow_id).output
+    assert json.loads(cli("show", sent.workflow_id, "--json").output)["state"] == "succeeded"
 
 
 def status(workflow_id: str, name: str, nodes: int = 3) -> WorkflowStatus:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +11,7 @@ from kombu.utils.json import dumps, loads
 from celeriac.core.message import Lease
 from celeriac.execution.effects import scope_of
 from celeriac.execution.snoozing import GiveWay
-from celeriac.store.guest import Guest, dbapi_connection
+from celeriac.store.guest import Guest, dbapi_connection, of_django
 from celeriac.store.tables import check_readable, look, run
 
 
@@ -55,7 +54,7 @@ class Kept:
 def reading(connection: object) -> Iterator[Any]:
     """The driver's connection, for a look; a transaction that the look has begun is ended, so that the caller begins his own."""
     if isinstance(connection, str):
-        wrapper = sys.modules["django.db"].connections[connection]
+        wrapper = of_django(connection)
         wrapper.ensure_connection()
         yield wrapper.connection
         return

@@ -172,17 +172,32 @@ def _unknown(connection: object) -> str:
 
 
 def _of_django(alias: str) -> Any:
-    if "://" in alias:
-        raise TransactionError(
-            "a URL is not what to pass: what is published belongs to a transaction of yours, so pass the session or the "
-            "connection that it is open on"
-        )
-    from django.db import connections  # noqa: PLC0415  # only who names an alias has Django
-
-    wrapper = connections[alias]
+    wrapper = of_django(alias)
     if not wrapper.in_atomic_block:
         raise TransactionError(f"there is no transaction on {alias!r}: enter transaction.atomic() first")
     return wrapper.connection
+
+
+def of_django(alias: str) -> Any:
+    """Django's own of this alias.
+
+    Raises:
+        TransactionError: there is none.
+    """
+    if "://" in alias:
+        raise TransactionError(
+            "a URL is not what to pass: what is written belongs to a transaction of yours, so pass the session or the "
+            "connection that it is open on"
+        )
+    try:
+        from django.db import connections  # noqa: PLC0415  # only who names an alias has Django
+    except ImportError as error:
+        raise TransactionError(
+            f"{alias!r} is taken for a Django database's alias, and there is no Django; pass the connection itself"
+        ) from error
+    if alias not in connections:
+        raise TransactionError(f"{alias!r} is no alias of a Django database; there are {', '.join(connections)}")
+    return connections[alias]
 
 
 def _packages(raw: object) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,7 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from celeriac import Celery
 from celeriac.core.message import Lease
 from celeriac.errors import CheckpointError, TransactionError
-from celeriac.execution.keeping import Kept
+from celeriac.execution.keeping import Kept, reading
 from celeriac.execution.snoozing import GiveWay
 from celeriac.execution.sources import PAGE, opened
 from celeriac.store.tables import ddl
@@ -430,3 +431,20 @@ def test_without_the_table_it_says_what_makes_it(tmp_path: Path) -> None:
     said = pytest.raises(TransactionError, match=r"iterate\(connection=...\) of task shop.export .*effects sql")
     with closing(sqlite3.connect(tmp_path / "bare.db")) as raw, said:
         Run(raw, 1)
+
+
+@pytest.mark.parametrize(
+    ("alias", "said"),
+    [
+        ("shop", "'shop' is no alias of a Django database; there are .*default"),
+        ("sqlite:///shop.db", "a URL is not what to pass"),
+        (None, "and there is no Django; pass the connection itself"),
+    ],
+)
+def test_a_text_that_is_no_alias_is_told_of(
+    rows_of_django: Any, monkeypatch: pytest.MonkeyPatch, alias: str | None, said: str
+) -> None:
+    if alias is None:
+        monkeypatch.setitem(sys.modules, "django.db", None)
+    with pytest.raises(TransactionError, match=said), reading(alias or "shop"):
+        pass

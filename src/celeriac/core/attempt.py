@@ -248,7 +248,7 @@ class AttemptRecord:
     traceback: str | None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class DeadLetter:
     """A task that gave up, with all that is needed to look at it and send it again."""
 
@@ -277,6 +277,10 @@ class DeadLetter:
     attempts: list[AttemptRecord] = field(default_factory=list)
     #: Of one that is imported: the rests of chains that it needs.
     chains: Chains | None = None
+
+    def __repr__(self) -> str:
+        error = f"{self.error_type.rpartition('.')[2]}: {self.error}"
+        return f"<DeadLetter {self.id}: {self.name}[{self.task_id}] {self.reason}, {error}>"
 
 
 @dataclass(slots=True, frozen=True)

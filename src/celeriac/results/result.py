@@ -1,4 +1,4 @@
-"""Celery's result, which also knows how far its task is."""
+"""Celery's result, which also knows how far its task is, and of which workflow."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from celeriac.core.checkpoint import Progress, progress_of
 
 
 class AsyncResult(CeleryResult):  # type: ignore[misc]  # Celery has no types
-    """As Celery's, with ``progress``; its ``state`` and ``info`` are what they are in Celery."""
+    """As Celery's, with ``progress`` and ``workflow_id``; its ``state`` and ``info`` are what they are in Celery."""
 
     app: Any
+    #: The id of the workflow of which this result was given. None of a task that was sent by itself, and of a result that is
+    #: asked anew: ``app.workflows.get(result.id)`` finds it by the id of any of its tasks.
+    workflow_id: str | None = None
 
     @property
     def progress(self) -> Progress | None:

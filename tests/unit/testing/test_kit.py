@@ -802,8 +802,15 @@ def test_what_a_failing_assertion_shows_fits_a_line(kit: Kit) -> None:
     result = fail.delay("out of stock")
     kit.drain()
     assert repr(kit.published(charge)) == "[<PublishedTask tests.unit.testing.test_kit.charge(7) to celery>]"
+    name = f"tests.unit.testing.test_kit.fail[{result.id}]"
+    assert repr(kit.dead_letters) == f"[<DeadLetter 1: {name} permanent, ValueError: out of stock>]"
     shown = f"<Run tests.unit.testing.test_kit.fail[{result.id}] dead-lettered, ValueError: out of stock>"
     assert repr(kit.attempts(result)) == f"[{shown}]"
+
+
+def test_a_task_that_is_sent_by_itself_is_of_no_workflow(kit: Kit) -> None:
+    assert note.delay(1).workflow_id is None
+    assert chain(note.s(1), note.s()).delay().workflow_id is not None
 
 
 def test_what_tasks_send_is_published_and_what_they_retry_is_not(kit: Kit) -> None:

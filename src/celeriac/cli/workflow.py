@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from celeriac.cli.ages import ago, iso, lasting
+from celeriac.cli.choosing import as_, note
 from celeriac.cli.drawing import COLOURS, drawn
 from celeriac.cli.group import Group, app_of
 from celeriac.cli.letters import listing
@@ -121,24 +122,38 @@ def list_(context: click.Context, state: str | None, newest: int, as_json: bool)
 
 @workflow.command(short_help="Show its parts, and what has become of each.")
 @id_argument
-@click.option("--svg", "picture", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture to this file.")
+@click.option(
+    "--svg",
+    "picture",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    help="Write a picture to this file; - is standard output.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
 @click.pass_context
 def show(context: click.Context, workflow_id: str, picture: Path | None, as_json: bool) -> None:
     """Show what a workflow consists of, and what has become of each part."""
+    if picture is not None and as_json:
+        raise click.UsageError("--svg and --json are two answers; ask for one of them.")
     found = _get(context, workflow_id)
     if picture is not None:
-        try:
-            picture.write_text(svg(found), encoding="utf-8")
-        except OSError as error:
-            raise click.UsageError(f"The picture cannot be written to {picture}: {error.strerror}.") from error
-        echo(f"The picture is in {picture}.")
+        _write(svg(found), picture)
     elif as_json:
         echo(to_json({**_document(found), "nodes": [_node_document(one) for one in found.nodes]}))
     else:
         app = app_of(context)
         lines = drawn(found, width(), _progress(app.store, found))
         echo("\n".join([*lines, *_dead_letters(app, found)]))
+
+
+def _write(document: str, picture: Path) -> None:
+    if str(picture) == "-":
+        click.echo(document, nl=False)
+        return
+    try:
+        picture.write_text(document, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"The picture cannot be written to {picture}: {error.strerror}.") from error
+    echo(f"The picture is in {picture}.")
 
 
 def _progress(store: Store, status: WorkflowStatus) -> dict[str, str]:
@@ -164,13 +179,14 @@ def _dead_letters(app: Any, status: WorkflowStatus) -> list[str]:
 
 @workflow.command(short_help="Redrive its dead letters, so that the rest goes on.")
 @id_argument
-@click.option("--note", help="Why, for the log of the desk.")
+@as_
+@note
 @click.pass_context
-def resume(context: click.Context, workflow_id: str, note: str | None) -> None:
+def resume(context: click.Context, workflow_id: str, who: str | None, note: str | None) -> None:
     """Redrive the dead letters of a workflow, so that what waits for them goes on."""
     found = _get(context, workflow_id)
     try:
-        done = _workflows(context).resume(found.id, note=note)
+        done = _workflows(context).resume(found.id, who=who, note=note)
     except WorkflowCancelled as error:
         raise click.UsageError(str(error)) from error
     for refusal in done.refused:
@@ -187,14 +203,15 @@ def resume(context: click.Context, workflow_id: str, note: str | None) -> None:
 @workflow.command()
 @id_argument
 @click.option("--let-run", is_flag=True, help="Leave what runs now to end by itself.")
+@click.option("--as", "who", metavar="NAME", help="Who does it, for those who look at it; user@host unless given.")
 @click.pass_context
-def cancel(context: click.Context, workflow_id: str, let_run: bool) -> None:
+def cancel(context: click.Context, workflow_id: str, let_run: bool, who: str | None) -> None:
     """Have none of its tasks begin any more, and stop those that run."""
     before = _get(context, workflow_id)
     if before.state in _OVER and before.ended:
         echo(f"{one_line(before.name)} is over, and {before.state.value}: there is nothing to cancel.")
         return
-    after = _workflows(context).cancel(before.id, terminate=not let_run)
+    after = _workflows(context).cancel(before.id, who=who, terminate=not let_run)
     echo(f"{one_line(after.name)} is cancelled; {after.done:,} of {plural(after.size, 'task')} had been done.")
 
 

@@ -129,11 +129,15 @@ def test_the_picture_is_written(cli: Invoke, blocked: str, tmp_path: Path) -> No
     picture = tmp_path / "nightly.svg"
     assert cli("show", blocked, "--svg", picture).output == f"The picture is in {picture}.\n"
     assert picture.read_text(encoding="utf-8").startswith("<svg ")
+    assert cli("show", blocked, "--svg", "-").output.startswith("<svg ")
+    both = cli("show", blocked, "--svg", picture, "--json")
+    assert both.exit_code == 2
+    assert "ask for one of them" in both.output
 
 
 def test_a_picture_that_cannot_be_written_is_no_traceback(cli: Invoke, blocked: str, tmp_path: Path) -> None:
     result = cli("show", blocked, "--svg", tmp_path / "away" / "nightly.svg")
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert "cannot be written" in result.output
     assert "No such file" in result.output
 
@@ -209,6 +213,16 @@ def test_what_gave_up_is_redriven(cli: Invoke, kit: Kit, blocked: str) -> None:
     refused = cli("resume", blocked)
     assert refused.exit_code == 2
     assert "was cancelled by me@host" in refused.output
+
+
+def test_it_is_told_who_did_it(cli: Invoke, kit: Kit, blocked: str) -> None:
+    [letter] = kit.dead_letters
+    assert cli("resume", blocked, "--as", "night shift", "--note", "mended").exit_code == 0
+    kit.drain()
+    (action, *_) = kit.app.dead_letters.log(letter.task_id)
+    assert (action.who, action.note) == ("night shift", "mended")
+    cli("cancel", blocked, "--as", "day shift")
+    assert cli("show", blocked).output.endswith(" by day shift.\n")
 
 
 def test_cancelling_says_how_far_it_had_come(cli: Invoke, kit: Kit, blocked: str) -> None:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 SINGLY = 64
 #: Of a time limit, the part after which a run gives way by itself, and the longest between two checkpoints.
 WITHIN_LIMIT, OF_LIMIT = 0.8, 0.1
+#: No progress is counted further.
+MOST = 1e15
 
 
 @dataclass(slots=True, frozen=True)
@@ -52,6 +54,14 @@ def progress_of(checkpoint: Checkpoint | None) -> Progress | None:
         return None
     total = None if checkpoint.total is None else whole(checkpoint.total)
     return Progress(whole(checkpoint.done), total, checkpoint.note, checkpoint.at)
+
+
+def number_of(given: object) -> float | None:
+    """As a number that every store keeps; None where it is none, or too large. Databases and arrays have kinds of their own."""
+    if isinstance(given, bool) or not hasattr(given, "__float__"):
+        return None
+    number = int(given) if hasattr(given, "__index__") else float(given)
+    return number if abs(number) < MOST else None
 
 
 def whole(number: float) -> float:

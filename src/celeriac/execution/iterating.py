@@ -12,7 +12,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from kombu.utils.json import dumps
 
 from celeriac.core.attempt import Attempt
-from celeriac.core.checkpoint import Pace, Turn, pace_within, turn_of
+from celeriac.core.checkpoint import Pace, Turn, number_of, pace_within, turn_of
 from celeriac.errors import CheckpointError
 from celeriac.execution.keeping import Kept
 from celeriac.execution.limits import NO_LIMITS, Limits, of_request
@@ -22,8 +22,6 @@ from celeriac.execution.sources import Pairs, opened, size_of
 from celeriac.execution.tracking import Mark, Tracker
 
 _UNSET: Any = object()
-#: No progress is counted further.
-MOST = 1e15
 
 
 class CheckpointMixin:
@@ -48,11 +46,13 @@ class CheckpointMixin:
             CheckpointError: the task has no ``bind=True``, or no store of celeriac's knows of it.
             ValueError: not numbers.
         """
-        for number in (done, total):
-            _check_number(number)
+        counted, of = number_of(done), None if total is None else number_of(total)
+        if counted is None or (of is None and total is not None):
+            wrong = done if counted is None else total
+            raise ValueError(f"progress({wrong!r}): how much is done, and of how much, are numbers")
         tracker = _tracker(self, "progress()")
         if tracker is not None:
-            tracker.tell(done, total, note)
+            tracker.tell(counted, of, note)
 
     def iterate(
         self,
@@ -93,6 +93,10 @@ class CheckpointMixin:
         """
         often = _seconds(self.name, "every", every)
         turn = _seconds(self.name, "give_way", give_way)
+        if not isinstance(step, str):
+            raise CheckpointError(self.name, f"iterate(step={step!r}): a name, as a text")
+        if total is not None and number_of(total) is None:
+            raise CheckpointError(self.name, f"iterate(total={total!r}): how many rows there are, a number")
         tracker = _tracker(self, "iterate()")
         session = connection if session is None else session
         if tracker is None:
@@ -107,12 +111,6 @@ def _seconds(task: str, name: str, given: Any) -> Any:
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
         raise CheckpointError(task, f"iterate({name}={given!r}): seconds, or a timedelta, over 0")
     return seconds
-
-
-def _check_number(number: object) -> None:
-    known = isinstance(number, (int, float)) and not isinstance(number, bool) and abs(number) < MOST
-    if number is not None and not known:
-        raise ValueError(f"progress({number!r}): how much is done, and of how much, are numbers")
 
 
 def _begun(
@@ -138,7 +136,7 @@ def _begun(
     pairs = iter(()) if mark.over else opened(task.name, source, cursor, mark.cursor, session)
     hard, soft = _limits(task, attempt)
     seconds = pace_within(room.own.checkpoint_seconds if every is None else every, hard, soft)
-    tracker.began(mark, size_of(source) if total is None else total, seconds)
+    tracker.began(mark, size_of(source) if total is None else number_of(total), seconds)
     turn = turn_of(room.own.give_way_seconds if give_way is _UNSET else give_way, hard, soft)
     now = time.monotonic()
     began = now - (room.store.lease_now() - attempt.started_clock)

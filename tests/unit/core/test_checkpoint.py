@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from decimal import Decimal
+from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
-from celeriac.core.checkpoint import SINGLY, Checkpoint, Pace, pace_within, progress_of, turn_of
+from celeriac.core.checkpoint import SINGLY, Checkpoint, Pace, number_of, pace_within, progress_of, turn_of
 
 
 def saves(pace: Pace, rows: int, each: float, cost: float) -> list[int]:
@@ -78,3 +81,24 @@ def test_whole_numbers_are_shown_as_such() -> None:
     assert found is not None
     assert (repr(found.done), repr(found.total)) == ("5", "2.5")
     assert progress_of(None) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "number"),
+    [
+        (3, 3),
+        (1.5, 1.5),
+        (Decimal("1.5"), 1.5),
+        (Fraction(1, 2), 0.5),
+        (Decimal("NaN"), None),
+        (float("inf"), None),
+        (10**400, None),
+        (True, None),
+        ("3", None),
+        (None, None),
+        (1j, None),
+    ],
+)
+def test_a_number_is_one_that_every_store_keeps(given: Any, number: float | None) -> None:
+    found = number_of(given)
+    assert (found, type(found) in (int, float, type(None))) == (number, True)

@@ -279,9 +279,12 @@ def test_without_a_store_it_says_what_to_set() -> None:
 
 @pytest.mark.parametrize("done", ["3", None, True, float("nan")])
 def test_progress_is_in_numbers(app: Celery, done: Any) -> None:
+    task = declare(app)
+    with pytest.raises(ValueError, match="are numbers"):
+        task.progress(done)
     if done is not None:
         with pytest.raises(ValueError, match="are numbers"):
-            declare(app).progress(done)
+            task.progress(1, done)
 
 
 @pytest.mark.parametrize(
@@ -289,6 +292,20 @@ def test_progress_is_in_numbers(app: Celery, done: Any) -> None:
 )
 def test_seconds_are_over_nothing(app: Celery, options: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError, match="seconds, or a timedelta, over 0"):
+        declare(app).iterate([1], **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"total": "many"}, r"iterate\(total='many'\): how many rows there are, a number"),
+        ({"total": float("nan")}, "how many rows there are, a number"),
+        ({"step": 2026}, r"iterate\(step=2026\): a name, as a text"),  # JSON would make it one, and not find it again
+        ({"step": None}, "a name, as a text"),
+    ],
+)
+def test_what_would_be_lost_on_the_way_to_the_store_is_refused(app: Celery, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(CheckpointError, match=said):
         declare(app).iterate([1], **options)
 
 

@@ -11,7 +11,7 @@ import click
 from celeriac.cli.ages import ago, iso, lasting
 from celeriac.cli.group import Command, store_of
 from celeriac.cli.screen import echo, to_json, width
-from celeriac.cli.text import one_line
+from celeriac.cli.text import one_line, shorten
 from celeriac.core.attempt import Record
 from celeriac.core.checkpoint import Checkpoint, Progress, progress_of
 from celeriac.store.protocols import Store
@@ -78,8 +78,12 @@ def _show(
     if not sys.stdout.isatty():
         echo(line)
         return
-    cut = line[: (width() or len(line)) - 1]
-    click.echo(f"\r{cut}{_ERASE}", nl=last, color=None)
+    click.echo(f"\r{line if last else within(line, width())}{_ERASE}", nl=last, color=None)
+
+
+def within(line: str, room: int | None) -> str:
+    """What a line that moves has room for: of one that is longer than the terminal is wide only a part would be written over."""
+    return line if room is None else shorten(line, room - 1)
 
 
 def told(record: Record | None, found: Progress | None, now: float, left: float | None = None) -> str:

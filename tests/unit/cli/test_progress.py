@@ -9,7 +9,8 @@ from celery.bin.base import CLIContext
 from click.testing import CliRunner, Result
 
 from celeriac.cli import progress as command
-from celeriac.cli.progress import told
+from celeriac.cli.progress import told, within
+from celeriac.cli.text import cells
 from celeriac.core.attempt import Outcome, Record
 from celeriac.core.checkpoint import Checkpoint, Progress
 
@@ -47,6 +48,12 @@ def running(shop: Shop, done: float, **fields: Any) -> Any:
 )
 def test_it_is_told_in_one_line(found: Progress | None, left: float | None, line: str) -> None:
     assert told(Record("long", 0, "STARTED", False), found, NOW, left) == line
+
+
+def test_a_line_that_moves_is_one_line_of_the_terminal() -> None:
+    line = told(Record("long", 0, "STARTED", False), Progress(12_000, 24_000, "注文" * 20, NOW), NOW)
+    assert cells(within(line, 80)) <= 79
+    assert within(line, None) == line
 
 
 def test_it_is_shown(shop: Shop) -> None:

@@ -8,6 +8,8 @@ from datetime import datetime, timezone
 import click
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+#: In milliseconds.
+_SECOND = 1000
 _AGE = re.compile(r"([0-9]{1,9})([smhdw])")
 
 
@@ -41,6 +43,12 @@ def lasting(seconds: float) -> str:
         count, left = divmod(left, int(_SECONDS[unit]))
         parts += [f"{count}{unit}"] if count else []
     return " ".join(parts[:2])
+
+
+def took(seconds: float) -> str:
+    """How long something took: ``56 ms``, ``1h 40m``."""
+    thousandths = max(round(seconds * 1000), 0)
+    return f"{thousandths} ms" if thousandths < _SECOND else lasting(seconds)
 
 
 def iso(moment: float | None) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from celeriac.cli.ages import ago, iso, lasting
+from celeriac.cli.ages import ago, iso, took
 from celeriac.cli.choosing import as_, note
 from celeriac.cli.drawing import COLOURS, drawn
 from celeriac.cli.group import Group, app_of
@@ -232,7 +232,7 @@ def _row(one: WorkflowStatus) -> list[str]:
         one.state.value,
         f"{one.done:,} of {one.size:,}",
         ago(time.time() - one.workflow.sent_at),
-        "" if end is None else lasting(end - one.workflow.sent_at),
+        "" if end is None else took(end - one.workflow.sent_at),
     ]
 
 

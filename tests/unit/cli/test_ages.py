@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celeriac.cli.ages import age, ago, iso, lasting, utc
+from celeriac.cli.ages import age, ago, iso, lasting, took, utc
 
 CONTEXT: Any = None
 
@@ -78,3 +78,10 @@ def test_moments_are_utc() -> None:
 )
 def test_how_long_it_lasts(seconds: float, text: str) -> None:
     assert lasting(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(-0.1, "0 ms"), (0.0564, "56 ms"), (0.9999, "1s"), (1.4, "1s"), (6000, "1h 40m")]
+)
+def test_what_took_less_than_a_second_has_milliseconds(seconds: float, said: str) -> None:
+    assert took(seconds) == said

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from celery.canvas import Signature
+
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Record
 from celeriac.core.workflow import NONE_ENDED, POLICIES, OnFailure, Workflow
 from celeriac.core.workflow_members import part_of
@@ -41,13 +43,16 @@ class UnknownWorkflow(CeleriacError):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WorkflowStatus:
     """A workflow and what has become of it; times in seconds since the epoch."""
 
     workflow: Workflow
     state: State
     nodes: list[Progress]
+
+    def __repr__(self) -> str:
+        return f"<WorkflowStatus {self.name}[{self.id}] {self.state}, {self.done:,} of {self.size:,} done>"
 
     @property
     def id(self) -> str:
@@ -85,7 +90,7 @@ class Workflows:
     """The canvases that were sent.
 
     A workflow is a chain, group or chord that somebody sent; its id is its result's ``workflow_id``. Where one is asked
-    for, the id of any of its tasks will do too.
+    for, the result will do too, and the id of any of its tasks.
     """
 
     def __init__(self, app: Any) -> None:
@@ -102,17 +107,23 @@ class Workflows:
         """Send a canvas under a name of its own, and say what becomes of it when a task gives up.
 
         Args:
-            canvas: a chain, group or chord; `args` and `kwargs` are its first task's.
+            canvas: a chain, group or chord; `args` and `kwargs` are its first task's. A single task is sent as it is, and is no
+                workflow.
             name: for people.
             on_failure: ``"block"``: what comes after it waits until its dead letter is redriven. ``"fail"``: the rest is
                 cancelled. ``"continue"``: a chord's body runs without it; elsewhere as ``"block"``.
 
         Raises:
             ValueError: another policy.
+            TypeError: it is no canvas.
             SettingsError: nothing keeps workflows: the broker is none of celeriac's, and there is no ledger beside it.
         """
         if on_failure not in POLICIES:
             raise ValueError(f"on_failure={on_failure!r} is none of {', '.join(POLICIES)}")
+        if not isinstance(canvas, Signature):
+            raise TypeError(
+                f"a {type(canvas).__name__} is no chain, group or chord: give signatures, as in group(load.s(shop) for shop in shops)"
+            )
         if not self._app.keeps_workflows and not self._app.conf.task_always_eager:
             _ = self._store  # says what is missing
         run_out(canvas)
@@ -129,7 +140,14 @@ class Workflows:
         return self._status(self._find(workflow_id))
 
     def list(self, *, newest: int = 20, state: State | str | None = None) -> list[WorkflowStatus]:
-        """The newest first."""
+        """The newest first.
+
+        Raises:
+            ValueError: there is no such state.
+        """
+        states = [one.value for one in State]
+        if state is not None and state not in states:
+            raise ValueError(f"state={state!r} is none of {', '.join(states)}")
         wanted = None if state is None else State(state)
         found: list[WorkflowStatus] = []
         for workflow in self._all():
@@ -147,6 +165,7 @@ class Workflows:
             before = page[-1]
 
     def _find(self, workflow_id: str) -> Workflow:
+        workflow_id = _id_of(workflow_id)
         known = self._store.workflow(workflow_id)
         if known is None and (owner := self._store.workflow_of(workflow_id) or self._of_dead_letter(workflow_id)):
             known = self._store.workflow(owner)
@@ -240,6 +259,14 @@ class Workflows:
             if one.node.size == 1 and one.state in (NodeState.PLANNED, NodeState.CANCELLED):
                 self._store.store(_revoked(one.node.id, one.node.task, self._store.now()))
         return self.get(workflow.id)
+
+
+def _id_of(wanted: Any) -> str:
+    """Of a result its workflow's id, or its own."""
+    found = wanted if isinstance(wanted, str) else getattr(wanted, "workflow_id", None) or getattr(wanted, "id", None)
+    if isinstance(found, str):
+        return found
+    raise UnknownWorkflow(repr(wanted))
 
 
 class WorkflowCancelled(CeleriacError):

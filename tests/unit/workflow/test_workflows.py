@@ -463,3 +463,34 @@ def test_one_that_comes_on_while_messages_are_looked_through_is_not_lost(
     monkeypatch.setattr(store, "workflows_under_way", look)
     noting.Noting().note(store)
     assert store.workflow(sent.workflow_id).state == "running"
+
+
+def test_a_result_will_do_for_the_id(kit: Kit) -> None:
+    load, other = steps(kit, "load", "load")
+    sent, many = chain(load, other).apply_async(), group(load, other).apply_async()
+    for result in (sent, many):
+        assert kit.app.workflows.wait(result, timeout=5).id == result.workflow_id
+    asked = kit.app.AsyncResult(sent.id)
+    assert kit.app.workflows.get(asked).id == sent.workflow_id
+    alone = load.apply_async()
+    for wanted in (alone, alone.workflow_id, 7):
+        with pytest.raises(UnknownWorkflow, match="is no workflow, and no task of one"):
+            kit.app.workflows.get(wanted)
+
+
+def test_it_is_shown_in_a_line(kit: Kit) -> None:
+    sent = kit.app.workflows.send(chain(*steps(kit, "load", "load")), name="nightly")
+    assert repr(kit.app.workflows.list()) == f"[<WorkflowStatus nightly[{sent.workflow_id}] running, 0 of 2 done>]"
+
+
+@pytest.mark.parametrize("canvas", [[], "load", 7])
+def test_what_is_no_canvas_is_not_sent(kit: Kit, canvas: Any) -> None:
+    with pytest.raises(TypeError, match=r"is no chain, group or chord: give signatures"):
+        kit.app.workflows.send(canvas)
+    with pytest.raises(TypeError, match=r"is no chain, group or chord: give signatures"):
+        kit.app.workflows.send(kit.app.tasks["load"])
+
+
+def test_a_state_that_there_is_not(kit: Kit) -> None:
+    with pytest.raises(ValueError, match="state='stuck' is none of running, succeeded, blocked"):
+        kit.app.workflows.list(state="stuck")

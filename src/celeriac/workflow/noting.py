@@ -50,14 +50,19 @@ def _give_up(store: Store, quiet: list[str]) -> None:
             _note(store, status, State.LOST)
 
 
+def _goes_on(status: WorkflowStatus) -> bool:
+    """Whether tasks of it are still to be claimed; of a cancelled one too, since whoever claims them must know that it was."""
+    return status.state is State.RUNNING or (status.workflow.cancelled_at is not None and not status.ended)
+
+
 def _is_quiet(status: WorkflowStatus, now: float) -> bool:
-    if status.state is not State.RUNNING or any(one.running for one in status.nodes):
+    if not _goes_on(status) or any(one.running for one in status.nodes):
         return False
     return now - last_sign(status.workflow, status.nodes) > QUIET
 
 
 def _note(store: Store, status: WorkflowStatus, state: State | None = None) -> None:
-    state = state or status.state
+    state = state or (State.RUNNING if _goes_on(status) else status.state)
     over = _alone(status.workflow) if state in ENDED else []
     store.note_workflow(status.id, state.value, snapshot(status.nodes), over=over)
 

@@ -15,6 +15,7 @@ from celeriac.core.message import WORKFLOW_HEADER
 from celeriac.core.workflow_nodes import FOLDED_ABOVE
 from celeriac.core.workflow_state import State
 from celeriac.testing import Kit
+from celeriac.workflow.noting import Noting
 
 MANY = FOLDED_ABOVE + 4
 DAY = 86_400.0
@@ -89,6 +90,44 @@ def test_many_that_expire_end_their_workflow(kit: Kit, joined: bool) -> None:
     found = kit.app.workflows.get(sent.workflow_id)
     assert found.ended
     assert (found.nodes[0].succeeded, found.nodes[0].failed, found.nodes[0].cancelled) == (0, 0, MANY)
+
+
+def test_a_cancelled_one_is_known_for_as_long_as_tasks_of_it_wait(kit: Kit) -> None:
+    members = [kit.app.tasks["load"].s(number).set(countdown=30 * DAY) for number in range(MANY)]
+    sent = group(members).apply_async()
+    kit.app.workflows.cancel(sent.workflow_id)
+    store, noting = kit.app.store, Noting()
+    for _ in range(20):
+        noting.note(store)
+        kit.advance(DAY)
+        store.prune(store.now(), attempts_before=store.now() - DAY, dead_letters_before=None)
+    assert {run.outcome for run in kit.drain(skip_time=True)} == {"revoked"}
+    assert kit.app.workflows.get(sent.workflow_id).ended
+    for _ in range(2):
+        noting.note(store)
+        kit.advance(2 * DAY)
+        store.prune(store.now(), attempts_before=store.now() - DAY, dead_letters_before=None)
+    assert store.workflow(sent.workflow_id) is None
+
+
+def test_one_that_nothing_is_left_of_is_not_waited_for(kit: Kit) -> None:
+    sent = group(kit.app.tasks["load"].s(number).set(countdown=30 * DAY) for number in range(MANY)).apply_async()
+    kit.app.workflows.cancel(sent.workflow_id)
+    kit.app.control.purge()
+    store, noting = kit.app.store, Noting()
+    for _ in range(3):
+        kit.advance(DAY)
+        noting.note(store)
+    known = kit.app.workflows.get(sent.workflow_id)
+    assert (known.state, store.unfinished_workflows(10)) == (State.CANCELLED, [])
+
+
+def test_what_has_succeeded_stays_so_for_who_comes_too_late_to_cancel_it(kit: Kit) -> None:
+    load = kit.app.tasks["load"]
+    sent = chain(load.s(1), load.s()).delay()
+    kit.drain()
+    assert kit.app.workflows.cancel(sent.workflow_id).state is State.SUCCEEDED
+    assert kit.app.workflows.get(sent.workflow_id).state is State.SUCCEEDED
 
 
 def test_what_would_have_come_next_reads_so_and_a_chord_hears_of_it(kit: Kit) -> None:

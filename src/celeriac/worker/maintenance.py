@@ -13,6 +13,7 @@ from celery import bootsteps
 from celeriac.errors import StoreError
 from celeriac.execution.limits import take_over
 from celeriac.results import chords
+from celeriac.settings import OwnSettings
 from celeriac.store.protocols import Store
 from celeriac.transport.base import StoreTransport
 from celeriac.worker import timers
@@ -75,15 +76,21 @@ class Maintenance(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
         store.close()
 
     def _round(self, app: Any, store: Store) -> None:
-        now, own = store.now(), app.own_settings
-        letters = own.dead_letter_expires
+        try:
+            store.let_go()
+            for group_id in store.chords_waiting(app.own_settings.maintenance_seconds):
+                chords.dispatch(app.backend, group_id)
+            # After what waited for a worker was sent: a workflow that only that goes on with is not lost. And before results
+            # are forgotten: those that have expired while no worker was there say how it has ended.
+            self._workflows.note(store)
+        finally:
+            self._prune(app.own_settings, store)
+
+    @staticmethod
+    def _prune(own: OwnSettings, store: Store) -> None:
+        now, letters = store.now(), own.dead_letter_expires
         store.prune(
             now,
             attempts_before=now - own.history_expires,
             dead_letters_before=None if letters is None else now - letters,
         )
-        store.let_go()
-        for group_id in store.chords_waiting(own.maintenance_seconds):
-            chords.dispatch(app.backend, group_id)
-        # After what waited for a worker was sent: a workflow that only that goes on with is not lost.
-        self._workflows.note(store)

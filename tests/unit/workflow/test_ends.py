@@ -15,6 +15,7 @@ from celeriac.core.message import WORKFLOW_HEADER
 from celeriac.core.workflow_nodes import FOLDED_ABOVE
 from celeriac.core.workflow_state import State
 from celeriac.testing import Kit
+from celeriac.worker.maintenance import Maintenance
 from celeriac.workflow.noting import Noting
 
 MANY = FOLDED_ABOVE + 4
@@ -143,6 +144,18 @@ def test_what_would_have_come_next_reads_so_and_a_chord_hears_of_it(kit: Kit) ->
     assert "expired" in str(joined.result)
     for sent in (steps, many, joined):
         assert kit.app.workflows.get(sent.workflow_id).state is State.CANCELLED
+
+
+def test_results_that_have_expired_while_no_worker_was_there_say_how_it_has_ended(kit: Kit) -> None:
+    load = kit.app.tasks["load"]
+    sent = chain(load.s(1), load.s(), group(load.s(), load.s())).delay()
+    kit.drain()
+    kit.advance(3 * DAY)
+    maintenance = Maintenance.__new__(Maintenance)
+    maintenance._workflows = Noting()
+    maintenance._round(kit.app, kit.app.store)
+    assert kit.app.store.records([sent.id]) == {}
+    assert kit.app.workflows.get(sent.workflow_id).state is State.SUCCEEDED
 
 
 # -- redriven months later, when all that may be forgotten is

@@ -75,6 +75,8 @@ def progress(
     counted: Mapping[str, Counted],
     lettered: Iterable[str],
     running: Mapping[str, int] = MappingProxyType({}),
+    *,
+    elsewhere: bool = False,
 ) -> list[Progress]:
     """What has become of each node.
 
@@ -84,6 +86,7 @@ def progress(
         counted: how many members of each group that is one node have ended, by its id.
         lettered: ids of tasks that have a dead letter.
         running: how many members of each group that is one node run, by its id.
+        elsewhere: what no node stands for has a dead letter: what has taken a task's place, or has joined a chord.
     """
     letters, before_now = frozenset(lettered), _noted(workflow.outcome)
     found: list[Progress] = []
@@ -97,7 +100,10 @@ def progress(
             # Its result was forgotten meanwhile.
             seen = _as_noted(node, before_now[place], node.id in letters)
         if seen.state is NodeState.PLANNED or _is_told(seen):
+            told = _is_told(seen)
             seen.state, seen.failed = _held_up(workflow, seen, before), 0
+            if told and elsewhere and seen.state is NodeState.PLANNED:
+                seen.state = NodeState.BLOCKED
             seen.cancelled = int(seen.state is NodeState.CANCELLED and node.size == 1)
         found.append(seen)
     return found
@@ -189,9 +195,9 @@ def _does_without(workflow: Workflow, node: Node) -> bool:
     return workflow.on_failure == "continue" and node.joins
 
 
-def state_of(workflow: Workflow, nodes: Sequence[Progress]) -> State:
-    """What has become of the whole."""
-    state = _state_of(workflow, nodes)
+def state_of(workflow: Workflow, nodes: Sequence[Progress], *, elsewhere: bool = False) -> State:
+    """What has become of the whole; ``elsewhere`` as in ``progress``."""
+    state = _state_of(workflow, nodes, elsewhere=elsewhere)
     given_up = workflow.state == State.LOST.value and state is State.RUNNING
     return State.LOST if given_up and not any(one.running for one in nodes) else state
 
@@ -202,7 +208,7 @@ def last_sign(workflow: Workflow, nodes: Sequence[Progress]) -> float:
     return max(ends, default=workflow.sent_at)
 
 
-def _state_of(workflow: Workflow, nodes: Sequence[Progress]) -> State:
+def _state_of(workflow: Workflow, nodes: Sequence[Progress], *, elsewhere: bool) -> State:
     found = {one.state for one in nodes}
     failed = [one for one in nodes if one.state is NodeState.FAILED]
     if workflow.cancelled_at is not None and not found <= {NodeState.SUCCEEDED}:
@@ -214,8 +220,8 @@ def _state_of(workflow: Workflow, nodes: Sequence[Progress]) -> State:
         failed = failed if found & {NodeState.FAILED, NodeState.BLOCKED} else []
     if found <= {NodeState.SUCCEEDED}:
         return State.SUCCEEDED
-    if failed:
-        lettered = any(one.dead_letter for one in failed)
+    if failed or (elsewhere and NodeState.BLOCKED in found):
+        lettered = elsewhere or any(one.dead_letter for one in failed)
         return State.BLOCKED if lettered and workflow.on_failure != "fail" else State.FAILED
     return State.CANCELLED if NodeState.CANCELLED in found and not found & _OPEN else State.RUNNING
 

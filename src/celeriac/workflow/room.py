@@ -214,11 +214,8 @@ class Workflows:
 
     def dead_letters(self, workflow_id: str) -> Sequence[DeadLetter]:
         """The dead letters of its members, oldest first."""
-        ids = self._letters(self._find(workflow_id))
+        ids = _letters(self._store, self._find(workflow_id))
         return list(self._store.dead_letters(DeadLetterFilter(ids=tuple(ids)))) if ids else []
-
-    def _letters(self, workflow: Workflow) -> Sequence[int]:
-        return self._store.letters_of_workflow(workflow.id, workflow.sent_at - CLOCKS)
 
     def resume(self, workflow_id: str, *, who: str | None = None, note: str | None = None) -> Done:
         """Redrive the dead letters of its members, so that what waits for them goes on.
@@ -230,7 +227,7 @@ class Workflows:
         workflow = self._find(workflow_id)
         if workflow.cancelled_at is not None:
             raise WorkflowCancelled(workflow)
-        ids = self._letters(workflow)
+        ids = _letters(self._store, workflow)
         if not ids:
             return Done()
         done: Done = self._app.dead_letters.redrive(*ids, who=who, note=note)
@@ -284,6 +281,8 @@ class WorkflowCancelled(CeleriacError):
 
 
 _BEGUN = frozenset({NodeState.WAITING, NodeState.RUNNING})
+#: Of a node whose record is a failure and that has no dead letter: no other node says why.
+_BY_ANOTHER = frozenset({NodeState.FAILED, NodeState.PLANNED})
 
 
 def status_of(store: Store, workflow: Workflow) -> WorkflowStatus:
@@ -297,7 +296,17 @@ def status_of(store: Store, workflow: Workflow) -> WorkflowStatus:
     if any(node.size > 1 and counted.get(node.id, NONE_ENDED).ended < node.size for node in workflow.nodes):
         running.update(one.part.folded or "" for one in store.claimed_of_workflow(workflow.id) if one.started)
     nodes = progress(workflow, records, counted, lettered, running)
-    return WorkflowStatus(workflow, state_of(workflow, nodes), nodes)
+    failed = {node for node in unknown if node in records and node not in lettered}
+    elsewhere = any(one.node.id in failed and one.state in _BY_ANOTHER for one in nodes) and bool(
+        _letters(store, workflow)
+    )
+    if elsewhere:
+        nodes = progress(workflow, records, counted, lettered, running, elsewhere=True)
+    return WorkflowStatus(workflow, state_of(workflow, nodes, elsewhere=elsewhere), nodes)
+
+
+def _letters(store: Store, workflow: Workflow) -> Sequence[int]:
+    return store.letters_of_workflow(workflow.id, workflow.sent_at - CLOCKS)
 
 
 def _revoked(task_id: str, name: str, now: float) -> Record:

@@ -13,7 +13,7 @@ from celery.exceptions import ChordError
 from celeriac import Celery
 from celeriac.core.message import WORKFLOW_HEADER
 from celeriac.core.workflow_nodes import FOLDED_ABOVE
-from celeriac.core.workflow_state import State
+from celeriac.core.workflow_state import NodeState, State
 from celeriac.testing import Kit
 from celeriac.worker.maintenance import Maintenance
 from celeriac.workflow.noting import Noting
@@ -42,6 +42,7 @@ def kit(healed: Path) -> Iterator[Kit]:
     app.task(shared=False, name="loose", durable=False)(_load)
     app.task(shared=False, name="loosely", durable=False, bind=True, max_retries=1)(_load_again)
     app.task(shared=False, name="instead", durable=False, bind=True)(_instead)
+    app.task(shared=False, name="replaced", bind=True)(_replaced)
     app.task(shared=False, name="grow", bind=True)(_grow)
     app.task(shared=False, name="grow lazily", bind=True)(_grow_lazily)
     app.task(shared=False, name="grow loosely", bind=True, durable=False)(_grow)
@@ -61,6 +62,10 @@ def _load_again(task: Any, given: Any) -> Any:
 
 def _instead(task: Any, given: Any) -> Any:
     return task.replace(task.app.tasks["load"].s(given))
+
+
+def _replaced(task: Any, by: Any) -> Any:
+    return task.replace(signature(by, app=task.app))
 
 
 def _grow(task: Any, by: Any) -> int:
@@ -246,12 +251,25 @@ def test_who_joins_a_chord_is_a_part_of_its_workflow(kit: Kit, healed: Path, gro
     sent = chord([kit.app.tasks[grows].s(dict(by)), load.s(2)], load.s()).delay()
     kit.drain()
     [known] = kit.app.workflows.list()
-    assert (known.id, len(kit.app.workflows.dead_letters(known.id))) == (sent.workflow_id, 1)
+    assert (known.id, known.state, known.ended) == (sent.workflow_id, State.BLOCKED, True)
+    assert [one.state for one in known.nodes][-1] is NodeState.BLOCKED
     healed.touch()
     assert kit.app.workflows.resume(known.id).done == 1
     kit.drain()
     assert sorted(sent.get()) == [1, 2, 7]
     assert kit.app.workflows.get(known.id).state is State.SUCCEEDED
+
+
+def test_one_whose_replacement_has_given_up_is_blocked_too(kit: Kit, healed: Path) -> None:
+    load, fail = kit.app.tasks["load"], kit.app.tasks["fail"]
+    by = group(load.s(1), fail.s(2))
+    sent = chain(kit.app.tasks["replaced"].s(dict(by)), load.s()).delay()
+    kit.drain()
+    assert kit.app.workflows.get(sent.workflow_id).state is State.BLOCKED
+    healed.touch()
+    kit.app.workflows.resume(sent.workflow_id)
+    kit.drain()
+    assert (kit.app.workflows.get(sent.workflow_id).state, sent.get()) == (State.SUCCEEDED, [1, 2])
 
 
 def test_it_is_cancelled_with_the_chord(kit: Kit) -> None:

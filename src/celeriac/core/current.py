@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from celeriac.core.attempt import Attempt
@@ -42,6 +43,26 @@ def push(attempt: Attempt) -> None:
 def pop() -> None:
     """Cease to be current."""
     _STACK.attempts.pop()
+
+
+#: The id of the task whose body runs in this context, where no attempt of this thread says so.
+_BODY_OF: ContextVar[str | None] = ContextVar("celeriac_body_of", default=None)
+
+
+@contextmanager
+def body_of(task_id: str | None) -> Iterator[None]:
+    """The body of a task runs: as a coroutine, of which one thread has many, or left to Celery."""
+    token = _BODY_OF.set(task_id)
+    try:
+        yield
+    finally:
+        _BODY_OF.reset(token)
+
+
+def sender() -> str | None:
+    """The id of the task whose body this is, if it is one's."""
+    attempt = current()
+    return _BODY_OF.get() if attempt is None else attempt.task_id
 
 
 def goes_on(request: Any) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from celeriac.core.attempt import Attempt
+from celeriac.core.current import body_of
 from celeriac.store.native import NativeEvent, start_thread
 
 T = TypeVar("T")
@@ -86,7 +87,8 @@ def run(coroutine: Coroutine[Any, Any, T], whose: Running | None = None) -> T:
     token = _RUNNING.set(whose)
     try:
         host = _host()
-        return _aside(coroutine) if host.is_here() else host.run(coroutine, whose.attempt if whose else None)
+        with body_of(getattr(whose and whose.request, "id", None)):
+            return _aside(coroutine) if host.is_here() else host.run(coroutine, whose.attempt if whose else None)
     finally:
         _RUNNING.reset(token)
 

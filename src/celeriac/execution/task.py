@@ -17,7 +17,7 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from celeriac.core.attempt import Attempt
 from celeriac.core.circuit import Circuit
-from celeriac.core.current import attempting, current, goes_on, going_on
+from celeriac.core.current import attempting, body_of, current, goes_on, going_on
 from celeriac.core.idempotency import KeyTemplate, time_to_live
 from celeriac.core.limits import Limits
 from celeriac.errors import TaskExited
@@ -264,7 +264,8 @@ def _run_unmanaged(task: Any, call: Callable[[], Any]) -> Any:
     # A body that calls the one of its base class is over when it is over itself.
     within, task.request.celeriac_within = getattr(task.request, "celeriac_within", False), True
     try:
-        with guarding(task) if task.declared_circuits and not task.request.is_eager else nullcontext():
+        guard = guarding(task) if task.declared_circuits and not task.request.is_eager else nullcontext()
+        with guard, body_of(task.request.id):
             returned = call()
     except Snooze as error:
         put_off_unmanaged(task, error)

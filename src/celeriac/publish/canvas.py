@@ -9,7 +9,7 @@ from typing import Any
 
 from celery import canvas
 
-from celeriac.core.current import current
+from celeriac.core.current import sender
 from celeriac.core.workflow import OnFailure
 from celeriac.errors import CeleriacWarning, PartlySent
 from celeriac.publish.batch import joining
@@ -86,8 +86,7 @@ def run_out(signature: Any) -> None:
 
 def send_workflow(send: Callable[[], Any], name: str = "", on_failure: OnFailure = "block") -> Any:
     """Send a canvas as a workflow; its result has the ``workflow_id``, None of what is not recorded: of a single task."""
-    attempt = current()
-    opened = new_opening(name, on_failure, None if attempt is None else attempt.task_id)
+    opened = new_opening(name, on_failure, sender())
     result = sending(opened, send)
     if result is not None:
         result.workflow_id = opened.id if opened.recorded else None

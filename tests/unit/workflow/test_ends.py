@@ -327,3 +327,21 @@ def test_what_a_task_class_sends_along_is_no_part_of_a_canvas(kit: Kit) -> None:
         known = kit.app.workflows.get(sent.workflow_id)
         assert (known.state, known.size) == (State.SUCCEEDED, size)
     assert not any(WORKFLOW_HEADER in item.headers for item in kit.published(load, args=("audit",)))
+
+
+@pytest.mark.parametrize("kind", ["plain", "async", "left to Celery"])
+def test_a_canvas_that_a_body_sends_names_the_task(kit: Kit, kind: str) -> None:
+    load = kit.app.tasks["load"]
+
+    async def sends_async() -> None:
+        chain(load.s(1), load.s()).delay()
+
+    def sends() -> None:
+        chain(load.s(1), load.s()).delay()
+
+    body = sends_async if kind == "async" else sends
+    sent = kit.app.task(shared=False, name="sends", durable=kind != "left to Celery")(body).delay()
+    kit.drain()
+    assert [one.workflow.parent for one in kit.app.workflows.list()] == [sent.id]
+    chain(load.s(1), load.s()).delay()
+    assert kit.app.workflows.list(newest=1)[0].workflow.parent is None

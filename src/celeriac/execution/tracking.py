@@ -95,9 +95,18 @@ class Tracker:
             )
         self._opened.add(step)
         if self._marks is None:
-            known = self._room.settler.insist(lambda: self._room.store.checkpoints([self._attempt.task_id]))
-            self._marks = _marks(known.get(self._attempt.task_id))
+            self._marks = _marks(self._room.settler.insist(self._known))
         return self._marks.setdefault(step, Mark())
+
+    def _known(self) -> Checkpoint | None:
+        store, task_id = self._room.store, self._attempt.task_id
+        known = store.checkpoints([task_id]).get(task_id)
+        if known is None or known.cursors is None or not self._attempt.delivery.generation:
+            return known
+        # A run that has succeeded without going through anything has left it; the id was published once more since.
+        record = store.records([task_id], live=False).get(task_id)
+        over = record is not None and record.state == "SUCCESS" and (record.finished_at or 0.0) >= known.at
+        return None if over else known
 
     def began(self, mark: Mark, total: float | None, every: float) -> None:
         """An iteration begins, which counts its rows."""

@@ -252,6 +252,23 @@ def test_any_row_without_a_cursor_is_refused_since_the_next_run_would_begin_anew
         assert (seen, json.loads(known)["rows"]["cursor"]) == ([1, 2], 2)
 
 
+def test_an_id_that_is_published_again_begins_anew_though_its_last_run_went_through_nothing(app: Celery) -> None:
+    seen: list[Any] = []
+
+    @app.task(bind=True, name="shop.sometimes", shared=False)
+    def go(self: Any) -> None:
+        if len(seen) != 1:
+            seen.extend(self.iterate(range(3), give_way=1e-9))
+        else:
+            seen.append("nothing")
+
+    with Kit(app) as kit:
+        for _ in range(2):
+            go.apply_async(task_id="nightly")
+            kit.drain()
+    assert seen == [0, "nothing", 0, 1, 2]
+
+
 def test_without_bind_it_says_what_to_write(app: Celery) -> None:
     @app.task(name="shop.unbound", shared=False)
     def unbound() -> None: ...

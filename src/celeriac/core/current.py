@@ -65,6 +65,25 @@ def sender() -> str | None:
     return _BODY_OF.get() if attempt is None else attempt.task_id
 
 
+#: The group that is being sent, where its members are those of the chord round it, and none joins it under its own id.
+_UNJOINED: ContextVar[str | None] = ContextVar("celeriac_unjoined", default=None)
+
+
+@contextmanager
+def unjoined(group_id: str | None) -> Iterator[None]:
+    """A group is sent that nobody joins by itself."""
+    token = _UNJOINED.set(group_id)
+    try:
+        yield
+    finally:
+        _UNJOINED.reset(token)
+
+
+def is_unjoined(group_id: str) -> bool:
+    """Whether that was said of this group."""
+    return _UNJOINED.get() == group_id
+
+
 def goes_on(request: Any) -> None:
     """The body of a task that celeriac does not settle is over: what Celery publishes for it now comes after it."""
     request.celeriac_goes_on = True

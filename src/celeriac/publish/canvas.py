@@ -9,7 +9,7 @@ from typing import Any
 
 from celery import canvas
 
-from celeriac.core.current import sender
+from celeriac.core.current import sender, unjoined
 from celeriac.core.workflow import OnFailure
 from celeriac.errors import CeleriacWarning, PartlySent
 from celeriac.publish.batch import joining
@@ -31,9 +31,17 @@ def _together(
     # The members may come from a generator that publishes too, which is not the group's.
     members = list(tasks)
     _warn_of_many(len(members), app.own_settings.warn_of_members)
-    with sending_members(members, kwargs.get("chord")):
+    with sending_members(members, kwargs.get("chord")), unjoined(_of_another_chord(members)):
         results = _sent(self, members, producer, app, *args, **kwargs)
     yield from results
+
+
+def _of_another_chord(members: list[Any]) -> str | None:
+    """The group's id where its members are those of the chord in which it ends a chain: they join that."""
+    if not members:
+        return None
+    first, _, group_id = members[0]
+    return None if first.options.get("group_id") in (None, group_id) else str(group_id)
 
 
 def _sent(self: Any, members: list[Any], producer: Any, app: Any, *args: Any, **kwargs: Any) -> list[Any]:

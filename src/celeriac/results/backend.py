@@ -21,7 +21,7 @@ from kombu.utils.json import dumps as kombu_dumps
 
 from celeriac.core.attempt import Attempt, ChordPart, Record
 from celeriac.core.chains import stands_for_rest
-from celeriac.core.current import current
+from celeriac.core.current import current, is_unjoined
 from celeriac.core.message import WORKFLOW_HEADER
 from celeriac.core.telling import tells_somebody
 from celeriac.core.text import writable
@@ -400,6 +400,8 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
 
     @publishing()
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
+        if is_unjoined(group_id):  # Celery says how many there are of it, too
+            return
         if self._joining.set_chord_size(group_id, chord_size):
             chords.dispatch(self, group_id)
 

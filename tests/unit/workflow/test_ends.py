@@ -189,6 +189,23 @@ def test_a_chord_in_a_chord_goes_on_to_its_end(kit: Kit, healed: Path) -> None:
     assert sent.get() == [[[1, 2], 3], 4]
 
 
+def test_nothing_is_left_of_a_group_in_a_header(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its members join the chord; Celery says of the group, too, how many it has."""
+    load = kit.app.tasks["load"]
+    joined: list[str] = []
+    set_size = kit.app.store.set_chord_size
+
+    def noted(group_id: str, size: int) -> bool:
+        joined.append(group_id)
+        return bool(set_size(group_id, size))
+
+    monkeypatch.setattr(kit.app.store, "set_chord_size", noted)
+    inner = chain(load.s(2), group(load.s(), load.s()))
+    sent = chord([load.s(1), inner, chain(load.s(3), group(load.s()))], load.s()).delay()
+    kit.drain()
+    assert (sent.get(), set(joined)) == ([1, [2, 2], 3], {sent.parent.id})
+
+
 # -- a step that is left to Celery
 
 

@@ -25,7 +25,7 @@ def total(amounts: list[int]) -> int:
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[Any]:
     app = Celery("shop", broker=f"sqlite:///{tmp_path}/shop.db")
-    app.task(name="total")(total)
+    app.task(name="total", shared=False)(total)
     yield app
     app.close()
     app.store.close()
@@ -114,7 +114,7 @@ def test_of_two_who_find_a_failed_chord_one_calls_its_error_callbacks(
     def tell(request: Any, error: Any, traceback: Any) -> None:
         told.append(request.id)
 
-    app.task(name="tell")(tell)
+    app.task(name="tell", shared=False)(tell)
     signature = app.tasks["total"].s().set(task_id="body").on_error(app.tasks["tell"].s())
     app.store.set_chord_size(GROUP, 1)
     raised = app.backend.encode(app.backend.encode_result(ValueError("no"), "FAILURE"))

@@ -43,7 +43,11 @@ def _is_empty(part: Canvas) -> bool:
 
 
 def _chord(header: list[Canvas], body: Canvas, grows: bool) -> Canvas:
-    """Celery counts what a chord's body will be as none where that is an empty group; with nothing to do there is none."""
+    """Celery counts what a chord's body will be as none where that is an empty group; with nothing to do there is none.
+
+    A chord of none it counts as none too, and another one that has it as a member, or in a member's place, waits for ever.
+    """
+    header = header if flattened(header) else [Step()]
     if not isinstance(body, Step):
         return Chord(header, Step() if _is_empty(body) else body)
     if grows and header and body.how == "plain":

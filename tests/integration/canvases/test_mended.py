@@ -38,6 +38,8 @@ def _grown(canvas: Chord) -> Chord:
         pytest.param(
             _grown(Chord([Chain([Step(), _two()]), Step("grow", by=Step())], Step())), id="a nested header grows"
         ),
+        pytest.param(Chord([], Step()), id="a chord of none"),
+        pytest.param(Group([Step(), Chord([], Step())]), id="a chord of none in a group"),
     ],
 )
 def test_it_comes_to_what_plain_python_does(place: Place, canvas: Canvas) -> None:

@@ -42,6 +42,22 @@ def one_site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     made.close()
 
 
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+def test_nothing_more_is_begun(one_site: Site, pool: Pool) -> None:
+    """In the worker's own thread, too, where Celery's loop looks once more for messages after it was asked to end."""
+    site = graceful(one_site, 30.0)
+    journal, gate = site.file(), site.file("gate")
+    result = site.hold.delay(journal, gate, "a")
+    worker = site.worker(pool, concurrency=1)
+    wait_for(lambda: lines(journal), PATIENCE, worker.tail)
+    waiting = [site.effect.delay(journal, f"effect {number}").id for number in range(5)]
+    os.kill(worker.pid, signal.SIGTERM)
+    wait_for(lambda: "Warm shutdown" in worker.log(), PATIENCE, worker.tail)
+    open_gate(gate)
+    assert worker.wait(patient(20)) == 0
+    assert [site.state(task_id) for task_id in (result.id, *waiting)] == ["SUCCESS", *["PENDING"] * 5]
+
+
 def test_what_is_not_over_is_handed_back_and_no_attempt_counts(site: Site) -> None:
     """By a worker in each of the pools: four times, of which three crashes would bury it."""
     journal, gate = site.file(), site.file("gate")

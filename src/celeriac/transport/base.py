@@ -50,6 +50,8 @@ class StoreTransport(virtual.Transport):  # type: ignore[misc]  # kombu's class 
     last_chance = LAST_CHANCE
     #: A run that dies takes no other with it, and is known: each has a process of its own.
     isolates = False
+    #: Whether its worker was asked to end: nothing more is begun then, and Celery's loop looks once more all the same.
+    ending: Callable[[], bool] = staticmethod(bool)
     #: The places of queues among the others that one worker consumes.
     shares: Mapping[str, Share] = {}
     #: Called when there is nothing to deliver, before waiting.

@@ -166,6 +166,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu's class is untype
     def poll(self, budget: Callable[[], bool]) -> int:
         """Deliver what is there while ``budget()`` allows; returns how many messages."""
         delivered = self._deliver_broadcasts()
+        if self.connection.ending():
+            return delivered
         if not self._buffer:
             self._claim()
         while self._buffer and budget():

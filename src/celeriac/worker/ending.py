@@ -13,7 +13,8 @@ class Ending(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no ty
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
-        self._app = worker.app
+        self._worker, self._app = worker, worker.app
+        worker.asked_to_end = False
 
     def include_if(self, worker: Any) -> bool:
         return bool(worker.app.has_ledger)
@@ -34,4 +35,5 @@ class Ending(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no ty
         self._begin()
 
     def _begin(self) -> None:
+        self._worker.asked_to_end = True
         self._app.execution_room.ending.begin()

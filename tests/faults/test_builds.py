@@ -61,13 +61,20 @@ class Repeated(answers.PublishLost):
 
 
 class Limited(Unharmed):
-    kinds: ClassVar[dict[str, int]] = {"limited": 1, "plain": 1}
+    kinds: ClassVar[dict[str, int]] = {"limited": 3, "plain": 1}
     posts = (Post("threads", 10),)
+    long_one_in = 1
 
 
 class Paused(Unharmed):
-    kinds: ClassVar[dict[str, int]] = {"paid": 1}
+    """Each of three tasks is paused while it is published; the first pause may be over before the worker is there."""
+
+    kinds: ClassVar[dict[str, int]] = {"paid": 1, "limited": 1, "snoozed": 1}
     disturbed = True
+
+    def inject(self, cell: Cell, number: int) -> None:
+        paused = Counted(cell.folder, MEANWHILE, "paused")
+        cell.until(lambda: paused.count() >= 6, 60, "nothing is paused")
 
 
 class Snoozed(Unharmed):
@@ -92,6 +99,7 @@ class Case:
     fault: type[Fault]
     columns: tuple[str, ...]
     settings: dict[str, Any] = field(default_factory=dict)
+    units: int = 15
 
 
 #: Seconds without any movement after which a build is red whatever comes.
@@ -110,11 +118,11 @@ CASES = {
     # A client repeats what it could not know to be accepted.
     "no keys": Case(Repeated, ("effects > 1",)),
     # Ten hands for four slots.
-    "no slots": Case(Limited, ("over a limit",)),
+    "no slots": Case(Limited, ("over a limit",), units=40),
     # The third of a key waits for ever.
     "slots never freed": Case(Limited, ("never ended",)),
     # Who resumes does not find what a claim had met while it was paused.
-    "pauses that lose": Case(Paused, ("never ended",)),
+    "pauses that lose": Case(Paused, ("never ended",), units=350),
     # Put off three times, it is buried as if it had killed three processes.
     "snoozes that count": Case(Snoozed, ("innocents buried",)),
     # Tasks burn their retries while nobody answers.
@@ -132,7 +140,13 @@ def test_a_build_without_a_guard_turns_it_red(
 ) -> None:
     case = CASES[name]
     cell = Cell(
-        started("sqlite"), case.fault(), tmp_path, seed, Size(15, 0.01, 1, still=STILL), build=name, **case.settings
+        started("sqlite"),
+        case.fault(),
+        tmp_path,
+        seed,
+        Size(case.units, 0.01, 1, still=STILL),
+        build=name,
+        **case.settings,
     )
     try:
         verdict = cell.run()

@@ -45,6 +45,7 @@ class TestQueues:
         # Without a destination it would wait for more answers until the time is up.
         destination = [worker.nodename]
         assert site.app.control.add_consumer("later", reply=True, timeout=30, destination=destination)
+        wait_for(lambda: "later" in site.queues(), 60, worker.tail)  # declared soon after the answer
         assert "reject-publish" in site.queues()["later"]["arguments"]
 
     @pytest.mark.parametrize(

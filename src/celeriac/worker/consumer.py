@@ -77,7 +77,8 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
             transport.last_chance = max(1, self.app.own_settings.max_crashes - 1)
             transport.isolates = isinstance(self.pool, PreforkPool)
             transport.shares = self.app.amqp.queues.shares
-            transport.ending = lambda: self.controller.asked_to_end
+            # Whoever drives a consumer without a worker ends it himself.
+            transport.ending = lambda: getattr(self.controller, "asked_to_end", False)
         return connection
 
     def loop_args(self) -> Any:

@@ -116,6 +116,23 @@ def test_a_queue_that_was_empty_is_not_read_whole(
     assert read <= each * (done + (WAITING if kind is delayed else 0)), f"{read / done:.0f} rows for each of {done}"
 
 
+@pytest.mark.parametrize("kind", [plain, limited])
+def test_what_is_gone_is_not_read_again(harness: PostgresHarness, kind: Callable[[int], TaskMessage]) -> None:
+    """Before the first vacuum the indexes have an entry for every message that ever was."""
+    store = harness.open()
+    with store.database.reading() as session:
+        session.raw.execute("ALTER TABLE message SET (autovacuum_enabled = false)")
+    publish(store, *(kind(number) for number in range(WAITING)))
+    assert work(store, WAITING // EACH // 2) >= WAITING // 3
+    store.close()
+    before, working = rows_read(harness), harness.open()
+    done = work(working, CLAIMS)
+    working.close()
+    assert done == CLAIMS * EACH
+    read, each = rows_read(harness) - before, READ_IN_LANES if kind is limited else READ
+    assert read <= each * done, f"{read / done:.0f} rows for each of {done}"
+
+
 @pytest.mark.usefixtures("believed_empty")
 @pytest.mark.parametrize("kind", [plain, limited])
 def test_a_paused_task_is_set_aside_in_one_pass(harness: PostgresHarness, kind: Callable[[int], TaskMessage]) -> None:

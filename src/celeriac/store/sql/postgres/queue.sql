@@ -99,7 +99,7 @@ RETURNING id, deliveries, queue, envelope, body, task_id, generation, crashes, 1
 UPDATE message SET lease_until = $1
 FROM (SELECT (value->>0)::bigint AS row, (value->>1)::int AS token FROM jsonb_array_elements($2::jsonb) AS value) AS held
 WHERE id = ANY (ARRAY(SELECT (value->>0)::bigint FROM jsonb_array_elements($2::jsonb) AS value))
-  AND id = held.row AND deliveries = held.token AND status = 2
+  AND id = held.row AND deliveries = held.token AND status + 0 = 2
 RETURNING id, deliveries
 
 -- name: start

@@ -15,6 +15,8 @@ from celeriac.core.message import TaskMessage
 from celeriac.store.postgres import PostgresStore
 from celeriac.testing.conformance.harness import LEASE, QUEUE, claim, publish, record, settlement, task
 from tests.conformance.postgres import PostgresHarness
+from tests.support import wait_for
+from tests.support.own_postgres import Server
 
 #: Messages that wait, and that others hold, and claims of so many of them.
 WAITING, HELD, CLAIMS, EACH = 3000, 400, 10, 32
@@ -22,9 +24,16 @@ WAITING, HELD, CLAIMS, EACH = 3000, 400, 10, 32
 READ, READ_IN_LANES = 25, 100
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """Nobody else's transactions keep what is gone in the indexes."""
+    with Server() as started:
+        yield started
+
+
 @pytest.fixture
-def harness(postgres_url: str) -> Iterator[PostgresHarness]:
-    opened = PostgresHarness(postgres_url)
+def harness(server: Server) -> Iterator[PostgresHarness]:
+    opened = PostgresHarness(server.url)
     yield opened
     opened.close()
 
@@ -42,7 +51,7 @@ def believed_empty(harness: PostgresHarness) -> None:
     assert row is not None
     assert row[0] > 0, "a table without a page is not believed to be empty"
     assert row[1] == 0
-    store.close()
+    close(harness, store)
 
 
 def work(store: PostgresStore, claims: int | None = None) -> int:
@@ -56,6 +65,15 @@ def work(store: PostgresStore, claims: int | None = None) -> int:
         done += len(taken)
         claims = claims if claims is None else claims - 1
     return done
+
+
+def close(harness: PostgresHarness, store: PostgresStore) -> None:
+    """Close it, and wait until the server has counted what its connections have read, which it does as they end."""
+    pids = [session.raw.info.backend_pid for session in store.database._idle]
+    store.close()
+    with closing(psycopg.connect(harness.url, autocommit=True)) as raw:
+        left = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY (%s)"
+        wait_for(lambda: raw.execute(left, (pids,)).fetchone() == (0,), 30, "its connections do not end")
 
 
 def rows_read(harness: PostgresHarness) -> int:
@@ -106,10 +124,10 @@ def test_a_queue_that_was_empty_is_not_read_whole(
     publish(filling, *(task(f"held-{number}") for number in range(HELD)))
     assert len(claim(filling, limit=HELD)) == HELD
     publish(filling, *(kind(number) for number in range(WAITING)))
-    filling.close()
+    close(harness, filling)
     before = rows_read(harness)
     done = way(working, CLAIMS)
-    working.close()
+    close(harness, working)
     assert done >= CLAIMS * EACH / 2
     # Whatever is due, or paused, is made ready or set aside some thousands at once, each row once.
     read, each = rows_read(harness) - before, READ_IN_LANES if kind is limited else READ
@@ -124,10 +142,10 @@ def test_what_is_gone_is_not_read_again(harness: PostgresHarness, kind: Callable
         session.raw.execute("ALTER TABLE message SET (autovacuum_enabled = false)")
     publish(store, *(kind(number) for number in range(WAITING)))
     assert work(store, WAITING // EACH // 2) >= WAITING // 3
-    store.close()
+    close(harness, store)
     before, working = rows_read(harness), harness.open()
     done = work(working, CLAIMS)
-    working.close()
+    close(harness, working)
     assert done == CLAIMS * EACH
     read, each = rows_read(harness) - before, READ_IN_LANES if kind is limited else READ
     assert read <= each * done, f"{read / done:.0f} rows for each of {done}"
@@ -142,12 +160,12 @@ def test_a_paused_task_is_set_aside_in_one_pass(harness: PostgresHarness, kind: 
     assert name is not None
     filling.pause("task", name, "test", "")
     publish(filling, *(replace(task(f"other-{number}"), name="other") for number in range(EACH * CLAIMS)))
-    filling.close()
+    close(harness, filling)
     before = rows_read(harness)
     done = 0
     for _ in range(20):
         done += work(working, CLAIMS)
-    working.close()
+    close(harness, working)
     assert done == EACH * CLAIMS
     assert (rows_read(harness) - before) <= READ * (done + WAITING)
 

@@ -33,7 +33,7 @@ from celeriac.results.blocked import left_behind
 from celeriac.results.failing import fail_all, fail_body
 from celeriac.settings import absolute_url, shown_url
 from celeriac.store.protocols import News, Store
-from celeriac.store.registry import open_store
+from celeriac.store.registry import Opened, open_store
 from celeriac.transport.chains import Rests
 from celeriac.transport.unavailable import publishing
 
@@ -59,11 +59,14 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
     def __init__(self, app: Any, url: str | None = None, **kwargs: Any) -> None:
         super().__init__(app, url=url, **kwargs)
         self._last_body: tuple[Any, Any] = (None, None)
+        self._store: Opened | None = None
 
     @property
     def store(self) -> Store:
         """The ledger; opened when first needed, so that configuring an app touches no file."""
-        return open_store(self.url)
+        if self._store is None or self._store.replaced:
+            self._store = open_store(self.url)
+        return self._store
 
     def as_uri(self, include_password: bool = False) -> str:
         """The URL with the absolute path, or without its password."""
@@ -97,12 +100,14 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
     ) -> None:
         attempt = current()
         if attempt is None:
-            self.store.store(self._record(task_id, result, state, traceback, request, generation=0))
+            store = self.store
+            store.store(self._record(task_id, result, state, traceback, request, store.now(), generation=0))
             return
+        now = self.app.store.now()
         if attempt.task_id == task_id:
-            self._report_own(attempt, result, state, traceback, request)
+            self._report_own(attempt, result, state, traceback, request, now)
         else:
-            attempt.others.append(self._record(task_id, result, state, traceback, request, generation=0))
+            attempt.others.append(self._record(task_id, result, state, traceback, request, now, generation=0))
 
     def mark_as_failure(self, task_id: str, *args: Any, **kwargs: Any) -> None:
         """As Celery's, once: a hook that raises makes its tracer report a second end."""
@@ -155,17 +160,18 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
             return chain  # what stands for the rest has the last one's id
         return steps
 
-    def _report_own(self, attempt: Attempt, result: Any, state: str, traceback: str | None, request: Any) -> None:
-        record = self._record(attempt.task_id, result, state, traceback, request, attempt.delivery.generation)
+    def _report_own(
+        self, attempt: Attempt, result: Any, state: str, traceback: str | None, request: Any, now: float
+    ) -> None:
+        record = self._record(attempt.task_id, result, state, traceback, request, now, attempt.delivery.generation)
         if state in self.READY_STATES or state == states.RETRY:
             attempt.record = record
         else:
             self.store.store(record)  # a state of the task's own, such as PROGRESS
 
     def _record(
-        self, task_id: str, result: Any, state: str, traceback: str | None, request: Any, generation: int
+        self, task_id: str, result: Any, state: str, traceback: str | None, request: Any, now: float, generation: int
     ) -> Record:
-        now = self.store.now()
         closed = state in self.READY_STATES
         return Record(
             task_id,

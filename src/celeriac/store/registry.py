@@ -15,6 +15,7 @@ from celeriac.store.sqlite import SQLiteStore
 from celeriac.store.sqlite.database import BUSY_TIMEOUT
 
 if TYPE_CHECKING:
+    from celeriac.store.postgres import PostgresStore
     from celeriac.store.redis import RedisStore
 
 #: Of the time a publish may take, how much each thing may that it may have to wait for: the server's clock, a dead
@@ -34,7 +35,7 @@ _OPEN: dict[str, Opened] = {}
 _LOCK = threading.Lock()
 
 
-def open_store(url: str, *, timeout: float = BUSY_TIMEOUT) -> Store:
+def open_store(url: str, *, timeout: float = BUSY_TIMEOUT) -> Opened:
     """The store that a broker URL names; opened once, its connections lazily in each process.
 
     Whoever opens it first says how long (seconds) a write may wait.
@@ -56,7 +57,7 @@ def open_sqlite(url: str | SQLiteURL, timeout: float = BUSY_TIMEOUT) -> SQLiteSt
     return _opened(str(wanted), lambda: SQLiteStore(wanted.path, synchronous=synchronous, busy_timeout=timeout))
 
 
-def open_postgres(url: str, timeout: float = BUSY_TIMEOUT) -> Store:
+def open_postgres(url: str, timeout: float = BUSY_TIMEOUT) -> PostgresStore:
     """The store of a ``postgresql://`` URL."""
     try:
         from celeriac.store.postgres import PostgresStore  # noqa: PLC0415  # an extra
@@ -76,7 +77,7 @@ def open_redis(url: str, timeout: float = BUSY_TIMEOUT) -> RedisStore:
     return _opened(f"{wanted.server} {wanted.prefix}", lambda: RedisStore(wanted, timeout=timeout * SHARE))
 
 
-_OPENERS: dict[str, Callable[[str, float], Store]] = {
+_OPENERS: dict[str, Callable[[str, float], Opened]] = {
     "sqlite": open_sqlite,
     "postgresql": open_postgres,
     "redis+streams": open_redis,

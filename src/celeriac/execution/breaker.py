@@ -68,6 +68,8 @@ class Breaker:
         self._view = circuits.NEW
         self._synced = self._succeeded = float("-inf")
         self._ended: dict[int, list[int]] = {}
+        #: What a thread is about to tell, and the view may not have yet.
+        self._telling: list[Slice] = []
         self._kept_back = 0
         self._counting = threading.Lock()
         self._syncing = threading.Lock()
@@ -114,12 +116,13 @@ class Breaker:
 
     def _heed_failure(self) -> None:
         """Others may know of more, and may have opened it: whoever fails finds out sooner."""
-        late = time.monotonic() - self._synced >= EVERY_FAILING
-        if late or (self._view.doubted is None and self._would_open()):
-            self.sync()
+        opens = self._view.doubted is None and self._would_open()
+        if opens or time.monotonic() - self._synced >= EVERY_FAILING:
+            # Another thread may have begun to tell before this failure; but not for long, where the store does not answer.
+            self.sync(wait=EVERY_FAILING if opens else 0.0)
 
     def _would_open(self) -> bool:
-        return circuits.is_failing(self.circuit, (*self._view.slices, *self._counted()))
+        return circuits.is_failing(self.circuit, (*self._view.slices, *self._telling, *self._counted()))
 
     def _verdict(self, error: BaseException | None) -> bool | None:
         """Whether what the circuit protects has worked; None where the end of the call says nothing of that."""
@@ -198,9 +201,9 @@ class Breaker:
         if time.monotonic() - self._synced >= EVERY:
             self.sync()
 
-    def sync(self) -> None:
-        """Tell what was counted, and read what is known; another thread that does is enough."""
-        if not self._syncing.acquire(blocking=False):
+    def sync(self, *, wait: float = 0.0) -> None:
+        """Tell what was counted, and read what is known; another thread that is not through after ``wait`` seconds is enough."""
+        if not self._syncing.acquire(timeout=wait):
             return
         self._synced = time.monotonic()
         try:
@@ -214,7 +217,7 @@ class Breaker:
         with self._counting:
             round_, ended, kept_back = self._view.round, self._ended, self._kept_back
             self._ended, self._kept_back = {}, 0
-        slices = [Slice(number, *sums) for number, sums in ended.items()]
+            slices = self._telling = [Slice(number, *sums) for number, sums in ended.items()]
         if any(one.succeeded for one in slices):
             self._succeeded = time.monotonic()
 
@@ -234,6 +237,8 @@ class Breaker:
                     mine = self._ended.setdefault(number, [0, 0])
                     mine[0], mine[1] = mine[0] + sums[0], mine[1] + sums[1]
             raise
+        finally:
+            self._telling = []
 
     def _ask(self, holder: str, now: float) -> circuits.Answer:
         try:

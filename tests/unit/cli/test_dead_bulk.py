@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -188,6 +188,15 @@ def test_ctrl_c_after_the_last_one_changes_nothing(shop: Shop, cli: Invoke, monk
     assert (result.exit_code, result.stdout) == (0, "2 redriven\n")
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Ctrl-C, which a shell has its background jobs ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 def test_a_second_ctrl_c_does_not_wait(shop: Shop, cli: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     def twice() -> None:
         signal.raise_signal(signal.SIGINT)

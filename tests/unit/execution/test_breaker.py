@@ -124,6 +124,32 @@ def test_it_opens_with_the_call_that_is_one_too_many(store: Counted, clock: list
     assert isinstance(breaker.enter(), float)
 
 
+def test_it_opens_with_that_call_also_while_a_thread_tells_of_those_before(
+    store: Counted, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its timer's; what that tells is in neither count until it has told it."""
+    monkeypatch.setattr(module, "EVERY_FAILING", 30.0)
+    breaker = another(store)
+    for _ in range(GATEWAY.minimum - 1):
+        call(breaker, DOWN)
+    writes, told_of, goes_on = store.write_circuit, threading.Event(), threading.Event()
+
+    def slowly(*args: Any) -> bool:
+        told_of.set()
+        goes_on.wait()
+        return writes(*args)
+
+    monkeypatch.setattr(store, "write_circuit", slowly)
+    timer = threading.Thread(target=breaker.sync)
+    timer.start()
+    told_of.wait()
+    threading.Timer(0.05, goes_on.set).start()
+    call(breaker, DOWN)
+    timer.join()
+    assert phase(store) is Phase.OPEN
+    assert isinstance(breaker.enter(), float)
+
+
 def test_processes_add_up(store: Counted, clock: list[float]) -> None:
     processes = [another(store) for _ in range(4)]
     for one in processes:

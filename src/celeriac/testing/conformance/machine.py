@@ -20,13 +20,13 @@ from celeriac.testing.conformance.harness import ME, StoreHarness, claim, key, s
 from celeriac.testing.conformance.model import CLAIMED, ENDS, Live, QueueModel
 
 QUEUES, TASKS = ("a", "b"), tuple(f"t{number}" for number in range(7))
-#: Seconds. Time passes in tens, so that no moment has to be known exactly.
-STEP, LEASE, TTL = 10.0, 25.0, 25.0
+#: Seconds. Time passes in steps that no slow machine takes for a history, so that no moment has to be known exactly.
+STEP, LEASE, TTL = 100.0, 250.0, 250.0
 
 names = st.sampled_from(TASKS)
 queues = st.permutations(QUEUES).flatmap(lambda order: st.sampled_from([order, order[:1]]))
 keys = st.sampled_from([None, key("k1", ttl=TTL), key("k1", ttl=TTL), key("k2", ttl=TTL)])
-delays = st.sampled_from([None, 5.0, 15.0, 35.0])
+delays = st.sampled_from([None, 50.0, 150.0, 350.0])
 outcomes = st.sampled_from(sorted(ENDS, key=str))
 messages = st.builds(
     Live,

@@ -13,7 +13,7 @@ from celeriac.core.attempt import DeadLetter, DeadLetterFilter
 from celeriac.desk.contents import Contents, contents
 from celeriac.desk.signatures import named
 from celeriac.errors import DeadLetterError
-from celeriac.store.protocols import Store
+from celeriac.store.protocols import DeadLetters
 
 #: Matches nothing: numbers begin at 1.
 NOTHING = DeadLetterFilter(ids=(0,))
@@ -97,7 +97,7 @@ class Choice:
         """Nothing was said that would leave any dead letter out, but for those that are acknowledged."""
         return self == Choice(acknowledged=self.acknowledged)
 
-    def look_up(self, app: Any, store: Store) -> DeadLetterFilter:
+    def look_up(self, app: Any, store: DeadLetters) -> DeadLetterFilter:
         """The filter: references and arguments resolved to ids.
 
         Raises:
@@ -118,16 +118,16 @@ class Choice:
         return chosen if self.argument is None else _with_argument(app, store, chosen, self.argument)
 
 
-def _ids(store: Store, references: Sequence[str]) -> tuple[int, ...]:
+def _ids(store: DeadLetters, references: Sequence[str]) -> tuple[int, ...]:
     return tuple(sorted({number for numbers in find(store, references).values() for number in numbers}))
 
 
-def _with_argument(app: Any, store: Store, chosen: DeadLetterFilter, wanted: ArgumentFilter) -> DeadLetterFilter:
+def _with_argument(app: Any, store: DeadLetters, chosen: DeadLetterFilter, wanted: ArgumentFilter) -> DeadLetterFilter:
     ids = tuple(letter.id for letter in store.dead_letters(chosen) if wanted.matches(app, letter))
     return replace(chosen, ids=ids) if ids else NOTHING
 
 
-def find(store: Store, references: Sequence[str]) -> dict[str, list[int]]:
+def find(store: DeadLetters, references: Sequence[str]) -> dict[str, list[int]]:
     """The ids of the dead letters that each reference, an id or a task id, means.
 
     Raises:

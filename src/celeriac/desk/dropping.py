@@ -8,22 +8,22 @@ from celeriac.core.attempt import DeadLetter, DeadLetterFilter
 from celeriac.core.desk import By
 from celeriac.desk.choosing import as_of
 from celeriac.desk.steps import Step, Steps, pages
-from celeriac.store.protocols import Store
+from celeriac.store.protocols import DeadLetters
 
 Change = Callable[[Sequence[int], By], int]
 
 
-def purge(store: Store, chosen: DeadLetterFilter, by: By, *, dry_run: bool = False) -> Steps:
+def purge(store: DeadLetters, chosen: DeadLetterFilter, by: By, *, dry_run: bool = False) -> Steps:
     """Drop what matches, a page a transaction and step; what fails in the meantime is left alone."""
     return _each_page(store, chosen, by, store.purge_dead_letters, dry_run=dry_run)
 
 
-def acknowledge(store: Store, chosen: DeadLetterFilter, by: By, *, dry_run: bool = False) -> Steps:
+def acknowledge(store: DeadLetters, chosen: DeadLetterFilter, by: By, *, dry_run: bool = False) -> Steps:
     """Mark what matches as known, with the note; the steps say which were known before, and what was said of them."""
     return _each_page(store, chosen, by, store.acknowledge_dead_letters, _is_acknowledged, dry_run=dry_run)
 
 
-def reopen(store: Store, chosen: DeadLetterFilter, by: By, *, dry_run: bool = False) -> Steps:
+def reopen(store: DeadLetters, chosen: DeadLetterFilter, by: By, *, dry_run: bool = False) -> Steps:
     """Take that mark away."""
     return _each_page(store, chosen, by, store.reopen_dead_letters, dry_run=dry_run)
 
@@ -33,7 +33,7 @@ def _is_acknowledged(letter: DeadLetter) -> bool:
 
 
 def _each_page(
-    store: Store,
+    store: DeadLetters,
     chosen: DeadLetterFilter,
     by: By,
     change: Change,

@@ -15,7 +15,7 @@ from celeriac.core.desk import By, Verb
 from celeriac.core.message import HIGHEST_PRIORITY
 from celeriac.desk.steps import Step, Steps, pages
 from celeriac.errors import DeadLetterError
-from celeriac.store.protocols import Store
+from celeriac.store.protocols import DeadLetters, Store
 from celeriac.transport.envelope import pack
 
 #: The version of a line.
@@ -111,7 +111,7 @@ def to_line(letter: DeadLetter, chains: Sequence[Kept] = ()) -> str:
 # -- in
 
 
-def import_(store: Store, source: IO[str], by: By, *, partial: bool = False, dry_run: bool = False) -> Steps:
+def import_(store: DeadLetters, source: IO[str], by: By, *, partial: bool = False, dry_run: bool = False) -> Steps:
     """Add what is not known, after every line has been read once; ``source`` must be seekable.
 
     Args:

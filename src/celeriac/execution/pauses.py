@@ -8,7 +8,7 @@ import struct
 
 from celeriac.core.attempt import Attempt
 from celeriac.core.pauses import Paused
-from celeriac.store.protocols import Store
+from celeriac.store.protocols import Pauses, Store
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class KnownPauses:
         self._seen = 0
         self.paused: Paused = frozenset()
 
-    def look(self, store: Store) -> None:
+    def look(self, store: Pauses) -> None:
         """See what is paused now; only in the process whose pool this is."""
         paused = store.paused()
         if paused != self.paused:
@@ -38,7 +38,7 @@ class KnownPauses:
             else:
                 logger.info("nothing is paused any more")
 
-    def known(self, store: Store) -> Paused:
+    def known(self, store: Pauses) -> Paused:
         """What is paused, as of the last change that was seen."""
         said: int = _CHANGES.unpack_from(self._memory, 0)[0]
         if said != self._seen:

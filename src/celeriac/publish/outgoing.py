@@ -9,7 +9,7 @@ from celeriac.core.attempt import Attempt
 from celeriac.core.current import current
 from celeriac.core.message import Published, TaskMessage
 from celeriac.core.transactions import any_open, open_for
-from celeriac.store.protocols import Store
+from celeriac.store.protocols import Publisher
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def may_go_ahead(messages: Sequence[TaskMessage]) -> bool:
     return not (is_somebodys() or grows or any(message.key is not None for message in messages))
 
 
-def send(store: Store, messages: list[TaskMessage]) -> list[Published]:
+def send(store: Publisher, messages: list[TaskMessage]) -> list[Published]:
     """Send the messages, or leave them with the running attempt when its body is over.
 
     Raises:
@@ -56,7 +56,7 @@ def send(store: Store, messages: list[TaskMessage]) -> list[Published]:
     return sent
 
 
-def _send(store: Store, messages: list[TaskMessage]) -> list[Published]:
+def _send(store: Publisher, messages: list[TaskMessage]) -> list[Published]:
     attempt = settling()
     if attempt is None:
         within = open_for(store)
@@ -66,7 +66,7 @@ def _send(store: Store, messages: list[TaskMessage]) -> list[Published]:
     return [_keep(attempt, store, message) for message in messages]
 
 
-def _keep(attempt: Attempt, store: Store, message: TaskMessage) -> Published:
+def _keep(attempt: Attempt, store: Publisher, message: TaskMessage) -> Published:
     if message.task_id is None:  # an event, a remote-control reply
         return store.publish([message])[0]
     if attempt.retrying and message.task_id == attempt.task_id:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from celeriac.core.message import LEDGER_HEADER
-from celeriac.store.protocols import Store
+from celeriac.store.protocols import Place
 
 
-def stamp_of(store: Store) -> list[str]:
+def stamp_of(store: Place) -> list[str]:
     """Names the ledger in a message."""
     return [store.uuid, store.location]
 
 
-def stamped(store: Store, options: dict[str, Any]) -> dict[str, Any]:
+def stamped(store: Place, options: dict[str, Any]) -> dict[str, Any]:
     """The publish options with the ledger's name in the headers."""
     return {**options, "headers": {**(options.get("headers") or {}), LEDGER_HEADER: stamp_of(store)}}

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from celeriac.errors import StoreError
 from celeriac.store.native import NativeEvent, native, start_thread
-from celeriac.store.protocols import ANY_NEWS, News, Store
+from celeriac.store.protocols import ANY_NEWS, News, Telling
 
 #: Looks in vain, each within so many seconds of the one before, until the next is put off; and by how many seconds.
 IN_VAIN, CLOSE, PUT_OFF = 20, 0.05, 0.006
@@ -33,7 +33,7 @@ class Restraint:
 class Watcher:
     """Watches the store on a thread, but only while its loop has nothing to do."""
 
-    def __init__(self, store: Store, news: News = ANY_NEWS) -> None:
+    def __init__(self, store: Telling, news: News = ANY_NEWS) -> None:
         self._store = store
         self._news = news
         self._armed = NativeEvent()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from celeriac.store.clock import lease_now
-from celeriac.store.protocols import Store
+from celeriac.store.protocols import Clocks
 
 #: Seconds that a clock is set back at least; less is how exactly it was measured.
 STEP = 1.0
@@ -20,7 +20,7 @@ class Steps:
         self._ahead: float | None = None
         self._until = float("-inf")
 
-    def look(self, store: Store) -> bool:
+    def look(self, store: Clocks) -> bool:
         """Whether what waits for a time of that clock may wait too long; at the first look nobody knows."""
         ahead, before = store.lease_now() - lease_now(), self._ahead
         self._ahead = ahead

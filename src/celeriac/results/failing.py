@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from celery import states
 from celery.app.task import Context
 from celery.backends.base import _create_fake_task_request, _result_errbacks
 from celery.canvas import _chain, chord, group, maybe_signature
+
+from celeriac.core.attempt import Attempt
+from celeriac.core.chains import stands_for_rest
+from celeriac.core.current import current
+from celeriac.core.workflow import Membership
+from celeriac.errors import ChainLost
+from celeriac.results.blocked import left_behind
+from celeriac.transport.chains import Rests
+
+logger = logging.getLogger(__name__)
 
 
 def fail_body(backend: Any, body: Any, error: Exception) -> None:
@@ -35,7 +46,7 @@ def fail_all(
     state: str = states.FAILURE,
 ) -> None:
     """Fail the steps of a chain, or whatever else would have been sent."""
-    for step in backend.whole(list(steps)):
+    for step in _whole(backend, list(steps)):
         for end in _ends(maybe_signature(step, app=backend.app)):
             request = Context(end)
             request.update(end.options)
@@ -46,6 +57,39 @@ def fail_all(
                 backend.store_result(request.id, error, state, traceback=traceback, request=request)
             if end.options.get("chord"):
                 backend.on_chord_part_return(request, state, error)
+
+
+def block(backend: Any, attempt: Attempt) -> None:
+    """Have what comes after a dead letter in its workflow read that it waits for that, or that the workflow has failed."""
+    part = Membership.from_header(attempt.workflow)
+    cause = attempt.failure.error if attempt.failure is not None else ""
+    error = left_behind(part.on_failure if part else "block", attempt.name, attempt.task_id, cause)
+    result = backend.encode(backend.encode_result(error, states.FAILURE))
+    for record in attempt.others:
+        if record.state == states.FAILURE:
+            record.result = result
+    for member in attempt.chord:  # a chain's, whose end stands in its chord
+        if not member.succeeded and member.task_id != attempt.task_id:
+            member.result = result
+
+
+def _whole(backend: Any, chain: Sequence[Any]) -> Sequence[Any]:
+    """The steps with those that are kept in the store in the place of what stands for them."""
+    if not any(map(stands_for_rest, chain)):
+        return chain
+    rests = Rests(backend.store, backend.app.conf.accept_content)
+    try:
+        # Within a run, what is not told here is told by nobody.
+        insist = backend.app.execution_room.settler.insist if current() is not None else _once
+        steps: Sequence[Any] = insist(lambda: rests.with_all(chain))
+    except ChainLost:
+        logger.exception("of a chain that has failed, only the last step is marked so")
+        return chain  # what stands for the rest has the last one's id
+    return steps
+
+
+def _once(read: Callable[[], Any]) -> Any:
+    return read()
 
 
 def _ends(signature: Any) -> Iterator[Any]:

@@ -1,0 +1,108 @@
+"""What a chord is joined by, and where that is written: its size, its members' results, the tree of its header."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import states
+from celery.result import GroupResult, result_from_tuple
+
+from celeriac.core.attempt import ChordPart
+from celeriac.core.current import current, is_unjoined
+from celeriac.core.message import WORKFLOW_HEADER
+from celeriac.core.transactions import open_for
+from celeriac.results import chords
+
+
+class Joining:
+    """Chords and the trees of groups; ``backend`` encodes what is kept of them, and has the store."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self._last_body: tuple[Any, Any] = (None, None)
+
+    # -- where they are sent
+
+    def _place(self) -> Any:
+        """With its members, in the transaction that sends them."""
+        store = self._backend.store
+        within = open_for(store)
+        return within if hasattr(within, "set_chord_size") else store
+
+    def save_group(self, group_id: str, result: Any) -> None:
+        """Keep the tree of a group's results."""
+        backend = self._backend
+        expires_at = backend.store.now() + backend.expires if backend.expires else None
+        self._place().save_group(group_id, backend.encode({"result": result.as_tuple()}), expires_at)
+
+    def saved_group(self, group_id: str) -> dict[str, Any] | None:
+        """Celery's dictionary of a kept tree."""
+        saved = self._backend.store.get_group(group_id)
+        if saved is None:
+            return None
+        meta: dict[str, Any] = self._backend.decode(saved)
+        return {"result": result_from_tuple(meta["result"], self._backend.app), "task_id": group_id}
+
+    def begin(self, header: GroupResult) -> None:
+        """A chord is about to be sent."""
+        if getattr(self._backend.app, "local_outbox", None) is not None:
+            # It is joined in the store: members that were kept without that would run, and the body never.
+            self._backend.store.get_group(header.id)
+        if any(isinstance(member, GroupResult) for member in header.results or ()):
+            # A nested header is joined by its tree, not by the flat parts.
+            header.save(backend=self._backend)
+
+    def set_size(self, group_id: str, size: int) -> None:
+        """So many members were sent; if all of them have ended by now, the body goes."""
+        if is_unjoined(group_id):  # Celery says how many there are of it, too
+            return
+        if self._place().set_chord_size(group_id, size):
+            chords.dispatch(self._backend, group_id)
+
+    def grow(self, group_id: str, task_id: str) -> None:
+        """The chord grows with the message of its new member: one that dies with this run was never a member."""
+        attempt = current()
+        if attempt is None:
+            self._backend.store.grow_chord(group_id, 1)
+        else:
+            attempt.growing[task_id] = group_id
+
+    # -- where a member has ended
+
+    def add_part(self, request: Any, state: str, result: Any) -> None:
+        """Count a member's end: with the settlement of what is running, or at once."""
+        if not request.group or not request.id:
+            return
+        part = self._part(request, state, result)
+        attempt = current()
+        if attempt is not None:
+            attempt.chord.append(part)
+        elif self._backend.store.add_chord_part(part):
+            chords.dispatch(self._backend, part.group_id)
+
+    def _part(self, request: Any, state: str, result: Any) -> ChordPart:
+        position = getattr(request, "group_index", None)
+        return ChordPart(
+            request.group,
+            request.id,
+            0 if position is None else position,
+            state == states.SUCCESS,
+            self._backend.encode(self._backend.encode_result(result, state)),
+            self._encoded_body(request),
+            cancelled=state == states.REVOKED,
+        )
+
+    def _encoded_body(self, request: Any) -> Any:
+        """Members of one group come one after the other, with the same body."""
+        # What fails because something before it did has no message that would say it.
+        found = request.group, request.chord, getattr(request, WORKFLOW_HEADER, None) or _workflow()
+        last, encoded = self._last_body
+        if last != found:
+            encoded = self._backend.encode({**request.chord, WORKFLOW_HEADER: found[2]})
+            self._last_body = found, encoded  # at once, for threads
+        return encoded
+
+
+def _workflow() -> Any:
+    attempt = current()
+    return None if attempt is None else attempt.workflow

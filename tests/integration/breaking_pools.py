@@ -26,7 +26,8 @@ from billiard.pool import READY
 from celeriac.errors import StoreUnavailable
 from celeriac.publish.forwarding import Forwarder
 from celeriac.worker.begun import _Outbox, _plain
-from celeriac.worker.prefork import EXIT_LOOK, Pool
+from celeriac.worker.hearing import EXIT_LOOK
+from celeriac.worker.prefork import Pool
 from tests.integration.breaking import STORE
 from tests.integration.tasks import UNIT, lines, note
 

@@ -2,68 +2,22 @@
 
 from __future__ import annotations
 
-import select
 import time
-from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from billiard.pool import ACK, CLOSE, READY, RUN
-from celery.concurrency.asynpool import AsynPool
 from celery.concurrency.prefork import TaskPool as CeleryTaskPool
 from kombu.asynchronous import get_event_loop
-from kombu.utils.compat import fileno
 
-from celeriac.execution.request import Request
 from celeriac.worker.ahead import Ahead, keep_apart
-from celeriac.worker.begun import Worker
-from celeriac.worker.draining import ResultHandler, timers_firing
+from celeriac.worker.draining import timers_firing
+from celeriac.worker.hearing import Hearing
+from celeriac.worker.jobs import Outbound, count_as_begun, counts_as_begun, join_parts, let_be, request_of
 
-#: Bytes that a pipe takes whole or not at all (POSIX), the length before them included.
-_WHOLE = select.PIPE_BUF - 4
 #: Seconds between looks at what has begun and not ended; seconds that a short job takes at most.
 LOOK, BRISK = 0.05, 0.005
-#: Seconds until a process that is about to end is looked at again: at first, and at most.
-EXIT_LOOK, LONGEST_EXIT_LOOK = 0.002, 5.0
-_NOTHING = memoryview(b"")
-
-
-class _Hub:
-    """The event loop as the pool sees it: what is the case already costs no system call."""
-
-    def __init__(self, hub: Any, half_heard: dict[int, Any]) -> None:
-        self.__dict__.update(_hub=hub, _half_heard=half_heard)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._hub, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._hub, name, value)
-
-    def remove_writer(self, fd: Any) -> None:
-        if fileno(fd) in self._hub.writers:
-            self._hub.remove_writer(fd)
-
-    def add_reader(self, fd: int, callback: Any, *args: Any) -> None:
-        if isinstance(callback, Generator):
-            self._half_heard[fd] = callback
-        else:
-            self._half_heard.pop(fd, None)
-        if self._hub.readers.get(fd) != (callback, args):
-            self._hub.add_reader(fd, callback, *args)
-
-
-class _Outbound(deque[Any]):
-    """Jobs that wait for a process. What was revoked or expired while it waited is not handed out."""
-
-    refuse: Callable[[Any], bool]
-
-    def popleft(self) -> Any:
-        while True:
-            job = super().popleft()
-            if not self.refuse(job):
-                return job
 
 
 class _Slots:
@@ -73,7 +27,7 @@ class _Slots:
         self.release = release
 
 
-class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
+class Pool(Hearing):
     """Writes a job to a free process as soon as there are both, in one piece, and hears of it once, when it has ended.
 
     Celery's registers the pipes of all free processes with the event loop, is
@@ -83,8 +37,6 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
     each process has its next job ready.
     """
 
-    Worker = Worker
-    ResultHandler = ResultHandler
     _quick_put: Callable[[Any], None]
     _put_back: Callable[[Any], None]
     on_poll_start: Callable[[], None]
@@ -101,10 +53,8 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
         #: Pipes into which something was written since the event loop's last turn.
         self._given: list[int] = []
         self._ahead = Ahead()
-        #: What reads a message of which a part was there, by the pipe it comes from.
-        self._half_heard: dict[int, Any] = {}
         super().__init__(*args, **kwargs)
-        self.outbound_buffer = _Outbound()
+        self.outbound_buffer = Outbound()
         self.outbound_buffer.refuse = self._refuse
 
     def create_process_queues(self) -> Any:
@@ -120,11 +70,7 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
             self._putlock = slots
 
     def register_with_event_loop(self, hub: Any) -> None:
-        self._hub, self._call_later = hub, hub.call_later
-        half_heard, seen = dict(self._half_heard), _Hub(hub, self._half_heard)
-        super().register_with_event_loop(seen)
-        for fd in half_heard.keys() & self._fileno_to_outq.keys():  # the rest of a message is none of its own
-            seen.add_reader(fd, half_heard[fd])
+        super().register_with_event_loop(hub)
         handlers = self._result_handler.state_handlers
         if handlers[READY] != self.on_ended:  # the loop of after a lost connection is another
             self._on_ack, self._on_ready = handlers[ACK], handlers[READY]
@@ -148,7 +94,7 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
 
         def put_and_write(message: Any) -> None:
             put(message)
-            _join_parts(outbound[-1])
+            join_parts(outbound[-1])
             self._hand_out()
 
         def on_poll_start() -> None:
@@ -204,8 +150,8 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
 
     def _refuse(self, job: Any) -> bool:
         """Whether a job must not run any more; Celery asked when it came, which may be a while ago."""
-        request = getattr(job._accept_callback, "__self__", None)  # noqa: SLF001
-        if not isinstance(request, Request) or not request.revoked():
+        request = request_of(job)
+        if request is None or not request.revoked():
             return False
         job.discard()
         self._call_later(0, self._release)
@@ -229,7 +175,7 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
         item = self._cache.get(job)
         if item is not None and item._write_to is not None:  # noqa: SLF001  # set by Celery's writer
             if item._time_accepted is None:  # noqa: SLF001  # set by billiard when it is told
-                _let_be(item)
+                let_be(item)
                 self._tell_begun(item, item._write_to)  # noqa: SLF001
             self._brisk = time.monotonic() - item._time_accepted < BRISK  # noqa: SLF001
         self._ending = job
@@ -268,32 +214,6 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
         for fd in list(self._ahead.jobs):  # its process has it already, so the end of the one before has been told
             self._hear(self._fileno_to_inq.get(fd))
         self._note_all(list(self._busy_workers))
-
-    def _hear(self, process: Any) -> None:
-        """Read what a process has said, without waiting for the loop's turn."""
-        if process is None:
-            return
-        fd = process.outqR_fd
-        reading = self._hub.readers.get(fd, (None,))[0]
-        with suppress(StopIteration, OSError, EOFError):  # the loop sees to what is closed
-            if isinstance(reading, Generator):  # a message of which a part was there
-                next(reading)
-            else:
-                self._result_handler.handle_event(fd)
-
-    def _on_soft_timeout(self, job: int, *args: Any) -> None:
-        self._hear_of(job)
-        super()._on_soft_timeout(job, *args)
-
-    def _on_hard_timeout(self, job: int) -> None:
-        self._hear_of(job)
-        super()._on_hard_timeout(job)
-
-    def _hear_of(self, job: int) -> None:
-        """Before its process is signalled: it may have ended, and another run there."""
-        item = self._cache.get(job)
-        if item is not None:
-            self._hear(item._write_to)  # noqa: SLF001
 
     def terminate_job(self, pid: int, sig: Any = None) -> None:
         process, _ = self._process_by_pid(pid)
@@ -334,56 +254,9 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
 
     # -- when a process, or the broker, is gone
 
-    def _event_process_exit(self, hub: Any, process: Any) -> None:
-        super()._event_process_exit(hub, process)
-        self._await_exit(process, EXIT_LOOK)
-
-    def _await_exit(self, process: Any, pause: float) -> None:
-        """Celery looks once, and then every five seconds; what tells of an end closes before it can be waited for."""
-        if process in self._pool:
-            self._call_later(pause, self._look_for_exit, process, pause)
-
-    def _look_for_exit(self, process: Any, pause: float) -> None:
-        if process in self._pool:
-            self.maintain_pool()
-        # A task that closes files of others' lives on: it is not asked for ever so often.
-        self._await_exit(process, min(2 * pause, LONGEST_EXIT_LOOK))
-
-    def _track_child_process(self, process: Any, hub: Any) -> None:
-        """One about to end is watched no longer; when the broker is lost just then, Celery would watch nothing."""
-        if getattr(process, "_sentinel_poll", 0) is not None:
-            super()._track_child_process(process, hub)
-
-    def on_job_process_down(self, job: Any, pid_gone: int) -> None:
-        """Celery comes here, too, when another process is gone: of this one nobody has read yet what it says last."""
-        if (job._write_to or job._scheduled_for) not in self._pool:  # noqa: SLF001
-            super().on_job_process_down(job, pid_gone)
-
-    def destroy_queues(self, queues: Any, process: Any) -> Any:
-        """Celery keeps the pipe's number, and after a lost connection reads from whatever has it by then."""
-        if self._fileno_to_outq.get(process.outqR_fd) is process:
-            del self._fileno_to_outq[process.outqR_fd]
-        return super().destroy_queues(queues, process)
-
-    def _broke_off(self, process: Any) -> bool:
-        """Whether a process is gone in the middle of a message: the rest would be taken for another."""
-        if self._fileno_to_outq.get(process.outqR_fd) is not process:
-            return False
-        reading = self._half_heard.pop(process.outqR_fd, None)
-        if reading is None:
-            return False
-        try:
-            next(reading)
-        except StopIteration:  # it is whole now
-            return False
-        except (OSError, EOFError):
-            pass
-        return True
-
     def process_flush_queues(self, process: Any) -> None:
         """Called when a process is gone: what it says last, and what it had begun."""
-        if not self._broke_off(process):
-            super().process_flush_queues(process)
+        super().process_flush_queues(process)
         self._note_begun(process)
         self._ahead.forget(process.inqW_fd)
         for item in self._cache.values():
@@ -399,7 +272,7 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
         self._take_back_from(lambda _process: True)
         for job in self._cache.values():
             if job._write_to is not None and not job._accepted:  # noqa: SLF001
-                _count_as_begun(job)
+                count_as_begun(job)
 
     def flush(self) -> None:
         """Called when the broker is gone, or the worker ends, to drop what has not begun.
@@ -410,7 +283,7 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
         """
         self.keep_what_began()
         # Nobody redelivers what counted as begun, and had not when its process ended: before, or in here.
-        kept = {job._job: job for job in self.outbound_buffer if _counted(job)}  # noqa: SLF001
+        kept = {job._job: job for job in self.outbound_buffer if counts_as_begun(job)}  # noqa: SLF001
         for number in kept:
             self._cache.pop(number, None)
         working = {fd: self._fileno_to_inq.get(fd) for fd in self._busy_workers}
@@ -422,43 +295,6 @@ class Pool(AsynPool):  # type: ignore[misc]  # Celery has no types
 
     def _is_still(self, fd: int, process: Any) -> bool:
         return process is not None and self._fileno_to_inq.get(fd) is process and process.exitcode is None
-
-    def on_job_process_lost(self, job: Any, pid: int, exitcode: int) -> None:
-        """Say so at once. Celery waits ten seconds for a result that was under way, but by now the pipe is read out."""
-        super().on_job_process_lost(job, pid, exitcode)
-        # Not in here: the pool is in the middle of replacing the process.
-        self._call_later(0, self._lose, job, exitcode)
-
-    def _lose(self, job: Any, exitcode: int) -> None:
-        if not job.ready():
-            self.mark_as_worker_lost(job, exitcode)
-
-
-def _count_as_begun(job: Any) -> None:
-    # Its limits are set when it says so itself.
-    job._accepted, job._worker_pid = True, job._write_to.pid  # noqa: SLF001  # as its own word would
-    request = getattr(job._accept_callback, "__self__", None)  # noqa: SLF001
-    if isinstance(request, Request):
-        request.on_handed_over()
-
-
-def _counted(job: Any) -> bool:
-    request = getattr(job._accept_callback, "__self__", None)  # noqa: SLF001
-    return isinstance(request, Request) and request.handed_over
-
-
-def _let_be(job: Any) -> None:
-    """Whoever wanted it ended when it begins is late: it has ended, and its process may run another."""
-    request = getattr(job._accept_callback, "__self__", None)  # noqa: SLF001
-    if isinstance(request, Request):
-        request._terminate_on_ack = None  # noqa: SLF001  # Celery's
-
-
-def _join_parts(job: Any) -> None:
-    """Have a short job written as one part, which cannot be interrupted half way."""
-    length, body, size = job._payload  # noqa: SLF001  # Celery's writer takes it from there
-    if size <= _WHOLE:
-        job._payload = memoryview(bytes(length) + bytes(body)), _NOTHING, 0  # noqa: SLF001
 
 
 class TaskPool(CeleryTaskPool):  # type: ignore[misc]  # Celery has no types

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -13,13 +12,6 @@ from celeriac.core.message import Adoption, Delivery
 from celeriac.testing.conformance.harness import LEASE, task
 from tests.conformance.postgres import PostgresHarness
 from tests.support.waiting import wait_for
-
-
-@pytest.fixture
-def harness(postgres_url: str) -> Iterator[PostgresHarness]:
-    opened = PostgresHarness(postgres_url)
-    yield opened
-    opened.close()
 
 
 @pytest.mark.parametrize("committed", [True, False])

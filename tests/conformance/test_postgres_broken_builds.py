@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,13 +172,6 @@ BUILDS = {
         (("test_a_queue_without_a_worker_keeps_nobody_waiting", {}),),
     ),
 }
-
-
-@pytest.fixture
-def harness(postgres_url: str) -> Iterator[PostgresHarness]:
-    opened = PostgresHarness(postgres_url)
-    yield opened
-    opened.close()
 
 
 @pytest.mark.parametrize("name", BUILDS)

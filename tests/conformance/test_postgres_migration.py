@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib import import_module
@@ -20,13 +19,6 @@ from tests.support.waiting import wait_for
 #: The package has a function of the module's name.
 migrate = import_module("celeriac.store.postgres.migrate")
 TOGETHER = 4
-
-
-@pytest.fixture
-def harness(postgres_url: str) -> Iterator[PostgresHarness]:
-    opened = PostgresHarness(postgres_url)
-    yield opened
-    opened.close()
 
 
 def test_the_first_to_come_makes_the_tables_and_the_others_find_them(harness: PostgresHarness) -> None:

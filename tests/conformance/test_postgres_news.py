@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,13 +11,6 @@ from celeriac.store.protocols import News
 from celeriac.testing.conformance.harness import publish, task
 from tests.conformance.postgres import PostgresHarness
 from tests.support import patient
-
-
-@pytest.fixture
-def harness(postgres_url: str) -> Iterator[PostgresHarness]:
-    opened = PostgresHarness(postgres_url)
-    yield opened
-    opened.close()
 
 
 @pytest.mark.parametrize("count", [1, 2, copying.WORTH_IT, 4 * copying.WORTH_IT])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 
@@ -24,18 +24,9 @@ WAITING, HELD, CLAIMS, EACH = 3000, 400, 10, 32
 READ, READ_IN_LANES = 25, 100
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """Nobody else's transactions keep what is gone in the indexes."""
-    with Server() as started:
-        yield started
-
-
 @pytest.fixture
-def harness(server: Server) -> Iterator[PostgresHarness]:
-    opened = PostgresHarness(server.url)
-    yield opened
-    opened.close()
+def postgres_url(own_server: Server) -> str:
+    return own_server.url
 
 
 @pytest.fixture

@@ -24,13 +24,6 @@ KEY = IdempotencyKey("shop.charge", "order-7", "digest", 60.0)
 
 
 @pytest.fixture
-def harness(postgres_url: str) -> Iterator[PostgresHarness]:
-    opened = PostgresHarness(postgres_url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "PRUNED_AT_ONCE", AT_ONCE)
 

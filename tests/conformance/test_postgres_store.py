@@ -2,19 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
-from celeriac.testing.conformance import StoreConformance, StoreHarness
-from tests.conformance.postgres import PostgresHarness
-
-
-@pytest.fixture
-def harness(postgres_url: str) -> Iterator[StoreHarness]:
-    opened = PostgresHarness(postgres_url)
-    yield opened
-    opened.close()
+from celeriac.testing.conformance import StoreConformance
 
 
 class TestPostgresStore(StoreConformance):

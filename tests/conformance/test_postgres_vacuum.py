@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 
 import psycopg
@@ -22,18 +22,9 @@ from tests.support.own_postgres import Server
 MANY = 300
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """Nobody else's transactions are in the way of its vacuum."""
-    with Server(max_prepared_transactions=5) as started:
-        yield started
-
-
 @pytest.fixture
-def harness(server: Server) -> Iterator[PostgresHarness]:
-    opened = PostgresHarness(server.url)
-    yield opened
-    opened.close()
+def postgres_url(own_server: Server) -> str:
+    return own_server.url
 
 
 @pytest.fixture

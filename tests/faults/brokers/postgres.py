@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import pwd
 import shutil
 import signal
-import subprocess
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,67 +15,23 @@ import psycopg
 from psycopg import sql
 
 from tests.faults.brokers.base import DISK, Broker, Missing, Place
-from tests.support import Program, free_port, wait_for
+from tests.support.own_postgres import USER, Server
 from tools.services.postgres import POSTGRES
 
-USER = "faults"
 
-
-class Server(Program):
-    """A cluster in a folder of its own, run by the user of Debian's package where this one is root."""
+class Cluster(Server):
+    """A server with room for all that a matrix connects."""
 
     def __init__(self) -> None:
-        binary = shutil.which(POSTGRES.program, path=POSTGRES.path(os.environ.get("PATH")))
-        if binary is None:
+        if shutil.which(POSTGRES.program, path=POSTGRES.path(os.environ.get("PATH"))) is None:
             raise Missing("PostgreSQL's server is not installed on this machine")
-        folder = Path(tempfile.mkdtemp(prefix="celeriac-faults-postgres-"))
-        self.port = free_port()
-        self.url = f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
-        self._owner = _give(folder)
-        self._make(Path(binary).with_name("initdb"), folder)
-        listen = ["-c", "listen_addresses=127.0.0.1", "-p", str(self.port), "-k", str(folder)]
-        command = [*self._owner, binary, "-D", str(folder / "data"), *listen, "-c", "max_connections=300"]
-        super().__init__(command, folder, name="postgres")
-
-    def _make(self, initdb: Path, folder: Path) -> None:
-        options = ["--username", USER, "--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8"]
-        made = [*self._owner, str(initdb), "--pgdata", str(folder / "data"), *options, "--no-instructions"]
-        subprocess.run(made, check=True, capture_output=True, cwd=folder)
-
-    def ready(self) -> bool:
-        return POSTGRES.answers(self.url)
-
-    def end(self, number: signal.Signals) -> None:
-        """SIGINT is the fast shutdown, SIGQUIT the immediate one, after which it recovers as from a crash."""
-        os.kill(self.pid, number)
-        self.wait()
-        wait_for(lambda: not self.processes(), 30, "the server's processes do not end")
-
-    def close(self) -> None:
-        if self.running:
-            self.end(signal.SIGQUIT)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _give(folder: Path) -> list[str]:
-    """What to put before a command so that it runs as the folder's owner: the server refuses to run as root."""
-    if os.geteuid() != 0:
-        return []
-    owner = next(known for name in ("postgres", "nobody") if (known := _user(name)) is not None)
-    os.chown(folder, owner.pw_uid, owner.pw_gid)
-    return ["setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups", "--"]
-
-
-def _user(name: str) -> pwd.struct_passwd | None:
-    with contextlib.suppress(KeyError):
-        return pwd.getpwnam(name)
-    return None
+        super().__init__(max_connections=300)
 
 
 class Schema(Place):
     """A schema of the server's; its connections are known by their application's name."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Cluster) -> None:
         self._server = server
         self._schema = f"faults_{uuid.uuid4().hex[:12]}"
         self.url = self.through(server.port)
@@ -142,7 +94,7 @@ class Postgres(Broker):
     }
 
     def __init__(self) -> None:
-        self._server = Server()
+        self._server = Cluster()
         self._server.start()
 
     def place(self, folder: Path, need: str) -> Schema:

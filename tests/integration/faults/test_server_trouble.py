@@ -46,7 +46,7 @@ def test_a_publish_says_in_time_that_nothing_can_be_sent(site: Site, way: Proxy,
     assert site.add.delay(1, 1).id
     getattr(way, trouble)()
     # The server is asked for its time once more.
-    site.store.database._asked_at = float("-inf")  # type: ignore[attr-defined]
+    site.store.database.clock._asked_at = float("-inf")  # type: ignore[attr-defined]
     began = time.monotonic()
     with pytest.raises(BrokerUnavailable, match=re.escape(site.store.location)):
         site.keyed.delay("k", site.file()) if keyed else site.add.delay(1, 2)

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from celeriac.errors import ServerReadOnly, ServerUnavailable, SettingsError, StoreError, StoreUnavailable
+from celeriac.errors import ServerReadOnly, ServerUnavailable, SettingsError, StoreError
 from celeriac.store.clock import lease_now as machine_clock
 from celeriac.store.postgres.bell import Bell
 from celeriac.store.postgres.liveness import GONE, abandoned, configure
@@ -23,6 +23,7 @@ from celeriac.store.postgres.pooler import pooled_by_transaction
 from celeriac.store.postgres.refusals import TLS_REMEDY, hint, tls_is_amiss
 from celeriac.store.postgres.session import PATIENCE, Raw, Session
 from celeriac.store.protocols import News
+from celeriac.store.server_clock import ServerClock
 
 #: Where celeriac's tables are, unless the URL says otherwise.
 SCHEMA = "celeriac"
@@ -30,8 +31,6 @@ SCHEMA = "celeriac"
 KEPT = 4
 #: Seconds that connecting, or a step of a publish, may take.
 CONNECT_TIMEOUT = 5.0
-#: Seconds after which the server is asked for its time again.
-CLOCK_KEPT = 10.0
 #: What this side knows a dead server by, in seconds.
 _KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 #: Seconds of unacknowledged data after which a connection counts as lost, in milliseconds.
@@ -59,8 +58,7 @@ class Database:
         self.channels = channels(schema)
         self._idle: list[Session] = []
         self._lock = threading.Lock()
-        self._offset: float | None = None
-        self._asked_at = 0.0
+        self.clock = ServerClock(self._measured)
         self._known_to_last = False
         self.bell = Bell(schema, lambda: self.reading(self.timeout))
         with _REGISTRY:
@@ -204,32 +202,22 @@ class Database:
     # -- clocks
 
     def now(self) -> float:
-        """The server's clock, seconds since the epoch: measured now and then, and counted on from there.
+        """The server's clock, seconds since the epoch.
 
         Raises:
             StoreUnavailable: it could never be asked.
         """
-        here = machine_clock()
-        if self._offset is None or here - self._asked_at > CLOCK_KEPT:
-            try:
-                self._ask_for_the_time()
-            except StoreUnavailable:
-                if self._offset is None:
-                    raise
-                self._asked_at = here  # the old answer does for a while; what follows finds out for itself
-        assert self._offset is not None
-        return machine_clock() + self._offset
+        return self.clock.now()
 
     lease_now = now
 
-    def _ask_for_the_time(self) -> None:
+    def _measured(self) -> float:
         with self.reading(self.timeout / 2) as session:
             before = machine_clock()
             row = session.raw.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
             after = machine_clock()
         assert row is not None
-        self._asked_at = after
-        self._offset = row[0] - (before + after) / 2
+        return float(row[0]) - (before + after) / 2
 
     # -- errors
 

@@ -15,19 +15,18 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from celeriac.errors import ServerUnavailable, StoreError, StoreUnavailable
+from celeriac.errors import ServerUnavailable, StoreError
 from celeriac.settings import RedisURL
 from celeriac.store.clock import lease_now as machine_clock
 from celeriac.store.redis.packing import Argument
 from celeriac.store.redis.scripts import Script
 from celeriac.store.redis.session import PATIENCE, Session
+from celeriac.store.server_clock import ServerClock
 
 #: Connections kept open for the next who needs one; more are made where more threads ask at once.
 KEPT = 4
 #: Seconds that connecting, or a step of a publish, may take.
 CONNECT_TIMEOUT = 3.0
-#: Seconds after which the server is asked for its time again.
-CLOCK_KEPT = 10.0
 #: What the server refuses now and may do later, by the word its answer begins with, and what can be done about it.
 _LATER = {
     "OOM": "its memory is full: raise maxmemory, or drop what is not needed; what waits can still be worked off",
@@ -82,8 +81,7 @@ class Database:
         self._pool = redis.ConnectionPool.from_url(url.server, **self._options())
         self._idle: list[Session] = []
         self._lock = threading.Lock()
-        self._offset: float | None = None
-        self._asked_at = 0.0
+        self.clock = ServerClock(self._measured)
         with _REGISTRY:
             _ALL.add(self)
 
@@ -196,28 +194,18 @@ class Database:
     # -- clocks
 
     def now(self) -> float:
-        """The server's clock, seconds since the epoch: measured now and then, and counted on from there.
+        """The server's clock, seconds since the epoch.
 
         Raises:
             StoreUnavailable: it could never be asked.
         """
-        here = machine_clock()
-        if self._offset is None or here - self._asked_at > CLOCK_KEPT:
-            try:
-                self._ask_for_the_time()
-            except StoreUnavailable:
-                if self._offset is None:
-                    raise
-                self._asked_at = here  # the old answer does for a while; what follows finds out for itself
-        assert self._offset is not None
-        return machine_clock() + self._offset
+        return self.clock.now()
 
-    def _ask_for_the_time(self) -> None:
+    def _measured(self) -> float:
         before = machine_clock()
         seconds, microseconds = self.command(b"TIME", patience=self.timeout / 2)
         after = machine_clock()
-        self._asked_at = after
-        self._offset = int(seconds) + int(microseconds) / 1e6 - (before + after) / 2
+        return int(seconds) + int(microseconds) / 1e6 - (before + after) / 2
 
     # -- errors
 

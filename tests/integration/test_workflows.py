@@ -57,6 +57,15 @@ def settled(site: Site, result: Any, state: State) -> WorkflowStatus:
     return found
 
 
+def test_a_single_task_keeps_its_name_and_what_was_said_of_its_failure(site: Site) -> None:
+    sent = site.app.workflows.send(site.fail.s("away"), name="alone", on_failure="fail")
+    over = ended(site, sent)
+    assert (over.name, over.workflow.on_failure, over.state, over.size) == ("alone", "fail", State.FAILED, 1)
+    assert [one.node.id for one in over.nodes] == [sent.id]
+    with pytest.raises(WorkflowCancelled):
+        site.app.workflows.resume(sent)
+
+
 def test_a_canvas_is_followed_from_its_sending_to_its_end(site: Site) -> None:
     journal, gate = site.file(), site.file("gate")
     sent = chain(

@@ -34,6 +34,8 @@ class Opening:
     recorded: bool | None = None
     #: There is nothing to record: a message has taken it along, or it is one task.
     done: bool = False
+    #: It is recorded also where it is one task.
+    asked_for: bool = False
 
     def begins_with(self, sent: Sequence[Sent], group_id: str | None = None) -> None:
         """Note what the canvas is, from the tasks that are sent first; what comes later is known by then."""
@@ -44,7 +46,7 @@ class Opening:
                 logger.warning("a canvas that begins with %s is too deep to be recorded as a workflow", sent[0].task)
                 nodes = []
             self.record = Workflow(self.id, self.name or name_of(nodes), nodes, self.on_failure, self.parent)
-            self.recorded = self.record.size > 1
+            self.recorded = self.record.size > (0 if self.asked_for else 1)
             self.done = not self.recorded
 
 
@@ -65,6 +67,14 @@ def sending(opened: Opening, send: Callable[[], Any]) -> Any:
         return send()
     finally:
         _OPENING.reset(token)
+
+
+def asked_for(send: Callable[[], Any]) -> Any:
+    """Send what is to be recorded also where it is one task: somebody names it, or says what becomes of it."""
+    opened = opening()
+    if opened is not None:
+        opened.asked_for = True
+    return send()
 
 
 @contextmanager

@@ -19,6 +19,8 @@ from celeriac.desk.steps import Done
 from celeriac.desk.who import whoami
 from celeriac.errors import CeleriacError
 from celeriac.publish.canvas import run_out, send_workflow
+from celeriac.publish.ids import new_id
+from celeriac.publish.workflows import asked_for
 from celeriac.store.protocols import News, Store
 
 #: Workflows that are read at once.
@@ -107,8 +109,8 @@ class Workflows:
         """Send a canvas under a name of its own, and say what becomes of it when a task gives up.
 
         Args:
-            canvas: a chain, group or chord; `args` and `kwargs` are its first task's. A single task is sent as it is, and is no
-                workflow.
+            canvas: a chain, group or chord, or a single task, which is a workflow of one; `args` and `kwargs` are its first
+                task's.
             name: for people.
             on_failure: ``"block"``: what comes after it waits until its dead letter is redriven. ``"fail"``: the rest is
                 cancelled. ``"continue"``: a chord's body runs without it; elsewhere as ``"block"``.
@@ -127,7 +129,8 @@ class Workflows:
         if not self._app.keeps_workflows and not self._app.conf.task_always_eager:
             _ = self._store  # says what is missing
         run_out(canvas)
-        return send_workflow(partial(canvas.apply_async, args, kwargs), name, on_failure)
+        send = partial(canvas.apply_async, args, kwargs, **_named(canvas))
+        return send_workflow(partial(asked_for, send), name, on_failure)
 
     # -- looking
 
@@ -256,6 +259,12 @@ class Workflows:
             if one.node.size == 1 and one.state in (NodeState.PLANNED, NodeState.CANCELLED):
                 self._store.store(_revoked(one.node.id, one.node.task, self._store.now()))
         return self.get(workflow.id)
+
+
+def _named(canvas: Signature) -> dict[str, Any]:
+    """The id of a single task: Celery names all of a canvas before it sends any, and this only when it is sent."""
+    parts = "chain", "group", "chord", "chunks"
+    return {} if canvas.get("subtask_type") in parts else {"task_id": canvas.options.get("task_id") or new_id()}
 
 
 def _id_of(wanted: Any) -> str:

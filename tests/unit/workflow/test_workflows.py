@@ -18,7 +18,7 @@ from celeriac.core.workflow_state import NodeState, State
 from celeriac.errors import SettingsError
 from celeriac.testing import Kit
 from celeriac.workflow import noting
-from celeriac.workflow.room import UnknownWorkflow
+from celeriac.workflow.room import UnknownWorkflow, WorkflowCancelled
 from celeriac.workflow.svg import said
 
 MANY = FOLDED_ABOVE + 4
@@ -276,9 +276,60 @@ def test_a_callback_that_is_linked_holds_nothing_up(kit: Kit) -> None:
 def test_what_is_recorded_has_an_id_and_nothing_else_has(kit: Kit) -> None:
     [load] = steps(kit, "load")
     assert group([load]).apply_async().workflow_id is None
-    assert kit.app.workflows.send(load).workflow_id is None
+    assert load.apply_async().workflow_id is None
     sent = chain(load, load).apply_async()
     assert kit.app.workflows.get(sent.workflow_id).id == sent.workflow_id
+
+
+@pytest.mark.parametrize("on_failure", ["block", "fail", "continue"])
+@pytest.mark.parametrize("made", ["task", "chain", "group", "linked", "named", "map"])
+def test_a_single_task_that_is_sent_as_a_workflow_is_one(kit: Kit, made: str, on_failure: Any) -> None:
+    failing = kit.app.tasks["fail"].s(1)
+    canvas = {
+        "task": failing,
+        "chain": chain(failing),
+        "group": group([failing]),
+        "linked": failing.on_error(kit.app.tasks["tell"].s()),
+        "named": failing.clone().set(task_id="my-own"),
+        "map": kit.app.tasks["fail"].map([1, 2]),
+    }[made]
+    sent = kit.app.workflows.send(canvas, name="nightly", on_failure=on_failure)
+    begun = kit.app.workflows.get(sent.workflow_id)
+    assert (begun.name, begun.workflow.on_failure, begun.size, begun.state) == ("nightly", on_failure, 1, "running")
+    assert made != "named" or sent.id == "my-own"
+    kit.drain()
+    found = kit.app.workflows.get(sent)
+    assert found.state is (State.FAILED if on_failure == "fail" else State.BLOCKED)
+    assert [one.state for one in found.nodes] == [NodeState.FAILED]
+    if on_failure == "fail":
+        with pytest.raises(WorkflowCancelled):
+            kit.app.workflows.resume(sent.workflow_id)
+    else:
+        assert kit.app.workflows.resume(sent.workflow_id).done == 1
+
+
+def test_a_single_task_whose_key_another_one_holds_ends_with_that_ones_result(kit: Kit) -> None:
+    taken: list[str] = []
+
+    def take(day: str) -> str:
+        taken.append(day)
+        return day
+
+    once = kit.app.task(shared=False, name="once", idempotency_key="{day}")(take)
+    first, again = (kit.app.workflows.send(once.s("monday"), name=name) for name in ("first", "again"))
+    assert kit.app.workflows.get(again).name == "again"
+    kit.drain()
+    assert taken == ["monday"]
+    for sent in (first, again):
+        assert sent.get(timeout=0) == "monday"
+        assert kit.app.workflows.get(sent).state is State.SUCCEEDED
+
+
+def test_a_canvas_that_runs_at_once_is_no_workflow(kit: Kit) -> None:
+    kit.app.conf.task_always_eager = True
+    sent = kit.app.workflows.send(kit.app.tasks["load"].s(), name="nightly")
+    assert (sent.workflow_id, sent.get()) == (None, 1)
+    assert kit.app.workflows.list() == []
 
 
 def test_without_a_ledger_none_is_sent_as_if_it_were_kept() -> None:

@@ -28,6 +28,7 @@ _MARKS = {
     NodeState.RUNNING: ("▶", "blue"),
     NodeState.FAILED: ("✗", "red"),
     NodeState.BLOCKED: ("⏸", "yellow"),
+    NodeState.SKIPPED: ("⊘", "bright_black"),
     NodeState.WAITING: ("•", None),
     NodeState.PLANNED: ("·", "bright_black"),
     NodeState.CANCELLED: ("⊘", "bright_black"),

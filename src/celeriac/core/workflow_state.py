@@ -28,6 +28,7 @@ class NodeState(_Word):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     BLOCKED = "blocked"  #: it will not begin unless what it waits for is redriven
+    SKIPPED = "skipped"  #: it will not begin: what it waits for has failed, and nothing of that can be redriven
     CANCELLED = "cancelled"
 
 
@@ -35,6 +36,8 @@ class NodeState(_Word):
 _ENDS = frozenset({"SUCCESS", "FAILURE", "REVOKED", "IGNORED"})
 #: States of a node after which its result may be forgotten.
 _OVER = frozenset({NodeState.SUCCEEDED, NodeState.FAILED, NodeState.CANCELLED})
+#: What comes after them does not begin.
+_HOLDING = frozenset({NodeState.FAILED, NodeState.BLOCKED, NodeState.SKIPPED})
 _OPEN = frozenset({NodeState.PLANNED, NodeState.WAITING, NodeState.RUNNING})
 
 
@@ -101,7 +104,7 @@ def progress(
             seen = _as_noted(node, before_now[place], node.id in letters)
         if seen.state is NodeState.PLANNED or _is_told(seen):
             told = _is_told(seen)
-            seen.state, seen.failed = _held_up(workflow, seen, before), 0
+            seen.state, seen.failed = _held_up(workflow, seen, before, elsewhere=elsewhere), 0
             if told and elsewhere and seen.state is NodeState.PLANNED:
                 seen.state = NodeState.BLOCKED
             seen.cancelled = int(seen.state is NodeState.CANCELLED and node.size == 1)
@@ -176,18 +179,24 @@ def _is_told(seen: Progress) -> bool:
     return failed and bool(seen.node.after) and seen.started_at is None
 
 
-def _held_up(workflow: Workflow, seen: Progress, before: Sequence[Progress]) -> NodeState:
+def _held_up(workflow: Workflow, seen: Progress, before: Sequence[Progress], *, elsewhere: bool) -> NodeState:
     """A node that has not begun, or whose end another one's failure has brought."""
     if workflow.cancelled_at is not None:
         return NodeState.CANCELLED
     states = {one.state for one in before}
-    if states & {NodeState.FAILED, NodeState.BLOCKED} and not _does_without(workflow, seen.node):
-        return NodeState.BLOCKED
+    if states & _HOLDING and not _does_without(workflow, seen.node):
+        # Redriving all that can be is not enough where one of several has failed for good.
+        for_good = not elsewhere and any(_is_for_good(one) for one in before)
+        return NodeState.SKIPPED if for_good else NodeState.BLOCKED
     # Nothing comes after what was revoked, has expired or said that it is to be ignored.
     if NodeState.CANCELLED in states and not _does_without(workflow, seen.node):
         return NodeState.CANCELLED
     # What a failure has brought that was put right since is no failure any more.
     return NodeState.PLANNED
+
+
+def _is_for_good(one: Progress) -> bool:
+    return one.state is NodeState.SKIPPED or (one.state is NodeState.FAILED and not one.dead_letter)
 
 
 def _does_without(workflow: Workflow, node: Node) -> bool:
@@ -217,7 +226,7 @@ def _state_of(workflow: Workflow, nodes: Sequence[Progress], *, elsewhere: bool)
         return State.FAILED if failed and workflow.on_failure == "fail" else State.CANCELLED
     if workflow.on_failure == "continue":
         found = {one.state for one in _last(nodes)}
-        failed = failed if found & {NodeState.FAILED, NodeState.BLOCKED} else []
+        failed = failed if found & _HOLDING else []
     if found <= {NodeState.SUCCEEDED}:
         return State.SUCCEEDED
     if failed or (elsewhere and NodeState.BLOCKED in found):

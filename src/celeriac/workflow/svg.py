@@ -27,6 +27,7 @@ _COLOURS = {
     NodeState.BLOCKED: (("#78350f", "#d97706", "#fef3c7"), ("#fde68a", "#f59e0b", "#451a03")),
     NodeState.WAITING: (("#374151", "#6b7280", "#f3f4f6"), ("#e5e7eb", "#9ca3af", "#1f2937")),
     NodeState.PLANNED: (("#6b7280", "#d1d5db", "#ffffff"), ("#9ca3af", "#4b5563", "#111827")),
+    NodeState.SKIPPED: (("#6b7280", "#9ca3af", "#f3f4f6"), ("#9ca3af", "#6b7280", "#1f2937")),
     NodeState.CANCELLED: (("#6b7280", "#9ca3af", "#e5e7eb"), ("#9ca3af", "#6b7280", "#374151")),
 }
 
@@ -141,4 +142,4 @@ def _rule(state: NodeState, text: str, border: str, ground: str) -> str:
     return f".{name} rect{{fill:{ground};stroke:{border};stroke-width:1.5{dashed}}}.{name} text{{fill:{text}}}"
 
 
-_NOT_YET: Sequence[NodeState] = (NodeState.PLANNED, NodeState.BLOCKED)
+_NOT_YET: Sequence[NodeState] = (NodeState.PLANNED, NodeState.BLOCKED, NodeState.SKIPPED)

@@ -192,9 +192,30 @@ def test_a_dead_letter_blocks_it_and_what_comes_after() -> None:
 
 
 def test_what_is_no_dead_letter_fails_it() -> None:
-    assert look(chain_of("a", "b"), record("a", "FAILURE")) == (State.FAILED, ["failed", "blocked"])
+    assert look(chain_of("a", "b"), record("a", "FAILURE")) == (State.FAILED, ["failed", "skipped"])
     failing = chain_of("a", "b", on_failure="fail")
     assert look(failing, record("a", "FAILURE"), lettered=("a",))[0] is State.FAILED
+
+
+@pytest.mark.parametrize("on_failure", ["block", "fail", "continue"])
+def test_nothing_waits_for_what_cannot_be_redriven(on_failure: OnFailure) -> None:
+    chain = chain_of("a", "b", "c", on_failure=on_failure)
+    told = record("b", "FAILURE", started_at=None), record("c", "FAILURE", started_at=None)
+    for ended in ((), told):
+        assert look(chain, record("a", "FAILURE"), *ended) == (State.FAILED, ["failed", "skipped", "skipped"])
+    joined = Workflow("w", "n", [Node("a", "t"), Node("b", "t"), Node("body", "t", [0, 1], joins=True)])
+    both = record("a", "FAILURE"), record("b", "FAILURE")
+    assert look(joined, *both, lettered=("a",)) == (State.BLOCKED, ["failed", "failed", "skipped"])
+    assert look(joined, *both, lettered=("a", "b")) == (State.BLOCKED, ["failed", "failed", "blocked"])
+    many = Workflow("w", "n", [Node("g", "t", [], 30), Node("body", "t", [0], joins=True)])
+    assert look(many, counted={"g": Counted(29, 1)}) == (State.FAILED, ["failed", "skipped"])
+
+
+def test_what_another_ones_dead_letter_holds_up_is_not_skipped() -> None:
+    """As where a chain that has taken a task's place has broken."""
+    chain = chain_of("a", "b")
+    found = progress(chain, {"a": record("a", "FAILURE")}, {}, (), elsewhere=True)
+    assert [one.state for one in found] == [NodeState.FAILED, NodeState.BLOCKED]
 
 
 def test_a_cancelled_one_is_over_when_nothing_runs() -> None:

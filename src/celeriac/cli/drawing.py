@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import click
@@ -12,6 +13,7 @@ from celeriac.cli.ages import ago
 from celeriac.cli.text import cells, one_line, shorten
 from celeriac.core.workflow_state import NodeState, Progress, State
 from celeriac.workflow import WorkflowStatus
+from celeriac.workflow.labels import Label, labels
 from celeriac.workflow.layout import columns, is_plain
 from celeriac.workflow.svg import said
 
@@ -54,7 +56,7 @@ def drawn(status: WorkflowStatus, room: int | None, progress: Mapping[str, str] 
         sent += f" by task {workflow.parent}"
     lines = [head, click.style(sent, fg="bright_black"), ""]
     nodes = [one.node for one in status.nodes]
-    numbered = {place for place, _ in _pointed_at(status)}
+    numbered, named = {place for place, _ in _pointed_at(status)}, labels(nodes)
     before: list[int] = []
     for number, column in enumerate(columns(nodes)):
         if number:
@@ -62,7 +64,9 @@ def drawn(status: WorkflowStatus, room: int | None, progress: Mapping[str, str] 
         plain = is_plain(nodes, before, column)
         for place in column:
             far = progress.get(nodes[place].id, "")
-            lines.append(_line(status, place, numbered, far, alone=len(column) == 1, plain=plain, room=room))
+            lines.append(
+                _line(status, place, named[place], numbered, far, alone=len(column) == 1, plain=plain, room=room)
+            )
         before = column
     if workflow.cancelled_at is not None:
         lines += [
@@ -88,6 +92,7 @@ def _pointed_at(status: WorkflowStatus) -> list[tuple[int, int]]:
 def _line(
     status: WorkflowStatus,
     place: int,
+    label: Label,
     numbered: set[int],
     far: str,
     *,
@@ -99,12 +104,11 @@ def _line(
     mark, colour = _MARKS[one.state]
     branch = "" if alone else "├─ "
     number = f"({place + 1}) " if place in numbered else ""
-    name = one_line(one.node.task) if one.node.size == 1 else f"{one.node.size:,} × {one_line(one.node.task)}"
-    text = f"{number}{name}"
+    label = replace(label, task=one_line(label.task), arguments=one_line(label.arguments))
     told = "  ".join(part for part in (_told(one), far, "" if plain else _after(one.node.after)) if part)
-    if room is not None:
-        text = shorten(text, max(room - cells(branch) - 4 - cells(told), 12), keep_end=True)
-    line = f"{branch}{click.style(mark, fg=colour)} {text}"
+    left = None if room is None else max(room - cells(branch) - 4 - cells(told) - len(number), 12)
+    name = label.fitting(lambda text: left is None or cells(text) <= left)
+    line = f"{branch}{click.style(mark, fg=colour)} {number}{name}"
     return f"{line}  {click.style(told, fg='bright_black')}" if told else line
 
 

@@ -22,6 +22,7 @@ from celeriac.core.text import app_option
 from celeriac.core.workflow_state import NodeState, Progress, State
 from celeriac.store.protocols import Store
 from celeriac.workflow import Workflows, WorkflowStatus
+from celeriac.workflow.labels import Label, labels
 from celeriac.workflow.room import UnknownWorkflow, WorkflowCancelled
 from celeriac.workflow.svg import svg
 
@@ -138,7 +139,7 @@ def show(context: click.Context, workflow_id: str, picture: Path | None, as_json
     if picture is not None:
         _write(svg(found), picture)
     elif as_json:
-        echo(to_json({**_document(found), "nodes": [_node_document(one) for one in found.nodes]}))
+        echo(to_json({**_document(found), "nodes": _node_documents(found)}))
     else:
         app = app_of(context)
         lines = drawn(found, width(), _progress(app.store, found))
@@ -252,10 +253,17 @@ def _document(one: WorkflowStatus) -> dict[str, Any]:
     }
 
 
-def _node_document(one: Progress) -> dict[str, Any]:
+def _node_documents(status: WorkflowStatus) -> list[dict[str, Any]]:
+    named = labels([one.node for one in status.nodes])
+    return [_node_document(one, label) for one, label in zip(status.nodes, named, strict=True)]
+
+
+def _node_document(one: Progress, label: Label) -> dict[str, Any]:
     return {
         "id": one.node.id,
         "task": one.node.task,
+        "index": label.index,
+        "arguments": one.node.arguments,
         "size": one.node.size,
         "after": one.node.after,
         "state": one.state.value,

@@ -46,6 +46,7 @@ class Node:
         after: places of the nodes that it waits for.
         size: how many members: a task each, or a chain of tasks.
         joins: it waits for all of several, as the body of a chord.
+        arguments: what its sender gives it, shortened, such as ``(3, day='monday')``; nothing of many.
     """
 
     id: str
@@ -53,6 +54,17 @@ class Node:
     after: list[int] = field(default_factory=list)
     size: int = 1
     joins: bool = False
+    arguments: str = ""
+
+    def row(self) -> list[Any]:
+        """As it is kept."""
+        found = [self.id, self.task, self.after, self.size, int(self.joins)]
+        return [*found, self.arguments] if self.arguments else found
+
+    @classmethod
+    def from_row(cls, id_: str, task: str, after: list[int], size: int, joins: int, arguments: str = "") -> Node:
+        """Read back."""
+        return cls(id_, task, after, size, bool(joins), arguments)
 
 
 @dataclass(slots=True)
@@ -76,12 +88,12 @@ class Workflow:
 
     def shape(self) -> str:
         """The nodes as they are kept."""
-        return _dumps([[node.id, node.task, node.after, node.size, int(node.joins)] for node in self.nodes])
+        return _dumps([node.row() for node in self.nodes])
 
     @staticmethod
     def nodes_of(shape: str) -> list[Node]:
         """The nodes, read back."""
-        return [Node(id_, task, after, size, bool(joins)) for id_, task, after, size, joins in json.loads(shape)]
+        return [Node.from_row(*row) for row in json.loads(shape)]
 
     @property
     def single(self) -> list[str]:

@@ -10,6 +10,7 @@ from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 from celeriac.core.workflow import Node
+from celeriac.core.workflow_arguments import shown_arguments
 
 #: Members of a group above which they are one node with a count.
 FOLDED_ABOVE = 20
@@ -20,15 +21,17 @@ _THEN = " → "
 
 
 class Sent(NamedTuple):
-    """A task that is sent: its id, its name, and the options that say what comes after it."""
+    """A task that is sent: its id, its name, the options that say what comes after it, and its arguments."""
 
     task_id: str
     task: str
     options: Mapping[str, Any]
+    args: Sequence[Any] | None = None
+    kwargs: Mapping[str, Any] | None = None
 
     def signature(self) -> dict[str, Any]:
         """As it stands within others."""
-        return {"task": self.task, "options": self.options, "kwargs": self.options.get("kwargs")}
+        return {"task": self.task, "options": self.options, "args": self.args, "kwargs": self.kwargs}
 
 
 def nodes_from(sent: Sequence[Sent], group_id: str | None = None) -> list[Node]:
@@ -121,7 +124,8 @@ class _Builder:
             if new and not self._leads_to(place, new):
                 node.after += new
             return tail
-        place = self._add(Node(sent.task_id, sent.task, list(after)))
+        arguments = shown_arguments(sent.task, sent.args, sent.kwargs, sent.options)
+        place = self._add(Node(sent.task_id, sent.task, list(after), arguments=arguments))
         self._known[sent.task_id] = place, [place]
         options, tail = sent.options, [place]
         if links := options.get("link"):
@@ -170,7 +174,8 @@ class _Builder:
             return self._group(kwargs.get("tasks") or [], after, options)
         if name == _CHORD:
             return self._chord(kwargs, after, options)
-        return self.task(Sent(str(options.get("task_id") or ""), str(name), options), after)
+        sent = Sent(str(options.get("task_id") or ""), str(name), options, step.get("args"), kwargs)
+        return self.task(sent, after)
 
     def _chain(self, tasks: Sequence[Any], after: list[int], options: Mapping[str, Any]) -> list[int]:
         for task in tasks:

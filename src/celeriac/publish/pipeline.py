@@ -64,7 +64,7 @@ class Publishing:
             with apart():
                 return self.send(name, args, kwargs, options)
         if opened is not None and opened.record is None:
-            opened.begins_with([Sent(str(options["task_id"]), name, options)])
+            opened.begins_with([Sent(str(options["task_id"]), name, options, args, kwargs)])
         if (call.keyed or call.limited) and not self._app.has_ledger:
             self._warn_of_what_nobody_keeps(name, call)
         with publishing():

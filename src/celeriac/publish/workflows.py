@@ -155,5 +155,5 @@ def taken_along(message: TaskMessage) -> None:
 
 def _sent(sig: Any, group_id: Any, chord: Any) -> Sent:
     # What a signature holds can be followed as its dictionaries are sent.
-    options = {**sig.options, "group_id": group_id, "chord": chord or sig.options.get("chord"), "kwargs": sig.kwargs}
-    return Sent(str(options.get("task_id") or ""), str(sig.task), options)
+    options = {**sig.options, "group_id": group_id, "chord": chord or sig.options.get("chord")}
+    return Sent(str(options.get("task_id") or ""), str(sig.task), options, sig.args, sig.kwargs)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from html import escape
 
 from celeriac.core.workflow_state import NodeState, Progress
+from celeriac.workflow.labels import Label, labels
 from celeriac.workflow.layout import columns
 from celeriac.workflow.room import WorkflowStatus
 
@@ -43,7 +44,8 @@ def svg(status: WorkflowStatus) -> str:
         place: _corner(x, y, len(column), tallest) for x, column in enumerate(stacked) for y, place in enumerate(column)
     }
     edges = [_edge(at[before], at[place]) for place, node in enumerate(nodes) for before in node.after]
-    boxes = [_box(one, at[place]) for place, one in enumerate(status.nodes)]
+    named = labels(nodes)
+    boxes = [_box(one, named[place], at[place]) for place, one in enumerate(status.nodes)]
     said = f"{status.state.value}, {status.done:,} of {status.size:,} done"
     # Narrower than its page it is as it is; on a telephone it shrinks.
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}" style="max-width:100%;height:auto"'
@@ -75,10 +77,9 @@ def _edge(start: tuple[int, int], end: tuple[int, int]) -> str:
     return f'<path class="edge" d="M{x} {y}C{middle} {y} {middle} {to_y} {to_x} {to_y}"/>'
 
 
-def _box(one: Progress, corner: tuple[int, int]) -> str:
+def _box(one: Progress, label: Label, corner: tuple[int, int]) -> str:
     x, y = corner
-    name = one.node.task if one.node.size == 1 else f"{one.node.size:,} × {one.node.task}"
-    shown = _fitting(name, WIDE - 24, 13, keep_end=True)
+    name, shown = str(label), label.fitting(lambda text: _wide(text, 13) <= WIDE - 24)
     told = _fitting(said(one), WIDE - 24, 12)
     # Of many, several lie on one another.
     stack = f'<rect x="{x + 4}" y="{y + 4}" width="{WIDE}" height="{HIGH}" rx="7"/>' if one.node.size > 1 else ""
@@ -95,17 +96,22 @@ def _text(text: str) -> str:
     return escape(_UNWRITABLE.sub("\ufffd", text))
 
 
-def _fitting(text: str, room: float, size: int, *, keep_end: bool = False) -> str:
-    """What of a text has room, in pixels, in letters of this size; which font there is nobody knows."""
-    if sum(map(_breadth, text)) * size <= room:
+def _fitting(text: str, room: float, size: int) -> str:
+    """What of a text has room, in pixels, in letters of this size."""
+    if _wide(text, size) <= room:
         return text
     left, kept = room - size, ""
-    for letter in reversed(text) if keep_end else text:
+    for letter in text:
         left -= _breadth(letter) * size
         if left < 0:
             break
         kept += letter
-    return f"…{kept[::-1]}" if keep_end else f"{kept}…"
+    return f"{kept}…"
+
+
+def _wide(text: str, size: int) -> float:
+    """How wide a text is, in pixels, in letters of this size; which font there is nobody knows."""
+    return sum(map(_breadth, text)) * size
 
 
 def _breadth(letter: str) -> float:

@@ -22,6 +22,7 @@ from celeriac.core.workflow import Node, Workflow
 from celeriac.core.workflow_state import progress, state_of
 from celeriac.testing import Kit
 from celeriac.workflow import WorkflowStatus
+from celeriac.workflow.labels import Label
 
 Invoke = Callable[..., Result]
 
@@ -82,10 +83,10 @@ def test_a_workflow_is_drawn_from_its_first_task_to_its_last(cli: Invoke, kit: K
     assert lines[0] == "nightly\\x1b[31m report  blocked  2 of 4 done"
     assert lines[1].startswith(f"{blocked}, sent ")
     assert [line.split(",")[0].rstrip() for line in lines[3:10]] == [
-        "✓ shop.load  succeeded",
+        "✓ shop.load(1)  succeeded",
         "│",
-        "├─ ✓ shop.load  succeeded",
-        "├─ ✗ shop.load  dead letter",
+        "├─ ✓ shop.load[0](2)  succeeded",
+        "├─ ✗ shop.load[1](3)  dead letter",
         "│",
         "⏸ shop.mail  blocked",
         "",
@@ -115,6 +116,12 @@ def test_a_terminal_gets_colours_unless_somebody_wants_none(cli: Invoke, blocked
 def test_programs_get_json(cli: Invoke, kit: Kit, blocked: str) -> None:
     found = json.loads(cli("show", blocked, "--json").output)
     assert (found["id"], found["state"], found["done"], found["size"]) == (blocked, "blocked", 2, 4)
+    assert [(node["index"], node["arguments"]) for node in found["nodes"]] == [
+        (None, "(1)"),
+        (0, "(2)"),
+        (1, "(3)"),
+        (None, ""),
+    ]
     assert [(node["task"], node["after"], node["state"], node["dead_letter"]) for node in found["nodes"]] == [
         ("shop.load", [], "succeeded", False),
         ("shop.load", [0], "succeeded", False),
@@ -248,10 +255,32 @@ def status(workflow_id: str, name: str, nodes: int = 3) -> WorkflowStatus:
 
 
 def test_a_terminal_of_eighty_columns_is_not_overrun() -> None:
-    members = [Node(f"{place}", "reports.warehouse." + "load" * 20) for place in range(20)]
+    said = "('2026-11-26', 'the warehouses of the no…)"
+    members = [Node(f"{place}", "reports.warehouse." + "load" * 20, arguments=said) for place in range(20)]
     joins = [Node(f"j{place}", "夜間" * 30, list(range(place + 1))) for place in range(20)]
     workflow = Workflow("01a21789-859c-7777-8e85-234059edfce3", "nightly " * 30, members + joins)
     nodes = progress(workflow, {}, {}, ())
     lines = drawn(WorkflowStatus(workflow, state_of(workflow, nodes), nodes), 80)
     assert max(cells(click.unstyle(line)) for line in lines) <= 80
     assert "after (1), (2), (3) and 17 more" in lines[-1]
+
+
+def test_what_has_no_room_for_all_of_it_keeps_its_name_longest() -> None:
+    label = Label("reports.load", 3, "('2026-11-26', 'north')")
+    shown = [label.fitting(lambda text, room=room: cells(text) <= room) for room in (38, 34, 30, 24, 12, 9, 6)]  # type: ignore[misc]
+    assert shown == [
+        "reports.load[3]('2026-11-26', 'north')",
+        "…ts.load[3]('2026-11-26', 'north')",
+        "…load[3]('2026-11-26', 'nort…)",
+        "…load[3]('2026-11-26',…)",
+        "…load[3]('…)",
+        "…load[3]",
+        "…ad[3]",
+    ]
+
+
+def test_what_steers_a_terminal_stays_out_of_arguments() -> None:
+    workflow = Workflow("w", "n", [Node("a", "t", arguments="('\x1b[31m')")])
+    seen = progress(workflow, {}, {}, ())
+    lines = drawn(WorkflowStatus(workflow, state_of(workflow, seen), seen), 80)
+    assert lines[3] == f"{click.style('·', fg='bright_black')} t('\\x1b[31m')"

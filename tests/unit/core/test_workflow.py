@@ -8,6 +8,7 @@ import pytest
 
 from celeriac.core.attempt import Record
 from celeriac.core.workflow import Counted, Membership, Node, OnFailure, Workflow
+from celeriac.core.workflow_arguments import MOST, shown_arguments
 from celeriac.core.workflow_nodes import FOLDED_ABOVE, Sent, name_of, nodes_from
 from celeriac.core.workflow_state import NodeState, State, progress, snapshot, state_of
 
@@ -55,13 +56,70 @@ def test_a_chord_within_a_chain() -> None:
 def test_a_chord_as_a_member_of_another() -> None:
     outer = step("outer")
     joined = step("inner", chord=outer, group_id="o")
-    inner = {
+    inner: dict[str, Any] = {
         "kwargs": {"header": group(step("b", chord=joined), step("c", chord=joined)), "body": joined},
         "chord": outer,
         "group_id": "o",
     }
-    nodes = nodes_from([Sent("", "celery.chord", inner), first("a", chord=outer, group_id="o")], "o")
+    nodes = nodes_from(
+        [Sent("", "celery.chord", inner, None, inner["kwargs"]), first("a", chord=outer, group_id="o")], "o"
+    )
     assert edges(nodes) == {"b": [], "c": [], "inner": ["b", "c"], "a": [], "outer": ["inner", "a"]}
+
+
+def test_each_task_has_what_it_is_given() -> None:
+    members = [Sent(f"m{number}", "t", {}, [number], {"day": "monday"}) for number in range(2)]
+    nodes = nodes_from([*members, Sent("a", "t", {"chain": [{**step("b"), "args": [7]}]}, (), {})], "g")
+    assert [node.arguments for node in nodes] == ["(0, day='monday')", "(1, day='monday')", "", "(7)"]
+    assert Workflow.nodes_of(Workflow("w", "n", nodes).shape()) == nodes
+    assert Workflow.nodes_of('[["a","t",[],1,0]]') == [Node("a", "t")], "as it was kept without"
+
+
+def test_many_that_are_one_node_have_none() -> None:
+    [many] = nodes_from([Sent(f"{number}", "t", {}, [number]) for number in range(FOLDED_ABOVE + 1)], "g")
+    assert many.arguments == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "options", "shown"),
+    [
+        ((), {}, {}, ""),
+        (None, None, {}, ""),
+        ((1, 2.5, None, "a'b"), {}, {}, """(1, 2.5, None, "a'b")"""),
+        (
+            ("secret", 7),
+            {"card": "4242"},
+            {"argsrepr": "('***', 7)", "kwargsrepr": "{'card': '***'}"},
+            "('***', 7, 'card': '***')",
+        ),
+        (("secret",), {"day": 1}, {"argsrepr": ""}, "(day=1)"),
+        (("secret",), {}, {"argsrepr": "<hidden>"}, "(<hidden>)"),
+        ((), {"day": "secret"}, {"kwargsrepr": "{}"}, ""),
+        (("x" * 10**6,), {}, {}, "('xxxxxxxxx...xxxxxxxxxx')"),
+        (([1, 2, 3, 4, 5], {"a": 1}), {}, {}, "([1, 2, 3, ...], {'a': 1})"),
+        ((10**5000,), {}, {}, "(<int>)"),
+        (("line\nbreak", "\x00\ud800"), {}, {}, r"('line\nbreak', '\x00\ud800')"),
+        (range(100), {}, {}, "(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,…)"),
+    ],
+)
+def test_arguments_in_a_few_letters(args: Any, kwargs: Any, options: Any, shown: str) -> None:
+    found = shown_arguments("t", args, kwargs, options)
+    assert found == shown
+    assert len(found) <= MOST
+
+
+def test_an_argument_that_cannot_be_shown_can_be_sent() -> None:
+    class Rude:
+        def __repr__(self) -> str:
+            return "\x00\ud800\n"
+
+    class Ruder:
+        def __repr__(self) -> str:
+            raise SystemError
+
+    assert shown_arguments("t", [Rude()], {}, {}).isprintable()
+    assert "Ruder" in shown_arguments("t", [Ruder()], {}, {})
+    assert shown_arguments("celery.starmap", (), {"task": {"task": "t"}, "it": [(1, 2)]}, {}) == "(it=[(1, 2)])"
 
 
 def test_links_come_after_what_they_are_linked_to() -> None:

@@ -18,6 +18,7 @@ from celeriac.core.workflow_state import NodeState, State
 from celeriac.errors import SettingsError
 from celeriac.testing import Kit
 from celeriac.workflow import noting
+from celeriac.workflow.labels import labels
 from celeriac.workflow.room import UnknownWorkflow, WorkflowCancelled
 from celeriac.workflow.svg import said
 
@@ -532,6 +533,24 @@ def test_a_result_will_do_for_the_id(kit: Kit) -> None:
 def test_it_is_shown_in_a_line(kit: Kit) -> None:
     sent = kit.app.workflows.send(chain(*steps(kit, "load", "load")), name="nightly")
     assert repr(kit.app.workflows.list()) == f"[<WorkflowStatus nightly[{sent.workflow_id}] running, 0 of 2 done>]"
+
+
+def test_members_of_one_task_are_told_apart_and_secrets_are_not_shown(kit: Kit) -> None:
+    load = kit.app.tasks["load"]
+    hidden = load.s("secret").set(argsrepr="('***',)")
+    members = group(load.s(2026, shop="north"), hidden, chain(load.s("secret").set(argsrepr="('***',)"), load.s()))
+    sent = kit.app.workflows.send(chain(hidden, members, load.s(7)), 5)
+    shape = [one.node for one in kit.app.workflows.get(sent).nodes]
+    assert [str(label) for label in labels(shape)] == [
+        "load('***')",
+        "load[0](2026, shop='north')",
+        "load[1]('***')",
+        "load[2]('***')",
+        "load",
+        "load(7)",
+    ]
+    named = chain(load.s(1), load.s(2)).apply_async()
+    assert [one.node.arguments for one in kit.app.workflows.get(named).nodes] == ["(1)", "(2)"]
 
 
 @pytest.mark.parametrize("canvas", [[], "load", 7])

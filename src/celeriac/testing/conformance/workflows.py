@@ -56,7 +56,13 @@ class WorkflowsConformance(Conformance):
     """Recorded with their first message; counted, cancelled, noted, forgotten."""
 
     def test_a_workflow_is_recorded_with_its_first_message(self, harness: StoreHarness, store: Store) -> None:
-        sent = a_workflow("w", Node("a", "shop.load"), Node("g", "x", [0], 30), on_failure="fail", parent="somebody")
+        sent = a_workflow(
+            "w",
+            Node("a", "shop.load", arguments="('ü', 3)"),
+            Node("g", "x", [0], 30),
+            on_failure="fail",
+            parent="somebody",
+        )
         before = store.now()
         send(store, sent)
         found = harness.open().workflow("id-w")
@@ -96,10 +102,11 @@ class WorkflowsConformance(Conformance):
 
     def test_it_is_found_by_any_of_its_nodes(self, store: Store) -> None:
         send(store, a_workflow("a"))
-        send(store, a_workflow("b", Node("b-1", "x"), Node("group-7", "y", [0], 40)))
+        send(store, a_workflow("b", Node("b-1", "x", arguments='("a-2", "b-2")'), Node("group-7", "y", [0], 40)))
         assert store.workflow_of("a-2") == "id-a"
         assert store.workflow_of("group-7") == "id-b"
         assert store.workflow_of("-2") is None
+        assert store.workflow_of("b-2") is None, "an argument is no node"
 
     def test_a_cancelled_one_says_by_whom_and_is_told_to_all(self, harness: StoreHarness, store: Store) -> None:
         send(store, a_workflow("a"))

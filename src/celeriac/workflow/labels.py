@@ -1,0 +1,54 @@
+"""What each node is called: ``shop.load[3](2026)``, so that members of one task are told apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from celeriac.core.workflow import Node
+from celeriac.workflow.layout import columns
+
+
+@dataclass(frozen=True)
+class Label:
+    """A node's task or tasks; its place, from 0, among those of its column that have the same task; its arguments."""
+
+    task: str
+    index: int | None = None
+    arguments: str = ""
+
+    def __str__(self) -> str:
+        return f"{self._name}{self.arguments}"
+
+    @property
+    def _name(self) -> str:
+        return self.task if self.index is None else f"{self.task}[{self.index}]"
+
+    def fitting(self, fits: Callable[[str], bool]) -> str:
+        """As much of it as fits: without the module at first, then with fewer arguments, and only the name's end at last."""
+        name, arguments = self._name, self.arguments
+        module = len(self.task.rpartition(".")[0])
+        shorter = [f"…{name[cut:]}{arguments}" for cut in range(1, module + 2)] if module else []
+        own = f"…{name[module + 1 :]}" if module else name
+        fewer = [f"{own}{arguments[:cut]}…)" for cut in range(len(arguments) - 2, 0, -1)]
+        ends = [f"…{name[cut:]}" for cut in range(module + 2, len(name))]
+        return next(filter(fits, [str(self), *shorter, *fewer, own, *ends]), "…")
+
+
+def labels(nodes: Sequence[Node]) -> list[Label]:
+    """One for each node."""
+    found = [Label(_task(node), None, node.arguments) for node in nodes]
+    for column in columns(nodes):
+        alike = Counter(nodes[place].task for place in column if nodes[place].size == 1)
+        before: Counter[str] = Counter()
+        for place in column:
+            task = nodes[place].task
+            if nodes[place].size == 1 and alike[task] > 1:
+                found[place] = replace(found[place], index=before[task])
+                before[task] += 1
+    return found
+
+
+def _task(node: Node) -> str:
+    return node.task if node.size == 1 else f"{node.size:,} × {node.task}"

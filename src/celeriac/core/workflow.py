@@ -12,6 +12,10 @@ _dumps = json.JSONEncoder(separators=(",", ":")).encode
 POLICIES: tuple[OnFailure, ...] = ("block", "fail", "continue")
 
 
+#: When something began and when it ended, in seconds since the epoch.
+Times = tuple[float | None, float | None]
+
+
 class Membership(NamedTuple):
     """What every message of a workflow says in its header: whose it is, and what becomes of that when it gives up.
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from celeriac.core.attempt import Record
-from celeriac.core.workflow import NONE_ENDED, Counted, Node, Workflow
+from celeriac.core.workflow import NONE_ENDED, Counted, Node, Times, Workflow
 
 
 class _Word(str, Enum):
@@ -58,7 +58,10 @@ ENDED = frozenset(State) - {State.RUNNING}
 
 @dataclass(slots=True)
 class Progress:
-    """What has become of one node, counted by tasks; times in seconds since the epoch, None of many."""
+    """What has become of one node, counted by tasks; times in seconds since the epoch.
+
+    Of many they are the first one's start and the last one's end, once all have ended.
+    """
 
     node: Node
     state: NodeState
@@ -78,6 +81,7 @@ def progress(
     counted: Mapping[str, Counted],
     lettered: Iterable[str],
     running: Mapping[str, int] = MappingProxyType({}),
+    times: Mapping[str, Times] = MappingProxyType({}),
     *,
     elsewhere: bool = False,
 ) -> list[Progress]:
@@ -89,6 +93,7 @@ def progress(
         counted: how many members of each group that is one node have ended, by its id.
         lettered: ids of tasks that have a dead letter.
         running: how many members of each group that is one node run, by its id.
+        times: of each group that is one node, when its first member began and its last ended, by its id.
         elsewhere: what no node stands for has a dead letter: what has taken a task's place, or has joined a chord.
     """
     letters, before_now = frozenset(lettered), _noted(workflow.outcome)
@@ -97,6 +102,8 @@ def progress(
         before = [found[other] for other in node.after if other < len(found)]
         if node.size > 1:
             seen = _of_many(workflow, node, counted.get(node.id, NONE_ENDED), running.get(node.id, 0))
+            if seen.succeeded + seen.failed + seen.cancelled >= seen.node.size:
+                seen.started_at, seen.finished_at = times.get(node.id, (None, None))
         else:
             seen = _of_one(node, records.get(node.id), node.id in letters)
         if _is_unknown(seen) and place < len(before_now) and before_now[place]:
@@ -125,6 +132,12 @@ def snapshot(nodes: Sequence[Progress]) -> str:
 
 def _noted(outcome: str | None) -> list[list[Any]]:
     return json.loads(outcome) if outcome else []
+
+
+def noted_times(workflow: Workflow) -> dict[str, Times]:
+    """What was noted of the groups that are one node and over: by their ids, when the first member began and the last ended."""
+    rows = zip(workflow.nodes, _noted(workflow.outcome), strict=False)
+    return {node.id: (row[3], row[4]) for node, row in rows if row and node.size > 1 and row[4] is not None}
 
 
 def _is_unknown(seen: Progress) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,9 +12,9 @@ from typing import Any
 from celery.canvas import Signature
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Record
-from celeriac.core.workflow import NONE_ENDED, POLICIES, OnFailure, Workflow
+from celeriac.core.workflow import NONE_ENDED, POLICIES, Counted, OnFailure, Times, Workflow
 from celeriac.core.workflow_members import part_of
-from celeriac.core.workflow_state import ENDED, NodeState, Progress, State, is_busy, progress, state_of
+from celeriac.core.workflow_state import ENDED, NodeState, Progress, State, is_busy, noted_times, progress, state_of
 from celeriac.desk.steps import Done
 from celeriac.desk.who import whoami
 from celeriac.errors import CeleriacError
@@ -289,6 +289,7 @@ class WorkflowCancelled(CeleriacError):
         )
 
 
+_FOR_GOOD = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
 _BEGUN = frozenset({NodeState.WAITING, NodeState.RUNNING})
 #: Of a node whose record is a failure and that has no dead letter: no other node says why.
 _BY_ANOTHER = frozenset({NodeState.FAILED, NodeState.PLANNED})
@@ -304,14 +305,24 @@ def status_of(store: Store, workflow: Workflow) -> WorkflowStatus:
     running: Counter[str] = Counter()
     if any(node.size > 1 and counted.get(node.id, NONE_ENDED).ended < node.size for node in workflow.nodes):
         running.update(one.part.folded or "" for one in store.claimed_of_workflow(workflow.id) if one.started)
-    nodes = progress(workflow, records, counted, lettered, running)
+    times = _times(store, workflow, counted)
+    nodes = progress(workflow, records, counted, lettered, running, times)
     failed = {node for node in unknown if node in records and node not in lettered}
     elsewhere = any(one.node.id in failed and one.state in _BY_ANOTHER for one in nodes) and bool(
         _letters(store, workflow)
     )
     if elsewhere:
-        nodes = progress(workflow, records, counted, lettered, running, elsewhere=True)
+        nodes = progress(workflow, records, counted, lettered, running, times, elsewhere=True)
     return WorkflowStatus(workflow, state_of(workflow, nodes, elsewhere=elsewhere), nodes)
+
+
+def _times(store: Store, workflow: Workflow, counted: Mapping[str, Counted]) -> dict[str, Times]:
+    """Of each group that is one node and over: they are in many records, so of what is over for good they were noted."""
+    times = noted_times(workflow)
+    if workflow.state in _FOR_GOOD and times:
+        return times
+    over = [one.id for one in workflow.nodes if 1 < one.size <= counted.get(one.id, NONE_ENDED).ended]
+    return times | {group: found for group, found in store.times_of(over).items() if found[1] is not None}
 
 
 def _letters(store: Store, workflow: Workflow) -> Sequence[int]:

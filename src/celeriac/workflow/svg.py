@@ -126,12 +126,16 @@ def said(one: Progress) -> str:
         left = one.node.size - one.succeeded - one.running - one.failed - one.cancelled
         parts = [(one.running, "▶"), (0 if one.state is NodeState.CANCELLED else left, "to go")]
         parts += [(one.failed, "✗"), (one.cancelled, "⊘")]
-        return "  ".join([f"{one.succeeded:,} ✓", *(f"{count:,} {sign}" for count, sign in parts if count > 0)])
-    text = "dead letter" if one.dead_letter else one.state.value
+        counts = "  ".join([f"{one.succeeded:,} ✓", *(f"{count:,} {sign}" for count, sign in parts if count > 0)])
+        return f"{counts}{_lasted(one)}"
+    return f"{'dead letter' if one.dead_letter else one.state.value}{_lasted(one)}"
+
+
+def _lasted(one: Progress) -> str:
     if one.started_at is None or one.finished_at is None:
-        return text
+        return ""
     seconds = one.finished_at - one.started_at
-    return f"{text}, {seconds:.1f} s" if seconds >= 1 else f"{text}, {seconds * 1000:.0f} ms"
+    return f", {seconds:.1f} s" if seconds >= 1 else f", {seconds * 1000:.0f} ms"
 
 
 def _style() -> str:

@@ -535,6 +535,32 @@ def test_it_is_shown_in_a_line(kit: Kit) -> None:
     assert repr(kit.app.workflows.list()) == f"[<WorkflowStatus nightly[{sent.workflow_id}] running, 0 of 2 done>]"
 
 
+@pytest.mark.parametrize("joined", [True, False])
+def test_many_have_lasted_from_the_first_start_to_the_last_end(
+    kit: Kit, joined: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = steps(kit, *["load"] * MANY)
+    sent = (chord(members, kit.app.tasks["load"].s()) if joined else group(members)).apply_async()
+    began = kit.app.store.now()
+    for _ in members:
+        assert (found := kit.app.workflows.get(sent).nodes[0]).finished_at is None
+        assert said(found).endswith("to go")
+        kit.run_one()
+        kit.advance(1)
+    many = kit.app.workflows.get(sent).nodes[0]
+    assert many.started_at == pytest.approx(began, abs=1)
+    assert many.finished_at == pytest.approx(began + MANY - 1, abs=1)
+    assert said(many) == f"{MANY} ✓, {many.finished_at - many.started_at:.1f} s"
+    kit.drain()
+    over = kit.app.workflows.get(sent)
+    assert over.finished_at == over.nodes[-1].finished_at
+    noting.Noting().note(kit.app.store)
+    monkeypatch.setattr(kit.app.store, "times_of", lambda groups: pytest.fail("it was noted"))
+    for one in sent.parent.results if joined else sent.results:
+        kit.app.store.forget(one.id)
+    assert kit.app.workflows.get(sent).nodes == over.nodes
+
+
 def test_members_of_one_task_are_told_apart_and_secrets_are_not_shown(kit: Kit) -> None:
     load = kit.app.tasks["load"]
     hidden = load.s("secret").set(argsrepr="('***',)")

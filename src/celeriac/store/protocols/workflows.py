@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from celeriac.core.workflow import Counted, Workflow
+from celeriac.core.workflow import Counted, Times, Workflow
 from celeriac.core.workflow_members import Claimed
 
 
@@ -35,6 +35,9 @@ class Workflows(Protocol):
 
     def counted(self, group_ids: Sequence[str]) -> dict[str, Counted]:
         """How many members of each group have ended, as far as they are joined or counted."""
+
+    def times_of(self, group_ids: Sequence[str]) -> dict[str, Times]:
+        """Of each group's members that have ended, when the first began and the last ended, as far as their results are there."""
 
     def claimed_of_workflow(self, workflow_id: str) -> list[Claimed]:
         """Those of its tasks that a worker has now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from celeriac.core.workflow import Counted, OnFailure, Workflow
+from celeriac.core.workflow import Counted, OnFailure, Times, Workflow
 from celeriac.core.workflow_members import Claimed, claimed_members, is_part_of
 from celeriac.store.redis.packing import Argument, number, plain, text, to_number
 from celeriac.store.redis.part import AT_ONCE, Part
@@ -41,6 +41,21 @@ class WorkflowsPart(Part):
     def counted(self, group_ids: Sequence[str]) -> dict[str, Counted]:
         found = self.database.call("workflows.counted", [len(group_ids), *map(plain, group_ids)])
         return {text(group_id): Counted(*map(int, counts)) for group_id, *counts in found}
+
+    def times_of(self, group_ids: Sequence[str]) -> dict[str, Times]:
+        return {group_id: self._times_of(group_id) for group_id in group_ids}
+
+    def _times_of(self, group_id: str) -> Times:
+        began: list[float | None] = []
+        ended: list[float | None] = []
+        cursor = "0"
+        while True:
+            at, first, last = self.database.call("workflows.times", [plain(group_id), cursor, AT_ONCE])
+            began.append(to_number(first))
+            ended.append(to_number(last))
+            if (cursor := text(at)) == "0":
+                known = [at for at in began if at is not None], [at for at in ended if at is not None]
+                return min(known[0], default=None), max(known[1], default=None)
 
     def claimed_of_workflow(self, workflow_id: str) -> list[Claimed]:
         found = self.database.call("workflows.claimed", [plain(workflow_id)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from celeriac.core.workflow import Counted, Workflow
+from celeriac.core.workflow import Counted, Times, Workflow
 from celeriac.core.workflow_members import Claimed, claimed_members, is_part_of
 from celeriac.store.relational.part import Part
 from celeriac.store.relational.session import Session
@@ -68,6 +68,13 @@ class WorkflowsPart(Part):
         with self.database.reading() as raw:
             rows = raw.run("workflows.counted", (json.dumps(list(group_ids)),)).fetchall()
         return {group_id: Counted(*counts) for group_id, *counts in rows}
+
+    def times_of(self, group_ids: Sequence[str]) -> dict[str, Times]:
+        if not group_ids:
+            return {}
+        with self.database.reading() as raw:
+            rows = raw.run("workflows.times", (json.dumps(list(group_ids)),)).fetchall()
+        return {group_id: (first, last) for group_id, first, last in rows}
 
     def claimed_of_workflow(self, workflow_id: str) -> list[Claimed]:
         with self.database.reading() as raw:

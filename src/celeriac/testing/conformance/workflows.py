@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from celeriac.core.attempt import ChordPart, DeadLetterFilter, Outcome, Settled
-from celeriac.core.message import WORKFLOW_HEADER, TaskMessage
+from celeriac.core.attempt import ChordPart, DeadLetterFilter, Outcome, Settled, Settlement
+from celeriac.core.message import WORKFLOW_HEADER, Delivery, TaskMessage
 from celeriac.core.workflow import Counted, Membership, Node, Workflow
 from celeriac.core.workflow_members import Claimed
 from celeriac.errors import StoreError
@@ -23,6 +23,7 @@ from celeriac.testing.conformance.harness import (
     claim_one,
     ids,
     publish,
+    record,
     settle,
     settlement,
     take_over,
@@ -50,6 +51,12 @@ def settle_part(store: Store, outcome: Outcome, body: str = "") -> Settled:
     succeeded, cancelled = outcome is Outcome.COMPLETED, outcome is Outcome.REVOKED
     part = ChordPart("group", str(taken.task_id), 0, succeeded, None, body, cancelled)
     return settle(store, taken, outcome, chord=[part])
+
+
+def ended_at(taken: Delivery, began: float | None, ended: float | None) -> Settlement:
+    """The end of a member of ``group`` that says when it began and when it ended."""
+    known = replace(record(taken, "SUCCESS"), started_at=began, finished_at=ended)
+    return settlement(taken, record=known, chord=[ChordPart("group", str(taken.task_id), 0, True, None, "")])
 
 
 class WorkflowsConformance(Conformance):
@@ -240,6 +247,24 @@ class WorkflowsConformance(Conformance):
             publish(store, "a")
             settle_part(store, outcome)
             assert store.counted(["group"]) == {"group": counted}
+
+    def test_a_group_has_lasted_from_its_first_start_to_its_last_end(self, store: Store) -> None:
+        assert store.times_of([]) == {}
+        assert store.times_of(["group"]).get("group", (None, None)) == (None, None)
+        lasted = dict.fromkeys(map(str, range(600)), (2.0, 3.0)) | {
+            "7": (1.5, 2.0),
+            "590": (2.5, 9.25),
+            "591": (None, None),
+        }
+        store.publish([task(name) for name in lasted])
+        store.settle([ended_at(one, *lasted[str(one.task_id)]) for one in claim(store, limit=600)])
+        assert store.times_of(["group"]) == {"group": (1.5, 9.25)}
+
+    def test_of_a_group_whose_results_are_forgotten_no_times_are_known(self, store: Store) -> None:
+        publish(store, "a")
+        store.settle([ended_at(claim_one(store), 1.0, 2.0)])
+        store.forget("a")
+        assert store.times_of(["group"]) == {"group": (None, None)}
 
     def test_a_member_that_was_cancelled_is_told_from_one_that_has_failed(self, store: Store) -> None:
         store.set_chord_size("group", 2)

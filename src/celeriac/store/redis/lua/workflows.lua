@@ -84,6 +84,20 @@ for _ = 1, take_number() do
 end
 return found
 
+-- name: times
+-- needs: records
+-- Of some of a group's members: where to go on, when the first began and when the last ended.
+local members = base .. 'p:' .. take()
+local cursor, some = unpack(call('HSCAN', members, take(), 'COUNT', take()))
+local first, last
+for at = 1, #some, 2 do
+    local record = record_of(some[at])
+    local started, finished = record and tonumber(record[STARTED]), record and tonumber(record[FINISHED])
+    if started and (not first or started < first) then first = started end
+    if finished and (not last or finished > last) then last = finished end
+end
+return { cursor, first and text(first) or '', last and text(last) or '' }
+
 -- name: under_way
 -- needs: rows
 -- Of some of the tasks that are live, and where to go on.

@@ -46,6 +46,12 @@ SELECT group_id, count(*) FILTER (WHERE succeeded = 1), count(*) FILTER (WHERE s
            WHERE letter_chord.group_id = chord_part.group_id) END
 FROM chord_part WHERE group_id IN (SELECT value FROM json_each(?1)) GROUP BY group_id
 
+-- By the index of each task: a group may be as long as it likes.
+-- name: times
+SELECT group_id, min((SELECT started_at FROM task WHERE task.task_id = chord_part.task_id)),
+       max((SELECT finished_at FROM task WHERE task.task_id = chord_part.task_id))
+FROM chord_part WHERE group_id IN (SELECT value FROM json_each(?1)) GROUP BY group_id
+
 -- name: claimed
 SELECT task_id, started_at IS NOT NULL, envelope FROM message
 WHERE status = 2 AND task_id IS NOT NULL AND instr(envelope, ?1) > 0

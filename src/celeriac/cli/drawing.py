@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from types import MappingProxyType
 
 import click
 
 from celeriac.cli.ages import ago
+from celeriac.cli.progress import bar, counted
 from celeriac.cli.text import cells, one_line, shorten
 from celeriac.core.workflow_state import NodeState, Progress, State
 from celeriac.workflow import WorkflowStatus
@@ -35,15 +35,14 @@ _MARKS = {
     NodeState.PLANNED: ("·", "bright_black"),
     NodeState.CANCELLED: ("⊘", "bright_black"),
 }
-#: Numbers of others that a line has room for.
-_NAMED = 3
+#: Numbers of others that a line has room for, and cells that a name has at least.
+_NAMED, _LEAST = 3, 12
+#: Cells of the bar of a task that says how far it is.
+_BAR = 10
 
 
-def drawn(status: WorkflowStatus, room: int | None, progress: Mapping[str, str] = MappingProxyType({})) -> list[str]:
-    """A workflow as lines: one after the other what runs after one another, side by side what does not.
-
-    ``progress`` says of tasks that run, by their ids, how far they are.
-    """
+def drawn(status: WorkflowStatus, room: int | None) -> list[str]:
+    """A workflow as lines: one after the other what runs after one another, side by side what does not."""
     workflow = status.workflow
     colour = COLOURS[status.state]
     done = f"{status.done:,} of {status.size:,} done"
@@ -62,11 +61,10 @@ def drawn(status: WorkflowStatus, room: int | None, progress: Mapping[str, str] 
         if number:
             lines.append("│")
         plain = is_plain(nodes, before, column)
-        for place in column:
-            far = progress.get(nodes[place].id, "")
-            lines.append(
-                _line(status, place, named[place], numbered, far, alone=len(column) == 1, plain=plain, room=room)
-            )
+        lines += [
+            _line(status, place, named[place], numbered, alone=len(column) == 1, plain=plain, room=room)
+            for place in column
+        ]
         before = column
     if workflow.cancelled_at is not None:
         lines += [
@@ -94,7 +92,6 @@ def _line(
     place: int,
     label: Label,
     numbered: set[int],
-    far: str,
     *,
     alone: bool,
     plain: bool,
@@ -105,8 +102,12 @@ def _line(
     branch = "" if alone else "├─ "
     number = f"({place + 1}) " if place in numbered else ""
     label = replace(label, task=one_line(label.task), arguments=one_line(label.arguments))
-    told = "  ".join(part for part in (_told(one), far, "" if plain else _after(one.node.after)) if part)
-    left = None if room is None else max(room - cells(branch) - 4 - cells(told) - len(number), 12)
+    told = "  ".join(part for part in (_told(one), _far(one), "" if plain else _after(one.node.after)) if part)
+    left = None
+    if room is not None:
+        space = room - cells(branch) - 4 - len(number)
+        told = shorten(told, space - min(cells(str(label)), _LEAST))
+        left = max(space - cells(told), _LEAST)
     name = label.fitting(lambda text: left is None or cells(text) <= left)
     line = f"{branch}{click.style(mark, fg=colour)} {number}{name}"
     return f"{line}  {click.style(told, fg='bright_black')}" if told else line
@@ -118,6 +119,11 @@ def _after(places: Sequence[int]) -> str:
         return ""
     more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED + 1 else ""
     return "after " + ", ".join(f"({place + 1})" for place in (places[:_NAMED] if more else places)) + more
+
+
+def _far(one: Progress) -> str:
+    """How far it says that it is: ``[#####     ]  50%  12,000 of 24,000  orders of May``."""
+    return "" if one.reported is None else "  ".join([*bar(one.reported, _BAR), counted(one.reported)])
 
 
 def _told(one: Progress) -> str:

@@ -92,15 +92,20 @@ def told(record: Record | None, found: Progress | None, now: float, left: float 
     if found is None:
         return f"{state}  it has said nothing of how far it is"
     parts = [state]
-    if found.fraction is not None:
-        filled = round(found.fraction * BAR)
-        parts += [f"[{'#' * filled}{' ' * (BAR - filled)}]", f"{found.fraction:4.0%}"]
-    parts.append(counted(found))
+    parts += [*bar(found, BAR), counted(found)]
     if left is not None:
         parts.append(f"{lasting(left)} left")
     elif record is None or not record.closed:
         parts.append(f"({ago(now - found.at)})")
     return "  ".join(parts)
+
+
+def bar(found: Progress, length: int) -> list[str]:
+    """A bar of so many cells and the part of the whole; nothing where that is not known."""
+    if found.fraction is None:
+        return []
+    filled = round(found.fraction * length)
+    return [f"[{'#' * filled}{' ' * (length - filled)}]", f"{found.fraction:4.0%}"]
 
 
 def counted(found: Progress) -> str:

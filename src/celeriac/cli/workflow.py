@@ -14,12 +14,10 @@ from celeriac.cli.choosing import as_, note
 from celeriac.cli.drawing import COLOURS, drawn
 from celeriac.cli.group import Group, app_of
 from celeriac.cli.letters import listing
-from celeriac.cli.progress import counted
 from celeriac.cli.screen import echo, plural, to_json, width
 from celeriac.cli.text import GAP, Column, natural_widths, one_line, table
-from celeriac.core.checkpoint import progress_of
 from celeriac.core.text import app_option
-from celeriac.core.workflow_state import NodeState, Progress, State
+from celeriac.core.workflow_state import Progress, State
 from celeriac.store.protocols import Store
 from celeriac.workflow import Workflows, WorkflowStatus
 from celeriac.workflow.labels import Label, labels
@@ -33,7 +31,6 @@ _SHORT, _LEAST_START = 13, 4
 #: Workflows that are read at once.
 _PAGE = 200
 _OVER = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
-_OPEN = (NodeState.RUNNING, NodeState.WAITING)
 #: Dead letters that are shown beside a workflow.
 _SHOWN = 10
 _COLUMNS = (
@@ -142,8 +139,7 @@ def show(context: click.Context, workflow_id: str, picture: Path | None, as_json
         echo(to_json({**_document(found), "nodes": _node_documents(found)}))
     else:
         app = app_of(context)
-        lines = drawn(found, width(), _progress(app.store, found))
-        echo("\n".join([*lines, *_dead_letters(app, found)]))
+        echo("\n".join([*drawn(found, width()), *_dead_letters(app, found)]))
 
 
 def _write(document: str, picture: Path) -> None:
@@ -155,14 +151,6 @@ def _write(document: str, picture: Path) -> None:
     except OSError as error:
         raise click.ClickException(f"The picture cannot be written to {picture}: {error.strerror}.") from error
     echo(f"The picture is in {picture}.")
-
-
-def _progress(store: Store, status: WorkflowStatus) -> dict[str, str]:
-    """How far those that run, or go on when it is their turn, say they are, by their ids."""
-    open_ = [one.node.id for one in status.nodes if one.node.size == 1 and one.state in _OPEN]
-    known = store.checkpoints(open_) if open_ else {}
-    found = {task_id: progress_of(checkpoint) for task_id, checkpoint in known.items()}
-    return {task_id: counted(one) for task_id, one in found.items() if one is not None}
 
 
 def _dead_letters(app: Any, status: WorkflowStatus) -> list[str]:
@@ -272,6 +260,7 @@ def _node_document(one: Progress, label: Label) -> dict[str, Any]:
         "cancelled": one.cancelled,
         "running": one.running,
         "dead_letter": one.dead_letter,
+        "progress": one.reported and {**one.reported._asdict(), "at": iso(one.reported.at)},
         "started_at": iso(one.started_at),
         "finished_at": iso(one.finished_at),
     }

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from celeriac.core.attempt import Record
+from celeriac.core.checkpoint import Progress as Reported
 from celeriac.core.workflow import NONE_ENDED, Counted, Node, Times, Workflow
 
 
@@ -73,6 +74,8 @@ class Progress:
     finished_at: float | None = None
     #: It has failed and can be redriven, or some of many can.
     dead_letter: bool = False
+    #: How far a task that runs, or waits to go on, says that it is; looked up for one workflow, not for a list of them.
+    reported: Reported | None = None
 
 
 def progress(

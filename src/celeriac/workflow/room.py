@@ -12,6 +12,7 @@ from typing import Any
 from celery.canvas import Signature
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Record
+from celeriac.core.checkpoint import progress_of
 from celeriac.core.workflow import NONE_ENDED, POLICIES, Counted, OnFailure, Times, Workflow
 from celeriac.core.workflow_members import part_of
 from celeriac.core.workflow_state import ENDED, NodeState, Progress, State, is_busy, noted_times, progress, state_of
@@ -140,7 +141,9 @@ class Workflows:
         Raises:
             UnknownWorkflow: nobody has sent it.
         """
-        return self._status(self._find(workflow_id))
+        status = self._status(self._find(workflow_id))
+        _look_up_reports(self._store, status.nodes)
+        return status
 
     def list(self, *, newest: int = 20, state: State | str | None = None) -> list[WorkflowStatus]:
         """The newest first.
@@ -314,6 +317,12 @@ def status_of(store: Store, workflow: Workflow) -> WorkflowStatus:
     if elsewhere:
         nodes = progress(workflow, records, counted, lettered, running, times, elsewhere=True)
     return WorkflowStatus(workflow, state_of(workflow, nodes, elsewhere=elsewhere), nodes)
+
+
+def _look_up_reports(store: Store, nodes: Sequence[Progress]) -> None:
+    begun = {one.node.id: one for one in nodes if one.node.size == 1 and one.state in _BEGUN}
+    for task_id, checkpoint in (store.checkpoints(list(begun)) if begun else {}).items():
+        begun[task_id].reported = progress_of(checkpoint)
 
 
 def _times(store: Store, workflow: Workflow, counted: Mapping[str, Counted]) -> dict[str, Times]:

@@ -80,15 +80,27 @@ def _edge(start: tuple[int, int], end: tuple[int, int]) -> str:
 def _box(one: Progress, label: Label, corner: tuple[int, int]) -> str:
     x, y = corner
     name, shown = str(label), label.fitting(lambda text: _wide(text, 13) <= WIDE - 24)
-    told = _fitting(said(one), WIDE - 24, 12)
+    told = f"{said(one)}{_reported(one)}"
     # Of many, several lie on one another.
     stack = f'<rect x="{x + 4}" y="{y + 4}" width="{WIDE}" height="{HIGH}" rx="7"/>' if one.node.size > 1 else ""
     return (
-        f'<g class="{one.state.value}"><title>{_text(name)}: {_text(said(one))}</title>{stack}'
+        f'<g class="{one.state.value}"><title>{_text(name)}: {_text(told)}</title>{stack}'
         f'<rect x="{x}" y="{y}" width="{WIDE}" height="{HIGH}" rx="7"/>'
         f'<text x="{x + 12}" y="{y + 20}" font-size="13" font-weight="600">{_text(shown)}</text>'
-        f'<text x="{x + 12}" y="{y + 37}" font-size="12">{_text(told)}</text></g>'
+        f'<text x="{x + 12}" y="{y + 37}" font-size="12">{_text(_fitting(told, WIDE - 24, 12))}</text>{_bar(one, x, y)}</g>'
     )
+
+
+def _bar(one: Progress, x: int, y: int) -> str:
+    """Along the lower edge, as far as the task says that it is."""
+    if one.reported is None or one.reported.fraction is None:
+        return ""
+    full = WIDE - 24
+    rail, filled = (
+        f'<rect class="{name}" x="{x + 12}" y="{y + HIGH - 6}" width="{width:g}" height="3" rx="1.5"/>'
+        for name, width in (("rail", full), ("bar", round(full * one.reported.fraction, 1)))
+    )
+    return rail + filled
 
 
 def _text(text: str) -> str:
@@ -131,6 +143,14 @@ def said(one: Progress) -> str:
     return f"{'dead letter' if one.dead_letter else one.state.value}{_lasted(one)}"
 
 
+def _reported(one: Progress) -> str:
+    """How far it says that it is: ``50%  orders of May``."""
+    if (found := one.reported) is None:
+        return ""
+    far = f"{found.done:,} done" if found.fraction is None else f"{found.fraction:.0%}"
+    return "  ".join(["", far, *([found.note] if found.note else [])])
+
+
 def _lasted(one: Progress) -> str:
     if one.started_at is None or one.finished_at is None:
         return ""
@@ -149,7 +169,11 @@ def _style() -> str:
 def _rule(state: NodeState, text: str, border: str, ground: str) -> str:
     dashed = ";stroke-dasharray:4 3" if state in _NOT_YET else ""
     name = state.value
-    return f".{name} rect{{fill:{ground};stroke:{border};stroke-width:1.5{dashed}}}.{name} text{{fill:{text}}}"
+    box = f".{name} rect{{fill:{ground};stroke:{border};stroke-width:1.5{dashed}}}.{name} text{{fill:{text}}}"
+    if state not in _BEGUN:
+        return box
+    return f"{box}.{name} .rail{{stroke:none;fill:{border};fill-opacity:.25}}.{name} .bar{{stroke:none;fill:{border}}}"
 
 
+_BEGUN = frozenset({NodeState.RUNNING, NodeState.WAITING})
 _NOT_YET: Sequence[NodeState] = (NodeState.PLANNED, NodeState.BLOCKED, NodeState.SKIPPED)

@@ -18,6 +18,8 @@ from celeriac.cli import workflow as command
 from celeriac.cli.drawing import drawn
 from celeriac.cli.text import cells
 from celeriac.cli.workflow import _listing
+from celeriac.core.attempt import Record
+from celeriac.core.checkpoint import Progress as Reported
 from celeriac.core.workflow import Node, Workflow
 from celeriac.core.workflow_state import progress, state_of
 from celeriac.testing import Kit
@@ -197,9 +199,14 @@ def test_what_runs_or_goes_on_says_how_far_it_is(cli: Invoke, kit: Kit) -> None:
     sent = kit.app.workflows.send(chain(kit.app.tasks["shop.fill"].si(), kit.app.tasks["shop.mail"].si()))
     for _ in range(3):
         kit.run_one()
-    assert cli("show", sent.workflow_id).output.splitlines()[3] == "• shop.fill  waiting  2 of 120  shelves\\x1b[31m"
+    line = cli("show", sent.workflow_id).output.splitlines()[3]
+    assert line == "• shop.fill  waiting  [          ]    2%  2 of 120  shelves\\x1b[31m"
+    [node, _] = json.loads(cli("show", sent.workflow_id, "--json").output)["nodes"]
+    assert [node["progress"][name] for name in ("done", "total", "note")] == [2, 120, "shelves\x1b[31m"]
+    assert "waiting  2%  shelves\ufffd[31m" in cli("show", sent.workflow_id, "--svg", "-").output
     kit.drain()
     assert " of 120" not in cli("show", sent.workflow_id).output
+    assert "2%" not in cli("show", sent.workflow_id, "--svg", "-").output
 
 
 def test_without_a_ledger_it_says_what_is_missing(cli: Invoke) -> None:
@@ -263,6 +270,15 @@ def test_a_terminal_of_eighty_columns_is_not_overrun() -> None:
     lines = drawn(WorkflowStatus(workflow, state_of(workflow, nodes), nodes), 80)
     assert max(cells(click.unstyle(line)) for line in lines) <= 80
     assert "after (1), (2), (3) and 17 more" in lines[-1]
+
+
+def test_how_far_a_task_is_overruns_no_line() -> None:
+    workflow = Workflow("w", "n", [Node("a", "shop.shelves.fill_all_shelves")])
+    [one] = seen = progress(workflow, {"a": Record("a", 0, "STARTED", closed=False)}, {}, ())
+    one.reported = Reported(60, 120, "the shelves of the warehouses of the north, " * 9, 0.0)
+    [*_, line] = drawn(WorkflowStatus(workflow, state_of(workflow, seen), seen), 80)
+    assert cells(click.unstyle(line)) == 80
+    assert click.unstyle(line).startswith("▶ …all_shelves  running  [#####     ]   50%  60 of 120  the shelves ")
 
 
 def test_what_has_no_room_for_all_of_it_keeps_its_name_longest() -> None:

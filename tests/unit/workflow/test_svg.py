@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from celeriac.core.attempt import Record
+from celeriac.core.checkpoint import Progress as Reported
 from celeriac.core.workflow import Counted, Node, Workflow
 from celeriac.core.workflow_state import NodeState, progress, state_of
 from celeriac.workflow import WorkflowStatus
@@ -76,6 +77,28 @@ def test_nothing_lies_on_anything_else_and_every_edge_is_drawn() -> None:
     ends = [corners[before] for node in nodes for before in node.after]
     assert starts == sorted((x + WIDE, y + HIGH // 2) for x, y in ends)
     assert corners[4][0] == corners[0][0] + 2 * (WIDE + GAP_X)
+
+
+@pytest.mark.parametrize(
+    ("reported", "told", "widths"),
+    [
+        (Reported(30, 120, "<May>", 0.0), "running  25%  <May>", [166, 41.5]),
+        (Reported(500, 120, None, 0.0), "running  100%", [166, 166]),
+        (Reported(3000, None, None, 0.0), "running  3,000 done", []),
+        (None, "running", []),
+    ],
+)
+def test_how_far_a_task_is_is_a_bar_in_its_box(reported: Reported | None, told: str, widths: list[float]) -> None:
+    given = status("w", [Node("a", "t")], {}, Record("a", 0, "STARTED", closed=False))
+    given.nodes[0].reported = reported
+    root = drawn(given)
+    box, *bars = root.iter(RECT)
+    assert shown(root)[-1] == told
+    assert told in "".join(root.find(f"{GROUP}/{TITLE}").itertext())  # type: ignore[union-attr]
+    assert [float(bar.get("width", "")) for bar in bars] == widths
+    for bar in bars:
+        assert float(box.get("y", "")) + 38 < float(bar.get("y", "")) < float(box.get("y", "")) + HIGH - 3
+        assert float(bar.get("x", "")) == float(box.get("x", "")) + 12
 
 
 def test_every_state_has_its_colours_on_light_and_dark_pages() -> None:

@@ -81,7 +81,7 @@ class Tally:
             "dry_run": self.action.dry_run,
             "matched": self.matched,
             self.action.participle: self.so_far.done,
-            "refused": [_refusal_data(refusal) for refusal in self.refusals],
+            "refused": [refusal_data(refusal) for refusal in self.refusals],
             "gone": self.so_far.gone,
             "left": self.left,
             "interrupted": self.stopped,
@@ -89,7 +89,8 @@ class Tally:
         }
 
 
-def _refusal_data(refusal: Refusal) -> dict[str, Any]:
+def refusal_data(refusal: Refusal) -> dict[str, Any]:
+    """For programs, which dead letter stays and why."""
     letter = refusal.letter
     return {
         "id": letter.id,

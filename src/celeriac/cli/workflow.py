@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from celeriac.cli.ages import ago, iso, took
+from celeriac.cli.bulk import refusal_data
 from celeriac.cli.choosing import as_, note
 from celeriac.cli.drawing import COLOURS, drawn
 from celeriac.cli.group import Group, app_of
@@ -18,6 +19,7 @@ from celeriac.cli.screen import echo, plural, to_json, width
 from celeriac.cli.text import GAP, Column, natural_widths, one_line, table
 from celeriac.core.text import app_option
 from celeriac.core.workflow_state import Progress, State
+from celeriac.desk.steps import Done
 from celeriac.store.protocols import Store
 from celeriac.workflow import Workflows, WorkflowStatus
 from celeriac.workflow.labels import Label, labels
@@ -42,6 +44,7 @@ _COLUMNS = (
     Column("TOOK", right=True),
 )
 
+as_json_ = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
 id_argument = click.argument("workflow_id", metavar="WORKFLOW")
 
 
@@ -103,7 +106,7 @@ def _unknown(context: click.Context, wanted: str, begins: Sequence[str]) -> clic
 @workflow.command("list")
 @click.option("--state", type=click.Choice([state.value for state in State]), help="Only those in this state.")
 @click.option("--newest", "--limit", "newest", default=20, show_default=True, type=click.IntRange(1), help="How many.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
+@as_json_
 @click.pass_context
 def list_(context: click.Context, state: str | None, newest: int, as_json: bool) -> None:
     """List workflows, the newest first."""
@@ -126,7 +129,7 @@ def list_(context: click.Context, state: str | None, newest: int, as_json: bool)
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     help="Write a picture to this file; - is standard output.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
+@as_json_
 @click.pass_context
 def show(context: click.Context, workflow_id: str, picture: Path | None, as_json: bool) -> None:
     """Show what a workflow consists of, and what has become of each part."""
@@ -170,14 +173,31 @@ def _dead_letters(app: Any, status: WorkflowStatus) -> list[str]:
 @id_argument
 @as_
 @note
+@as_json_
 @click.pass_context
-def resume(context: click.Context, workflow_id: str, who: str | None, note: str | None) -> None:
-    """Redrive the dead letters of a workflow, so that what waits for them goes on."""
+def resume(context: click.Context, workflow_id: str, who: str | None, note: str | None, as_json: bool) -> None:
+    """Redrive the dead letters of a workflow, so that what waits for them goes on.
+
+    The exit status is 1 where a dead letter is not redriven.
+    """
     found = _get(context, workflow_id)
     try:
         done = _workflows(context).resume(found.id, who=who, note=note)
     except WorkflowCancelled as error:
         raise click.UsageError(str(error)) from error
+    if as_json:
+        echo(to_json({**_document(_get(context, found.id)), **_redriven(done)}))
+    else:
+        _tell_of_redriven(found, done)
+    if done.refused:
+        context.exit(1)
+
+
+def _redriven(done: Done) -> dict[str, Any]:
+    return {"redriven": done.done, "gone": done.gone, "refused": [refusal_data(one) for one in done.refused]}
+
+
+def _tell_of_redriven(found: WorkflowStatus, done: Done) -> None:
     for refusal in done.refused:
         echo(f"Not redriven: {one_line(str(refusal.error))}", err=True)
     if not done.done and not done.refused:
@@ -185,22 +205,28 @@ def resume(context: click.Context, workflow_id: str, who: str | None, note: str 
         return
     goes_on = "it goes on when it succeeds" if done.done == 1 else "them goes on when they succeed"
     echo(f"{plural(done.done)} of {one_line(found.name)} redriven; what waits for {goes_on}.")
-    if done.refused:
-        context.exit(1)
 
 
 @workflow.command()
 @id_argument
 @click.option("--let-run", is_flag=True, help="Leave what runs now to end by itself.")
 @click.option("--as", "who", metavar="NAME", help="Who does it, for those who look at it; user@host unless given.")
+@as_json_
 @click.pass_context
-def cancel(context: click.Context, workflow_id: str, let_run: bool, who: str | None) -> None:
+def cancel(context: click.Context, workflow_id: str, let_run: bool, who: str | None, as_json: bool) -> None:
     """Have none of its tasks begin any more, and stop those that run."""
     before = _get(context, workflow_id)
-    if before.state in _OVER and before.ended:
+    over = before.state in _OVER and before.ended
+    after = before if over else _workflows(context).cancel(before.id, who=who, terminate=not let_run)
+    if as_json:
+        echo(to_json({**_document(after), "cancelled": not over}))
+    elif over:
         echo(f"{one_line(before.name)} is over, and {before.state.value}: there is nothing to cancel.")
-        return
-    after = _workflows(context).cancel(before.id, who=who, terminate=not let_run)
+    else:
+        _tell_of_cancelled(after)
+
+
+def _tell_of_cancelled(after: WorkflowStatus) -> None:
     echo(f"{one_line(after.name)} is cancelled; {after.done:,} of {plural(after.size, 'task')} had been done.")
 
 

@@ -248,6 +248,37 @@ def test_cancelling_says_how_far_it_had_come(cli: Invoke, kit: Kit, blocked: str
     assert again.output.endswith(" is over, and cancelled: there is nothing to cancel.\n")
 
 
+def test_programs_are_told_what_was_redriven_and_cancelled(cli: Invoke, kit: Kit, blocked: str) -> None:
+    done = json.loads(cli("resume", blocked, "--json").output)
+    assert (done["id"], done["state"], done["redriven"], done["gone"], done["refused"]) == (
+        blocked,
+        "running",
+        1,
+        0,
+        [],
+    )
+    kit.drain()
+    kit.app.pauses.pause(task="shop.load")
+    done = json.loads(cli("cancel", blocked, "--json", "--as", "me").output)
+    assert (done["id"], done["cancelled_by"], done["cancelled"], done["state"]) == (blocked, "me", True, "cancelled")
+    assert set(done) - {"cancelled"} == set(json.loads(cli("list", "--json").output)[0])
+    again = json.loads(cli("cancel", blocked, "--json").output)
+    assert (again["cancelled"], again["cancelled_by"], again["state"]) == (False, "me", "cancelled")
+
+
+def test_programs_are_told_what_is_not_redriven(cli: Invoke, kit: Kit) -> None:
+    load = kit.app.tasks["shop.load"]
+    sent = chain(load.si(3).set(expires=10), load.si(1)).delay()
+    kit.drain()
+    kit.advance(20)
+    [letter] = kit.dead_letters
+    result = cli("resume", sent.workflow_id, "--json")
+    done = json.loads(result.stdout)
+    assert (result.exit_code, done["redriven"], done["state"]) == (1, 0, "blocked")
+    [refused] = done["refused"]
+    assert (refused["id"], refused["task"], refused["why"]) == (letter.id, "shop.load", "RedriveExpired")
+
+
 def test_what_has_succeeded_does_not_become_cancelled(cli: Invoke, kit: Kit) -> None:
     sent = chain(kit.app.tasks["shop.load"].s(1), kit.app.tasks["shop.mail"].s()).delay()
     kit.drain()

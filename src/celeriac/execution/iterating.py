@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from celery import uuid
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu.utils.json import dumps
 
 from celeriac.core.attempt import Attempt
 from celeriac.core.checkpoint import Pace, Turn, number_of, pace_within, turn_of
 from celeriac.errors import CheckpointError
+from celeriac.execution.eagerly import in_place, tell_in_place, with_progress
 from celeriac.execution.keeping import Kept
 from celeriac.execution.limits import NO_LIMITS, Limits, of_request
 from celeriac.execution.room import Room, room_of
@@ -53,6 +55,24 @@ class CheckpointMixin:
         tracker = _tracker(self, "progress()")
         if tracker is not None:
             tracker.tell(counted, of, note)
+        elif self.request.is_eager:
+            tell_in_place(self.request.id, counted, of, note)
+
+    def apply(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        task_id: str | None = None,
+        *more: Any,
+        **options: Any,
+    ) -> Any:
+        """As Celery's; its result has the ``progress`` that was said last."""
+        task_id = task_id or uuid()
+        with in_place(task_id) as said:
+            result = super().apply(args, kwargs, link, link_error, task_id, *more, **options)  # type: ignore[misc]
+        return with_progress(result, said)
 
     def iterate(
         self,
@@ -100,7 +120,8 @@ class CheckpointMixin:
         tracker = _tracker(self, "iterate()")
         session = connection if session is None else session
         if tracker is None:
-            return Iteration(self.name, opened(self.name, source, cursor, None, session))
+            pairs = opened(self.name, source, cursor, None, session)
+            return InPlace(self, pairs, number_of(size_of(source) if total is None else total))
         return _begun(self, tracker, source, cursor, step, total, often, turn, connection, session)
 
 
@@ -211,6 +232,20 @@ class Iteration:
             TransactionError: no transaction is open.
             CheckpointError: no connection was given.
         """
+
+
+class InPlace(Iteration):
+    """The same where the body is called as a function, or run in place: nothing goes on from there."""
+
+    def __init__(self, task: Any, pairs: Pairs, total: float | None) -> None:
+        super().__init__(task.name, pairs)
+        self._request, self._total = task.request, total
+
+    def _rows(self) -> Iterator[Any]:
+        for done, (row, _) in enumerate(self._pairs, 1):
+            yield row
+            if self._request.is_eager:
+                tell_in_place(self._request.id, done, self._total, None)
 
 
 class Tracked(Iteration):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
+from pickle import dumps, loads
 from typing import Any
 
 import pytest
+from celery import chain
+from celery.result import EagerResult
 
 from celeriac import Celery, Retries
+from celeriac.execution import eagerly
 
 #: What ran, and what was told.
 SEEN: list[Any] = []
@@ -50,6 +55,41 @@ def test_it_gives_up_and_tells(app: Celery) -> None:
         result.get()
     assert SEEN[:2] == [0, 1]
     assert (SEEN[2]["args"], SEEN[2]["retries"], SEEN[2]["reason"], len(SEEN)) == ([7], 1, "exhausted", 3)
+
+
+def test_its_result_says_how_far_it_was_last(app: Celery) -> None:
+    @app.task(bind=True, name="fill", shared=False, retries=Retries(2, backoff=0.01))
+    def fill(self: Any, how: str) -> None:
+        for done in range(1, 4):
+            self.progress(done, 3.0, how if done == 3 else None)
+        if how == "inner":
+            fill.apply(("no",)).get()
+        if self.request.retries < (how == "again"):
+            raise ValueError("not yet")
+        if how == "fails":
+            raise KeyError(how)
+
+    for how in ("once", "inner", "again", "fails"):
+        for result in (fill.delay(how), fill.apply((how,)), copy(fill.apply((how,))), loads(dumps(fill.apply((how,))))):
+            assert (result.progress.done, result.progress.total, result.progress.note) == (3, 3, how)
+            assert (result.progress.fraction, result.workflow_id) == (1.0, None)
+    assert isinstance(fill.delay("once"), EagerResult)
+    assert eagerly._SAID == {}, "nothing is kept of what is over"
+    silent = declare(app, 0).delay()
+    assert (silent.progress, silent.workflow_id) == (None, None)
+    assert chain(fill.si("step"), fill.si("end")).apply_async().progress.note == "end"
+
+
+def test_so_does_that_of_one_that_goes_through_rows(app: Celery) -> None:
+    @app.task(bind=True, name="rows", shared=False)
+    def rows(self: Any, stop: int, source: Any, total: float | None = None) -> None:
+        for row in self.iterate(source, total=total):
+            if row == stop:
+                return
+
+    assert rows.delay(2, [0, 1, 2, 3]).progress[:3] == (2, 4, None)
+    assert rows.delay(9, [0, 1, 2, 3], total=8).progress[:3] == (4, 8, None)
+    rows(9, [0, 1])  # as a function, with nobody to tell
 
 
 def test_what_declares_nothing_is_tried_once(app: Celery) -> None:

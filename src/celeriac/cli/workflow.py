@@ -187,10 +187,20 @@ def resume(context: click.Context, workflow_id: str, who: str | None, note: str 
         raise click.UsageError(str(error)) from error
     if as_json:
         echo(to_json({**_document(_get(context, found.id)), **_redriven(done)}))
+    elif found.state is State.SUCCEEDED:
+        _tell_of_nothing_to_resume(context, found)
     else:
         _tell_of_redriven(found, done)
     if done.refused:
         context.exit(1)
+
+
+def _tell_of_nothing_to_resume(context: click.Context, found: WorkflowStatus) -> None:
+    echo(f"{one_line(found.name)} has succeeded: there is nothing to resume.")
+    if left := _workflows(context).dead_letters(found.id):
+        some = " ".join(str(letter.id) for letter in left[:_NAMED]) + (" …" if len(left) > _NAMED else "")
+        option = app_option(app_of(context).main)
+        echo(f"It went on without {plural(len(left))}; `celery -A {option} dead redrive {some}` runs such by itself.")
 
 
 def _redriven(done: Done) -> dict[str, Any]:

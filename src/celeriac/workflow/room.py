@@ -226,6 +226,8 @@ class Workflows:
     def resume(self, workflow_id: str, *, who: str | None = None, note: str | None = None) -> Done:
         """Redrive the dead letters of its members, so that what waits for them goes on.
 
+        Nothing waits for those of one that has succeeded, as with ``on_failure="continue"``: they stay.
+
         Raises:
             UnknownWorkflow: nobody has sent it.
             WorkflowCancelled: it was cancelled, and none of it would run.
@@ -233,6 +235,8 @@ class Workflows:
         workflow = self._find(workflow_id)
         if workflow.cancelled_at is not None:
             raise WorkflowCancelled(workflow)
+        if self._status(workflow).state is State.SUCCEEDED:
+            return Done()
         ids = _letters(self._store, workflow)
         if not ids:
             return Done()

@@ -266,6 +266,28 @@ def test_programs_are_told_what_was_redriven_and_cancelled(cli: Invoke, kit: Kit
     assert (again["cancelled"], again["cancelled_by"], again["state"]) == (False, "me", "cancelled")
 
 
+def test_there_is_nothing_to_resume_of_what_has_succeeded(cli: Invoke, kit: Kit) -> None:
+    load, mail = kit.app.tasks["shop.load"], kit.app.tasks["shop.mail"]
+    canvas = chain(group(load.si(2), load.si(3)), mail.si())
+    sent = kit.app.workflows.send(canvas, name="nightly", on_failure="continue")
+    kit.drain()
+    [letter] = kit.dead_letters
+    result = cli("resume", sent.workflow_id)
+    assert result.output == (
+        "nightly has succeeded: there is nothing to resume.\n"
+        f"It went on without 1 dead letter; `celery -A shop dead redrive {letter.id}` runs such by itself.\n"
+    )
+    assert result.exit_code == 0
+    assert json.loads(cli("resume", sent.workflow_id, "--json").output)["redriven"] == 0
+    assert kit.app.workflows.resume(sent).done == 0
+    assert [one.id for one in kit.dead_letters] == [letter.id]
+    assert kit.drain() == []
+    other = chain(load.si(1), mail.si()).delay()
+    kit.drain()
+    name = kit.app.workflows.get(other).name
+    assert cli("resume", other.workflow_id).output == f"{name} has succeeded: there is nothing to resume.\n"
+
+
 def test_programs_are_told_what_is_not_redriven(cli: Invoke, kit: Kit) -> None:
     load = kit.app.tasks["shop.load"]
     sent = chain(load.si(3).set(expires=10), load.si(1)).delay()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from celeriac.core.workflow import Node
@@ -29,7 +29,7 @@ class Label:
         """As much of it as fits: without the module at first, then with fewer arguments, and only the name's end at last."""
         name, arguments = self._name, self.arguments
         module = len(self.task.rpartition(".")[0])
-        shorter = [f"…{name[cut:]}{arguments}" for cut in range(1, module + 2)] if module else []
+        shorter = [f"…{name[cut:]}{arguments}" for cut in (*range(1, module), module + 1)] if module else []
         own = f"…{name[module + 1 :]}" if module else name
         fewer = [f"{own}{arguments[:cut]}…)" for cut in range(len(arguments) - 2, 0, -1)]
         ends = [f"…{name[cut:]}" for cut in range(module + 2, len(name))]
@@ -39,15 +39,27 @@ class Label:
 def labels(nodes: Sequence[Node]) -> list[Label]:
     """One for each node."""
     found = [Label(_task(node), None, node.arguments) for node in nodes]
+    followers = Counter(place for node in nodes for place in node.after)
     for column in columns(nodes):
-        alike = Counter(nodes[place].task for place in column if nodes[place].size == 1)
-        before: Counter[str] = Counter()
+        alike: dict[str, list[int]] = {}
         for place in column:
-            task = nodes[place].task
-            if nodes[place].size == 1 and alike[task] > 1:
-                found[place] = replace(found[place], index=before[task])
-                before[task] += 1
+            if nodes[place].size == 1:
+                alike.setdefault(nodes[place].task, []).append(place)
+        for places in alike.values():
+            for place, index in zip(places, _indexes(nodes, places, found, followers), strict=False):
+                found[place] = replace(found[place], index=index)
     return found
+
+
+def _indexes(
+    nodes: Sequence[Node], places: Sequence[int], found: Sequence[Label], followers: Mapping[int, int]
+) -> Sequence[int | None]:
+    """The steps of chains that stand side by side have the places of their first ones, where that tells them apart."""
+    if len(places) == 1:
+        return ()
+    steps = [nodes[place].after for place in places]
+    before = [found[after[0]].index if len(after) == 1 and followers[after[0]] == 1 else None for after in steps]
+    return before if None not in before and len(set(before)) == len(before) else range(len(places))
 
 
 def _task(node: Node) -> str:

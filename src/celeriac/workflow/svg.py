@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from html import escape
 
 from celeriac.core.workflow_state import NodeState, Progress
 from celeriac.workflow.labels import Label, labels
-from celeriac.workflow.layout import columns
+from celeriac.workflow.placing import Placed, placed
 from celeriac.workflow.room import WorkflowStatus
 
 #: Pixels: a node, and what is between two.
@@ -36,16 +37,12 @@ _COLOURS = {
 def svg(status: WorkflowStatus) -> str:
     """The picture as one SVG document, which fits light and dark pages; needs no font and no script."""
     nodes = [one.node for one in status.nodes]
-    stacked = columns(nodes)
-    tallest = max(map(len, stacked), default=0)
-    width = max(_LEAST, 2 * EDGE + len(stacked) * WIDE + max(len(stacked) - 1, 0) * GAP_X)
-    height = HEAD + 2 * EDGE + tallest * HIGH + max(tallest - 1, 0) * GAP_Y
-    at = {
-        place: _corner(x, y, len(column), tallest) for x, column in enumerate(stacked) for y, place in enumerate(column)
-    }
-    edges = [_edge(at[before], at[place]) for place, node in enumerate(nodes) for before in node.after]
-    named = labels(nodes)
-    boxes = [_box(one, named[place], at[place]) for place, one in enumerate(status.nodes)]
+    graph = placed(nodes, HIGH, GAP_Y)
+    count = max(graph.columns, default=0) + 1
+    width = max(_LEAST, 2 * EDGE + count * WIDE + (count - 1) * GAP_X)
+    height = HEAD + 2 * EDGE + math.ceil(graph.height)
+    edges, named = _edges(graph), labels(nodes)
+    boxes = [_box(one, named[place], _left(graph, place), _top(graph, place)) for place, one in enumerate(status.nodes)]
     said = f"{status.state.value}, {status.done:,} of {status.size:,} done"
     # Narrower than its page it is as it is; on a telephone it shrinks.
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}" style="max-width:100%;height:auto"'
@@ -65,29 +62,58 @@ def svg(status: WorkflowStatus) -> str:
     )
 
 
-def _corner(x: int, y: int, count: int, tallest: int) -> tuple[int, int]:
-    """Top left; a column that is not full stands in the middle."""
-    free = (tallest - count) * (HIGH + GAP_Y) // 2
-    return EDGE + x * (WIDE + GAP_X), HEAD + EDGE + free + y * (HIGH + GAP_Y)
+def _left(graph: Placed, item: int) -> int:
+    return EDGE + graph.columns[item] * (WIDE + GAP_X)
 
 
-def _edge(start: tuple[int, int], end: tuple[int, int]) -> str:
-    x, y, to_x, to_y = start[0] + WIDE, start[1] + HIGH // 2, end[0], end[1] + HIGH // 2
+def _middle(graph: Placed, item: int) -> int:
+    return HEAD + EDGE + round(graph.centres[item])
+
+
+def _top(graph: Placed, place: int) -> int:
+    return _middle(graph, place) - HIGH // 2
+
+
+def _edges(graph: Placed) -> list[str]:
+    """Each from its node to the one that it leads to, or to where it meets another that leads there."""
+    lanes: set[int] = set()
+    found = []
+    for start, *others in graph.routes:
+        x, one = _left(graph, start) + WIDE, start
+        path = f"M{x} {_middle(graph, start)}"
+        for other in others:
+            path += _curve(graph, one, other)
+            if other in lanes:
+                break
+            if other != others[-1]:
+                lanes.add(other)
+                path += f"H{_left(graph, other) + WIDE}"
+            one = other
+        found.append(f'<path class="edge" d="{path}"/>')
+    return found
+
+
+def _curve(graph: Placed, one: int, other: int) -> str:
+    """Through the gap between two columns, in which there are no boxes."""
+    x, y, to_x, to_y = _left(graph, one) + WIDE, _middle(graph, one), _left(graph, other), _middle(graph, other)
     middle = (x + to_x) // 2
-    return f'<path class="edge" d="M{x} {y}C{middle} {y} {middle} {to_y} {to_x} {to_y}"/>'
+    return f"C{middle} {y} {middle} {to_y} {to_x} {to_y}"
 
 
-def _box(one: Progress, label: Label, corner: tuple[int, int]) -> str:
-    x, y = corner
+def _box(one: Progress, label: Label, x: int, y: int) -> str:
     name, shown = str(label), label.fitting(lambda text: _wide(text, 13) <= WIDE - 24)
-    told = f"{said(one)}{_reported(one)}"
+    reported, bar = _reported(one), _bar(one, x, y)
+    told = "  ".join(filter(None, [said(one), reported]))
+    # What runs has the colour of that, and its bar the room that the letters leave.
+    brief = _fitting(reported if reported and one.state is NodeState.RUNNING else told, WIDE - 24, 12)
+    up = 3 if bar else 0
     # Of many, several lie on one another.
     stack = f'<rect x="{x + 4}" y="{y + 4}" width="{WIDE}" height="{HIGH}" rx="7"/>' if one.node.size > 1 else ""
     return (
         f'<g class="{one.state.value}"><title>{_text(name)}: {_text(told)}</title>{stack}'
         f'<rect x="{x}" y="{y}" width="{WIDE}" height="{HIGH}" rx="7"/>'
-        f'<text x="{x + 12}" y="{y + 20}" font-size="13" font-weight="600">{_text(shown)}</text>'
-        f'<text x="{x + 12}" y="{y + 37}" font-size="12">{_text(_fitting(told, WIDE - 24, 12))}</text>{_bar(one, x, y)}</g>'
+        f'<text x="{x + 12}" y="{y + 20 - up}" font-size="13" font-weight="600">{_text(shown)}</text>'
+        f'<text x="{x + 12}" y="{y + 37 - up}" font-size="12">{_text(brief)}</text>{bar}</g>'
     )
 
 
@@ -97,7 +123,7 @@ def _bar(one: Progress, x: int, y: int) -> str:
         return ""
     full = WIDE - 24
     rail, filled = (
-        f'<rect class="{name}" x="{x + 12}" y="{y + HIGH - 6}" width="{width:g}" height="3" rx="1.5"/>'
+        f'<rect class="{name}" x="{x + 12}" y="{y + HIGH - 7}" width="{width:g}" height="3" rx="1.5"/>'
         for name, width in (("rail", full), ("bar", round(full * one.reported.fraction, 1)))
     )
     return rail + filled
@@ -148,7 +174,7 @@ def _reported(one: Progress) -> str:
     if (found := one.reported) is None:
         return ""
     far = f"{found.done:,} done" if found.fraction is None else f"{found.fraction:.0%}"
-    return "  ".join(["", far, *([found.note] if found.note else [])])
+    return f"{far}  {found.note}" if found.note else far
 
 
 def _lasted(one: Progress) -> str:

@@ -24,7 +24,7 @@ from celeriac.core.workflow import Node, Workflow
 from celeriac.core.workflow_state import progress, state_of
 from celeriac.testing import Kit
 from celeriac.workflow import WorkflowStatus
-from celeriac.workflow.labels import Label
+from celeriac.workflow.labels import Label, labels
 
 Invoke = Callable[..., Result]
 
@@ -332,6 +332,26 @@ def test_how_far_a_task_is_overruns_no_line() -> None:
     [*_, line] = drawn(WorkflowStatus(workflow, state_of(workflow, seen), seen), 80)
     assert cells(click.unstyle(line)) == 80
     assert click.unstyle(line).startswith("▶ …all_shelves  running  [#####     ]   50%  60 of 120  the shelves ")
+
+
+@pytest.mark.parametrize(
+    ("firsts", "thens", "indexes"),
+    [
+        # Of five members the second and the fourth are chains, whose steps have their places.
+        (["a"] * 5, {5: ("b", 1), 6: ("b", 3), 7: ("c", 5), 8: ("c", 6)}, [0, 1, 2, 3, 4, 1, 3, 1, 3]),
+        # Of two tasks, whose places do not tell their steps apart.
+        (["a", "a", "x", "x"], {4: ("b", 0), 5: ("b", 2)}, [0, 1, 0, 1, 0, 1]),
+        # One that two wait for is no step of either's chain.
+        (["a", "a"], {2: ("b", 1), 3: ("b", 1)}, [0, 1, 0, 1]),
+        (["a", "b"], {2: ("c", 0)}, [None, None, None]),
+    ],
+)
+def test_tasks_that_stand_side_by_side_have_numbers(
+    firsts: list[str], thens: dict[int, tuple[str, int]], indexes: list[int | None]
+) -> None:
+    nodes = [Node(f"{place}", task) for place, task in enumerate(firsts)]
+    nodes += [Node(f"{place}", task, [before]) for place, (task, before) in thens.items()]
+    assert [label.index for label in labels(nodes)] == indexes
 
 
 def test_what_has_no_room_for_all_of_it_keeps_its_name_longest() -> None:

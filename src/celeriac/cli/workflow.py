@@ -109,12 +109,13 @@ def _unknown(context: click.Context, wanted: str, begins: Sequence[str]) -> clic
 @as_json_
 @click.pass_context
 def list_(context: click.Context, state: str | None, newest: int, as_json: bool) -> None:
-    """List workflows, the newest first."""
+    """List workflows: the newest, the last of them at the end, in JSON too."""
     found = _workflows(context).list(newest=newest + 1, state=state)
+    shown = found[:newest][::-1]
     if as_json:
-        echo(to_json([_document(one) for one in found[:newest]]))
+        echo(to_json([_document(one) for one in shown]))
     elif found:
-        echo("\n".join(_listing(found[:newest], width())))
+        echo("\n".join(_listing(shown, width())))
         if len(found) > newest:
             echo(f"\nThe newest {newest:,}; --newest shows more.")
     else:

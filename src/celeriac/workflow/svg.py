@@ -103,7 +103,7 @@ def _curve(graph: Placed, one: int, other: int) -> str:
 def _box(one: Progress, label: Label, x: int, y: int) -> str:
     name, shown = str(label), label.fitting(lambda text: _wide(text, 13) <= WIDE - 24)
     reported, bar = _reported(one), _bar(one, x, y)
-    told = "  ".join(filter(None, [said(one), reported]))
+    told = ", ".join(filter(None, [said(one), reported]))
     # What runs has the colour of that, and its bar the room that the letters leave.
     brief = _fitting(reported if reported and one.state is NodeState.RUNNING else told, WIDE - 24, 12)
     up = 3 if bar else 0
@@ -170,11 +170,11 @@ def said(one: Progress) -> str:
 
 
 def _reported(one: Progress) -> str:
-    """How far it says that it is: ``50%  orders of May``."""
+    """How far it says that it is: ``50%, orders of May``."""
     if (found := one.reported) is None:
         return ""
     far = f"{found.done:,} done" if found.fraction is None else f"{found.fraction:.0%}"
-    return f"{far}  {found.note}" if found.note else far
+    return f"{far}, {found.note}" if found.note else far
 
 
 def _lasted(one: Progress) -> str:

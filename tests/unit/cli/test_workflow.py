@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from celeriac import Celery
 from celeriac.cli import workflow as command
+from celeriac.cli.dead import dead
 from celeriac.cli.drawing import drawn
 from celeriac.cli.text import cells
 from celeriac.cli.workflow import _listing
@@ -190,6 +191,21 @@ def test_of_more_than_are_asked_for_it_says_so(cli: Invoke, kit: Kit, blocked: s
     assert len(json.loads(cli("list", "--newest", 1, "--json").output)) == 1
 
 
+def test_lists_end_with_the_newest_as_all_lists_do(cli: Invoke, kit: Kit) -> None:
+    load, mail = kit.app.tasks["shop.load"], kit.app.tasks["shop.mail"]
+    for name in ("first", "second", "third"):
+        kit.app.workflows.send(chain(load.si(3), mail.si()), name=name)
+        kit.drain()
+        kit.advance(1)
+    assert [line.split()[1] for line in cli("list").output.splitlines()[1:]] == ["first", "second", "third"]
+    assert [line.split()[1] for line in cli("list", "--newest", 2).output.splitlines()[1:3]] == ["second", "third"]
+    assert [one["name"] for one in json.loads(cli("list", "--newest", 2, "--json").output)] == ["second", "third"]
+    assert [one.name for one in kit.app.workflows.list(newest=2)] == ["third", "second"], "in Python the newest first"
+    listed = CliRunner().invoke(dead, ["list", "--json"], obj=CLIContext(app=kit.app, no_color=False, workdir=None))
+    ids = [letter["id"] for letter in json.loads(listed.stdout)]
+    assert ids == sorted(ids)
+
+
 def test_what_runs_or_goes_on_says_how_far_it_is(cli: Invoke, kit: Kit) -> None:
     def fill(self: Any) -> None:
         for number in self.iterate(range(9), give_way=1e-6):
@@ -203,7 +219,7 @@ def test_what_runs_or_goes_on_says_how_far_it_is(cli: Invoke, kit: Kit) -> None:
     assert line == "• shop.fill  waiting  [          ]    2%  2 of 120  shelves\\x1b[31m"
     [node, _] = json.loads(cli("show", sent.workflow_id, "--json").output)["nodes"]
     assert [node["progress"][name] for name in ("done", "total", "note")] == [2, 120, "shelves\x1b[31m"]
-    assert "waiting  2%  shelves\ufffd[31m" in cli("show", sent.workflow_id, "--svg", "-").output
+    assert "waiting, 2%, shelves\ufffd[31m" in cli("show", sent.workflow_id, "--svg", "-").output
     kit.drain()
     assert " of 120" not in cli("show", sent.workflow_id).output
     assert "2%" not in cli("show", sent.workflow_id, "--svg", "-").output

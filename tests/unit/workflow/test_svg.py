@@ -82,7 +82,7 @@ def test_nothing_lies_on_anything_else_and_every_edge_is_drawn() -> None:
 @pytest.mark.parametrize(
     ("reported", "told", "widths"),
     [
-        (Reported(30, 120, "orders <of> May", 0.0), "25%  orders <of> May", [166, 41.5]),
+        (Reported(30, 120, "orders <of> May", 0.0), "25%, orders <of> May", [166, 41.5]),
         (Reported(500, 120, None, 0.0), "100%", [166, 166]),
         (Reported(3000, None, None, 0.0), "3,000 done", []),
         (None, "running", []),

@@ -7,7 +7,7 @@ import time
 from celeriac.core.workflow import Workflow
 from celeriac.core.workflow_state import ENDED, State, last_sign, snapshot
 from celeriac.store.protocols import Store
-from celeriac.workflow.room import WorkflowStatus, status_of
+from celeriac.workflow.status import WorkflowStatus, status_of
 
 #: Workflows that are read at once.
 AT_ONCE = 50

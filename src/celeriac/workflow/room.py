@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from celery.canvas import Signature
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Record
-from celeriac.core.checkpoint import progress_of
-from celeriac.core.workflow import NONE_ENDED, POLICIES, Counted, OnFailure, Times, Workflow
+from celeriac.core.workflow import POLICIES, OnFailure, Workflow
 from celeriac.core.workflow_members import part_of
-from celeriac.core.workflow_state import ENDED, NodeState, Progress, State, is_busy, noted_times, progress, state_of
+from celeriac.core.workflow_state import NodeState, State
 from celeriac.desk.steps import Done
 from celeriac.desk.who import whoami
 from celeriac.errors import CeleriacError
@@ -23,13 +20,12 @@ from celeriac.publish.canvas import run_out, send_workflow
 from celeriac.publish.ids import new_id
 from celeriac.publish.workflows import asked_for
 from celeriac.store.protocols import News, Store
+from celeriac.workflow.status import BEGUN, WorkflowStatus, letters_of, look_up_reports, status_of
 
 #: Workflows that are read at once.
 PAGE = 100
 #: Seconds a waiter looks again even when nothing was committed.
 LOOK_AGAIN = 1.0
-#: Seconds by which a clock may have been set back since a workflow was sent.
-CLOCKS = 86_400.0
 
 
 class UnknownWorkflow(CeleriacError):
@@ -44,49 +40,6 @@ class UnknownWorkflow(CeleriacError):
             f"{self.workflow_id} is no workflow, and no task of one, that is known here: it was sent to another store, or is "
             "forgotten (celeriac_history_expires). `celery -A app workflow list` shows those that there are"
         )
-
-
-@dataclass(frozen=True, repr=False)
-class WorkflowStatus:
-    """A workflow and what has become of it; times in seconds since the epoch."""
-
-    workflow: Workflow
-    state: State
-    nodes: list[Progress]
-
-    def __repr__(self) -> str:
-        return f"<WorkflowStatus {self.name}[{self.id}] {self.state}, {self.done:,} of {self.size:,} done>"
-
-    @property
-    def id(self) -> str:
-        """The workflow's id."""
-        return self.workflow.id
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-        return self.workflow.name
-
-    @property
-    def done(self) -> int:
-        """How many of its tasks have succeeded."""
-        return sum(one.succeeded for one in self.nodes)
-
-    @property
-    def size(self) -> int:
-        """How many tasks it has: as it was sent, and what its chords have grown by."""
-        return sum(one.node.size for one in self.nodes)
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more happens by itself: of a blocked one, too, what can still be done was done."""
-        return self.state is State.LOST or (self.state in ENDED and not any(is_busy(one) for one in self.nodes))
-
-    @property
-    def finished_at(self) -> float | None:
-        """When its last task ended; None while it runs."""
-        ends = [one.finished_at for one in self.nodes if one.finished_at is not None]
-        return max(ends, default=None) if self.ended else None
 
 
 class Workflows:
@@ -142,7 +95,7 @@ class Workflows:
             UnknownWorkflow: nobody has sent it.
         """
         status = self._status(self._find(workflow_id))
-        _look_up_reports(self._store, status.nodes)
+        look_up_reports(self._store, status.nodes)
         return status
 
     def list(self, *, newest: int = 20, state: State | str | None = None) -> list[WorkflowStatus]:
@@ -220,7 +173,7 @@ class Workflows:
 
     def dead_letters(self, workflow_id: str) -> Sequence[DeadLetter]:
         """The dead letters of its members, oldest first."""
-        ids = _letters(self._store, self._find(workflow_id))
+        ids = letters_of(self._store, self._find(workflow_id))
         return list(self._store.dead_letters(DeadLetterFilter(ids=tuple(ids)))) if ids else []
 
     def resume(self, workflow_id: str, *, who: str | None = None, note: str | None = None) -> Done:
@@ -237,7 +190,7 @@ class Workflows:
             raise WorkflowCancelled(workflow)
         if self._status(workflow).state is State.SUCCEEDED:
             return Done()
-        ids = _letters(self._store, workflow)
+        ids = letters_of(self._store, workflow)
         if not ids:
             return Done()
         done: Done = self._app.dead_letters.redrive(*ids, who=who, note=note)
@@ -257,7 +210,7 @@ class Workflows:
         workflow = self._find(workflow_id)
         self._store.cancel_workflow(workflow.id, who or whoami())
         status = self.get(workflow.id)
-        waiting = [one.node.id for one in status.nodes if one.node.size == 1 and one.state in _BEGUN]
+        waiting = [one.node.id for one in status.nodes if one.node.size == 1 and one.state in BEGUN]
         # Of many that are one node, and of what has taken a task's place, no node has the id.
         ids = {*waiting, *(one.task_id for one in self._store.claimed_of_workflow(workflow.id))}
         if ids:
@@ -294,52 +247,6 @@ class WorkflowCancelled(CeleriacError):
             f"workflow {self.workflow.name}[{self.workflow.id}] was cancelled by {self.workflow.cancelled_by or '?'}, and none of "
             "its tasks would run. Send it anew"
         )
-
-
-_FOR_GOOD = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
-_BEGUN = frozenset({NodeState.WAITING, NodeState.RUNNING})
-#: Of a node whose record is a failure and that has no dead letter: no other node says why.
-_BY_ANOTHER = frozenset({NodeState.FAILED, NodeState.PLANNED})
-
-
-def status_of(store: Store, workflow: Workflow) -> WorkflowStatus:
-    """What has become of a workflow, from what the store has of its nodes."""
-    records = store.records(workflow.single)
-    counted = store.counted(workflow.folded)
-    # Of those without a record, too: a dead letter is kept longer than the result of its task.
-    unknown = [node for node in workflow.single if node not in records or records[node].state == "FAILURE"]
-    lettered = store.dead_letters_of(unknown) if unknown else {}
-    running: Counter[str] = Counter()
-    if any(node.size > 1 and counted.get(node.id, NONE_ENDED).ended < node.size for node in workflow.nodes):
-        running.update(one.part.folded or "" for one in store.claimed_of_workflow(workflow.id) if one.started)
-    times = _times(store, workflow, counted)
-    nodes = progress(workflow, records, counted, lettered, running, times)
-    failed = {node for node in unknown if node in records and node not in lettered}
-    elsewhere = any(one.node.id in failed and one.state in _BY_ANOTHER for one in nodes) and bool(
-        _letters(store, workflow)
-    )
-    if elsewhere:
-        nodes = progress(workflow, records, counted, lettered, running, times, elsewhere=True)
-    return WorkflowStatus(workflow, state_of(workflow, nodes, elsewhere=elsewhere), nodes)
-
-
-def _look_up_reports(store: Store, nodes: Sequence[Progress]) -> None:
-    begun = {one.node.id: one for one in nodes if one.node.size == 1 and one.state in _BEGUN}
-    for task_id, checkpoint in (store.checkpoints(list(begun)) if begun else {}).items():
-        begun[task_id].reported = progress_of(checkpoint)
-
-
-def _times(store: Store, workflow: Workflow, counted: Mapping[str, Counted]) -> dict[str, Times]:
-    """Of each group that is one node and over: they are in many records, so of what is over for good they were noted."""
-    times = noted_times(workflow)
-    if workflow.state in _FOR_GOOD and times:
-        return times
-    over = [one.id for one in workflow.nodes if 1 < one.size <= counted.get(one.id, NONE_ENDED).ended]
-    return times | {group: found for group, found in store.times_of(over).items() if found[1] is not None}
-
-
-def _letters(store: Store, workflow: Workflow) -> Sequence[int]:
-    return store.letters_of_workflow(workflow.id, workflow.sent_at - CLOCKS)
 
 
 def _revoked(task_id: str, name: str, now: float) -> Record:

@@ -11,7 +11,7 @@ from html import escape
 from celeriac.core.workflow_state import NodeState, Progress
 from celeriac.workflow.labels import Label, labels
 from celeriac.workflow.placing import Placed, placed
-from celeriac.workflow.room import WorkflowStatus
+from celeriac.workflow.status import WorkflowStatus
 
 #: Pixels: a node, and what is between two.
 WIDE, HIGH, GAP_X, GAP_Y, EDGE, HEAD = 190, 46, 56, 16, 20, 44

@@ -149,7 +149,7 @@ def test_of_many_those_that_run_are_stopped_and_the_others_do_not_begin(
         0,
         MANY,
     )
-    assert said(many) == f"2 ✓  {MANY} ⊘"
+    assert said(many) == f"2 ✓  {MANY} ⊘, 0 ms"
 
 
 @pytest.mark.parametrize("joined", [True, False])

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from celery.canvas import _chain, chord, group, maybe_signature
-
-from celeriac.core.attempt import Attempt, Outcome, Settlement
-from celeriac.core.current import attempting
-from celeriac.core.message import DELIVERY_HEADER, WORKFLOW_HEADER, DeliveryFacts
-from celeriac.execution.room import room_of
 
 
 def with_one_end(app: Any, signature: Any) -> Any:
@@ -33,33 +27,3 @@ def with_one_end(app: Any, signature: Any) -> Any:
             signature = signature.clone()
             signature.tasks = [*signature.tasks[:-1], last]
     return signature
-
-
-def replace_unmanaged(task: Any, replace: Callable[[], Any]) -> Any:
-    """Of a task that celeriac does not settle: in the place of its message, where a store delivered that.
-
-    Sent beside it, it would be a second message of a task that is not over, and none.
-    """
-    request = task.request
-    header = None if request.called_directly or request.is_eager else getattr(request, DELIVERY_HEADER, None)
-    if header is None:
-        return replace()
-    facts, store = DeliveryFacts.from_header(header), room_of(task.app).store
-    attempt = Attempt(
-        request.id,
-        request.task,
-        facts,
-        request.hostname or "",
-        store.now(),
-        buffering=True,
-        task=task,
-        workflow=getattr(request, WORKFLOW_HEADER, None),
-    )
-    try:
-        with attempting(attempt):
-            return replace()
-    finally:
-        if attempt.follow_ups:
-            replaced = Settlement(facts.lease, request.id, facts.generation, Outcome.REPLACED)
-            replaced.follow_ups = attempt.follow_ups
-            store.settle([replaced])

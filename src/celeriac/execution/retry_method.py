@@ -8,13 +8,12 @@ from typing import Any
 
 from celery.exceptions import Reject, Retry
 
-from celeriac.core.attempt import Attempt, Outcome, Settlement
+from celeriac.core.attempt import Attempt, Outcome
 from celeriac.core.current import attempting, current
-from celeriac.core.message import DELIVERY_HEADER, WORKFLOW_HEADER, DeliveryFacts
 from celeriac.execution import coroutines
 from celeriac.execution.retrying import arguments, clocks_apart, refused
-from celeriac.execution.room import room_of
 from celeriac.execution.snoozing import Snooze
+from celeriac.execution.unmanaged import in_place_of_its_message
 
 
 class RetryMixin:
@@ -35,7 +34,8 @@ class RetryMixin:
         attempt = self._own_attempt()
         given = arguments(self, attempt, args, kwargs)
         if attempt is None:
-            return self._retry_unmanaged(given)
+            with in_place_of_its_message(self, Outcome.RETRY):
+                return super().retry(**given)  # type: ignore[misc]
         attempt.retrying = True
         try:
             with attempting(attempt):  # in a coroutine it is not yet
@@ -50,34 +50,6 @@ class RetryMixin:
             raise
         finally:
             attempt.retrying = False
-
-    def _retry_unmanaged(self, given: dict[str, Any]) -> Any:
-        """Of a task that celeriac does not settle: in the place of its message, where a store delivered that.
-
-        Sent beside it, it would be a second message of a task that is not over, and none.
-        """
-        request = self.request
-        header = None if request.called_directly or request.is_eager else getattr(request, DELIVERY_HEADER, None)
-        if header is None:
-            return super().retry(**given)  # type: ignore[misc]
-        facts, store = DeliveryFacts.from_header(header), room_of(self.app).store  # type: ignore[attr-defined]
-        attempt = Attempt(
-            request.id,
-            request.task,
-            facts,
-            request.hostname or "",
-            store.now(),
-            retrying=True,
-            task=self,
-            workflow=getattr(request, WORKFLOW_HEADER, None),
-        )
-        try:
-            with attempting(attempt):
-                return super().retry(**given)  # type: ignore[misc]
-        finally:
-            if attempt.retry is not None:
-                retried = Settlement(facts.lease, request.id, facts.generation, Outcome.RETRY, retry=attempt.retry)
-                store.settle([retried])
 
     @property
     def override_max_retries(self) -> int:

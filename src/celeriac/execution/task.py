@@ -15,7 +15,7 @@ from celery import Task as CeleryTask
 from celery._state import get_current_task
 from celery.exceptions import Ignore, Reject, Retry
 
-from celeriac.core.attempt import Attempt
+from celeriac.core.attempt import Attempt, Outcome
 from celeriac.core.circuit import Circuit
 from celeriac.core.current import attempting, body_of, current, goes_on, going_on
 from celeriac.core.idempotency import KeyTemplate, time_to_live
@@ -28,10 +28,11 @@ from celeriac.execution.declaring import check_declaration
 from celeriac.execution.effects import Effect, effect_once
 from celeriac.execution.iterating import CheckpointMixin, ended
 from celeriac.execution.pipeline import traced
-from celeriac.execution.replacing import replace_unmanaged, with_one_end
+from celeriac.execution.replacing import with_one_end
 from celeriac.execution.retry_method import RetryMixin
 from celeriac.execution.retrying import beside_no_ledger, retry_or_give_up, run_beside_no_ledger
 from celeriac.execution.snoozing import Snooze, put_off_unmanaged
+from celeriac.execution.unmanaged import in_place_of_its_message
 
 
 class TaskMixin(CheckpointMixin, RetryMixin):
@@ -132,7 +133,8 @@ class TaskMixin(CheckpointMixin, RetryMixin):
         sig = with_one_end(self.app, sig)  # type: ignore[attr-defined]  # Celery's class has it
         attempt = self._own_attempt()
         if attempt is None:
-            return replace_unmanaged(self, functools.partial(super().replace, sig))  # type: ignore[misc]
+            with in_place_of_its_message(self, Outcome.REPLACED):
+                return super().replace(sig)  # type: ignore[misc]
         attempt.buffering = attempt.replaced = True
         with attempting(attempt):
             return super().replace(sig)  # type: ignore[misc]

@@ -5,23 +5,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.keeping import Keep
 from tests.integration.sites import Site
-from tests.support.plugin import PROGRAMS
 
 
 @pytest.fixture
-def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+def keep(request: pytest.FixtureRequest) -> Iterator[Keep]:
+    """Ask for it last: what a site stands on must be there when it is closed."""
+    with Keep(request.node) as keep:
+        yield keep
+
+
+@pytest.fixture
+def site(tmp_path: Path, keep: Keep) -> Site:
     """A store of the test's own; its workers die with it."""
-    site = Site(tmp_path)
-    request.node.stash[PROGRAMS] = site.workers
-    yield site
-    site.close()
+    return keep(Site(tmp_path))
 
 
 @pytest.fixture
-def lasting_site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+def lasting_site(tmp_path: Path, keep: Keep) -> Site:
     """The same, with leases that outlast any test: what waits for one to run out is lost here."""
-    site = Site(tmp_path, celeriac_lease_seconds=600, celeriac_renew_seconds=200)
-    request.node.stash[PROGRAMS] = site.workers
-    yield site
-    site.close()
+    return keep(Site(tmp_path, celeriac_lease_seconds=600, celeriac_renew_seconds=200))

@@ -25,17 +25,14 @@ from celeriac.errors import (
 )
 from celeriac.publish.batch import SLICE
 from celeriac.store.postgres import copying
+from tests.integration.keeping import Keep
 from tests.integration.sites import PostgresSite, Site, counts, lines
-from tests.support.plugin import PROGRAMS
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+def site(tmp_path: Path, request: pytest.FixtureRequest, keep: Keep) -> Site:
     server = request.param == "postgres" and request.getfixturevalue("postgres_url")
-    site = PostgresSite(tmp_path, server) if server else Site(tmp_path)
-    request.node.stash[PROGRAMS] = site.workers
-    yield site
-    site.close()
+    return keep(PostgresSite(tmp_path, server) if server else Site(tmp_path))
 
 
 @pytest.fixture

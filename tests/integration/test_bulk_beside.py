@@ -17,16 +17,14 @@ from celeriac.errors import ArgumentError, PartlySent
 from celeriac.publish.batch import SLICE
 from celeriac.publish.confirmed import PublishUnknown
 from celeriac.transport.rabbitmq.client import Channel
+from tests.integration.keeping import Keep
 from tests.integration.sites import BesideSite, lines
 from tests.support.plugin import PROGRAMS
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[BesideSite]:
-    site = BesideSite.of(tmp_path, "redis", request.param)
-    request.node.stash[PROGRAMS] = site.workers
-    yield site
-    site.close()
+def site(tmp_path: Path, request: pytest.FixtureRequest, keep: Keep) -> BesideSite:
+    return keep(BesideSite.of(tmp_path, "redis", request.param))
 
 
 @pytest.fixture

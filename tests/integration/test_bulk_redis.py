@@ -15,6 +15,7 @@ from celeriac import BrokerUnavailable
 from celeriac.errors import ArgumentError, IdempotencyConflict, PartlySent
 from celeriac.publish.batch import SLICE
 from celeriac.store.redis.session import Session
+from tests.integration.keeping import Keep
 from tests.integration.sites import RedisSite, Site
 from tests.integration.test_bulk import (  # noqa: F401  # collected here too
     test_a_group_and_a_chord_go_together,
@@ -26,16 +27,12 @@ from tests.integration.test_bulk import (  # noqa: F401  # collected here too
     test_what_cannot_be_sent_keeps_its_slice_from_going,
     test_when_it_fails_later_it_says_how_far_it_came,
 )
-from tests.support.plugin import PROGRAMS
 from tests.support.waiting import wait_for
 
 
 @pytest.fixture
-def site(tmp_path: Path, redis_url: str, request: pytest.FixtureRequest) -> Iterator[Site]:
-    site = RedisSite(tmp_path, redis_url)
-    request.node.stash[PROGRAMS] = site.workers
-    yield site
-    site.close()
+def site(tmp_path: Path, redis_url: str, keep: Keep) -> Site:
+    return keep(RedisSite(tmp_path, redis_url))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,10 +21,11 @@ from celeriac.execution.keeping import Kept
 from celeriac.execution.snoozing import GiveWay
 from celeriac.store.tables import ddl
 from tests.integration import longs  # noqa: F401  # its tasks
+from tests.integration.keeping import Keep
 from tests.integration.longs import copied
 from tests.integration.sites import BesideSite, PostgresSite, RedisSite, Site, lines, open_gate, wait_line
 from tests.support import wait_for
-from tests.support.plugin import PROGRAMS, server
+from tests.support.plugin import server
 from tests.support.worker import Pool
 
 PATIENCE = 60
@@ -38,11 +39,8 @@ POOLS: list[Pool] = ["prefork", "threads", "solo", "gevent"]
 
 
 @pytest.fixture(params=SITES)
-def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    made = SITES[request.param](tmp_path)
-    request.node.stash[PROGRAMS] = made.workers
-    yield made
-    made.close()
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path, keep: Keep) -> Site:
+    return keep(SITES[request.param](tmp_path))
 
 
 def numbers(journal: str) -> list[int]:

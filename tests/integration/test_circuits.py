@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +9,14 @@ import pytest
 
 from celeriac import CircuitOpen
 from celeriac.execution.circuits import CircuitStatus
-from tests.integration.sites import BesideSite, PostgresSite, RedisSite, Site, lines, open_gate
+from tests.integration.keeping import SITES, Keep
+from tests.integration.sites import BesideSite, Site, lines, open_gate
 from tests.integration.tasks import GATEWAY
 from tests.support import wait_for
-from tests.support.plugin import PROGRAMS, server
+from tests.support.plugin import PROGRAMS
 from tests.support.worker import Pool
 
 PATIENCE = 60
-SITES: dict[str, Callable[[Path], Site]] = {
-    "sqlite": Site,
-    "postgres": lambda folder: PostgresSite(folder, server("CELERIAC_POSTGRES_URL")),
-    "redis": lambda folder: RedisSite(folder, server("CELERIAC_REDIS_URL")),
-    "amqp-postgres": lambda folder: BesideSite.of(folder, "amqp", "postgres"),
-    "redis-sqlite": lambda folder: BesideSite.of(folder, "redis", "sqlite"),
-}
 #: The calls that must have failed before it opens, and those that may until all know of it: each of three processes opens it
 #: for itself at the latest, and each of four slots may be in a call.
 ENOUGH = GATEWAY.minimum
@@ -31,19 +24,13 @@ MEANWHILE = 3 * ENOUGH + 4
 
 
 @pytest.fixture(params=SITES)
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    made = SITES[request.param](tmp_path)
-    request.node.stash[PROGRAMS] = made.workers
-    yield made
-    made.close()
+def site(request: pytest.FixtureRequest, tmp_path: Path, keep: Keep) -> Site:
+    return keep(SITES[request.param](tmp_path))
 
 
 @pytest.fixture
-def sqlite(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
-    made = Site(tmp_path)
-    request.node.stash[PROGRAMS] = made.workers
-    yield made
-    made.close()
+def sqlite(tmp_path: Path, keep: Keep) -> Site:
+    return keep(Site(tmp_path))
 
 
 def status(site: Site, name: str = "gateway") -> CircuitStatus:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.integration.keeping import SITES, Keep
 from tests.integration.sites import Site, counts, lines, open_gate, wait_line
-from tests.integration.test_limits import SITES
 from tests.support import patient, wait_for
-from tests.support.plugin import PROGRAMS
 from tests.support.worker import Pool
 
 PATIENCE = 60
@@ -27,19 +25,13 @@ def graceful(site: Site, seconds: float | None = GRACE) -> Site:
 
 
 @pytest.fixture(params=SITES)
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    made = graceful(SITES[request.param](tmp_path))
-    request.node.stash[PROGRAMS] = made.workers
-    yield made
-    made.close()
+def site(request: pytest.FixtureRequest, tmp_path: Path, keep: Keep) -> Site:
+    return keep(graceful(SITES[request.param](tmp_path)))
 
 
 @pytest.fixture
-def one_site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    made = graceful(Site(tmp_path))
-    request.node.stash[PROGRAMS] = made.workers
-    yield made
-    made.close()
+def one_site(tmp_path: Path, keep: Keep) -> Site:
+    return keep(graceful(Site(tmp_path)))
 
 
 @pytest.mark.parametrize("pool", ["threads", "solo"])

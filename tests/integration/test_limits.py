@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from celery import chord
 
-from tests.integration.sites import BesideSite, PostgresSite, RedisSite, Site, lines, open_gate, wait_line
+from tests.integration.keeping import SITES, Keep
+from tests.integration.sites import Site, lines, open_gate, wait_line
 from tests.support import wait_for
-from tests.support.plugin import PROGRAMS, server
 
 PATIENCE = 60
-SITES: dict[str, Callable[[Path], Site]] = {
-    "sqlite": Site,
-    "postgres": lambda folder: PostgresSite(folder, server("CELERIAC_POSTGRES_URL")),
-    "redis": lambda folder: RedisSite(folder, server("CELERIAC_REDIS_URL")),
-    "amqp-postgres": lambda folder: BesideSite.of(folder, "amqp", "postgres"),
-    "redis-sqlite": lambda folder: BesideSite.of(folder, "redis", "sqlite"),
-}
 
 
 @pytest.fixture(params=SITES)
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    made = SITES[request.param](tmp_path)
-    request.node.stash[PROGRAMS] = made.workers
-    yield made
-    made.close()
+def site(request: pytest.FixtureRequest, tmp_path: Path, keep: Keep) -> Site:
+    return keep(SITES[request.param](tmp_path))
 
 
 def most_at_once(journal: str) -> dict[str, int]:

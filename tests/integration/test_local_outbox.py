@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,9 @@ from celeriac.core.workflow_nodes import FOLDED_ABOVE
 from celeriac.errors import SettingsError, StoreUnavailable, TransactionError
 from celeriac.publish import local as local_module
 from celeriac.worker.outboxes import Relaying
+from tests.integration.keeping import Keep
 from tests.integration.sites import PostgresSite, Site, counts, lines
 from tests.support import free_port, wait_for
-from tests.support.plugin import PROGRAMS
 
 
 class Spare:
@@ -65,13 +65,11 @@ class Spare:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+def site(tmp_path: Path, request: pytest.FixtureRequest, keep: Keep) -> Site:
     server = request.param == "postgres" and request.getfixturevalue("postgres_url")
-    site = PostgresSite(tmp_path, server) if server else Site(tmp_path)
-    request.node.stash[PROGRAMS] = site.workers
+    site = keep(PostgresSite(tmp_path, server) if server else Site(tmp_path))
     site.app.conf.celeriac_local_outbox = f"sqlite:///{tmp_path}/spare.db"
-    yield site
-    site.close()
+    return site
 
 
 @pytest.fixture

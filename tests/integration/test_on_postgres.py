@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.faults.test_kills import *  # noqa: F403  # every test there is
+from tests.integration.keeping import Keep
 from tests.integration.sites import PostgresSite, Site
 from tests.integration.test_queueing import *  # noqa: F403  # every test there is
-from tests.support.plugin import PROGRAMS
 
 
 @pytest.fixture
-def site(tmp_path: Path, postgres_url: str, request: pytest.FixtureRequest) -> Iterator[Site]:
+def site(tmp_path: Path, postgres_url: str, keep: Keep) -> Site:
     """A schema of the test's own; its workers die with it."""
-    site = PostgresSite(tmp_path, postgres_url)
-    request.node.stash[PROGRAMS] = site.workers
-    yield site
-    site.close()
+    return keep(PostgresSite(tmp_path, postgres_url))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from tests.integration.faults.test_kills import (  # noqa: F401  # collected her
     test_a_worker_dies,
     test_killed_while_messages_wait,
 )
+from tests.integration.keeping import Keep
 from tests.integration.sites import RedisSite, Site
 from tests.integration.test_queueing import (  # noqa: F401  # collected here too
     test_a_delayed_task_waits_in_the_store_and_outlives_the_worker,
@@ -24,13 +24,9 @@ from tests.integration.test_queueing import (  # noqa: F401  # collected here to
     test_workers_meet_and_share_revokes,
     test_workers_take_from_their_own_queues,
 )
-from tests.support.plugin import PROGRAMS
 
 
 @pytest.fixture
-def site(tmp_path: Path, redis_url: str, request: pytest.FixtureRequest) -> Iterator[Site]:
+def site(tmp_path: Path, redis_url: str, keep: Keep) -> Site:
     """A prefix of the test's own; its workers die with it."""
-    site = RedisSite(tmp_path, redis_url)
-    request.node.stash[PROGRAMS] = site.workers
-    yield site
-    site.close()
+    return keep(RedisSite(tmp_path, redis_url))

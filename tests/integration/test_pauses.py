@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.integration.keeping import SITES, Keep
 from tests.integration.sites import Site, counts, lines, open_gate, wait_line
-from tests.integration.test_limits import SITES
 from tests.support import wait_for
-from tests.support.plugin import PROGRAMS
 
 PATIENCE = 60
 
 
 @pytest.fixture(params=SITES)
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    made = SITES[request.param](tmp_path)
-    request.node.stash[PROGRAMS] = made.workers
-    yield made
-    made.close()
+def site(request: pytest.FixtureRequest, tmp_path: Path, keep: Keep) -> Site:
+    return keep(SITES[request.param](tmp_path))
 
 
 def queue_of(site: Site) -> str:

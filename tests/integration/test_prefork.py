@@ -13,6 +13,7 @@ from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
 from celeriac.errors import PoisonTask
 from tests.integration.breaking import LINGERING
+from tests.integration.keeping import Keep
 from tests.integration.sites import Site, counts, lines, open_gate, wait_line
 from tests.support import wait_for
 from tests.support.plugin import PROGRAMS
@@ -104,11 +105,8 @@ MANY = 200
 
 
 @pytest.fixture
-def own_site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
-    site = Site(tmp_path)
-    request.node.stash[PROGRAMS] = site.workers
-    yield site
-    site.close()
+def own_site(tmp_path: Path, keep: Keep) -> Site:
+    return keep(Site(tmp_path))
 
 
 def _short_ones(site: Site, journal: str, name: str) -> list[str]:

@@ -5,36 +5,22 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.sites import BesideSite, PostgresSite, RedisSite, Site, lines, open_gate
+from tests.integration.keeping import BESIDE, SITES, STORES, Keep
+from tests.integration.sites import Site, lines, open_gate
 from tests.support import wait_for
 from tests.support.forking import ROOT
-from tests.support.plugin import PROGRAMS, server
 
 PATIENCE = 60
-STORES: dict[str, Callable[..., Site]] = {
-    "sqlite": Site,
-    "postgres": lambda folder, **settings: PostgresSite(folder, server("CELERIAC_POSTGRES_URL"), **settings),
-    "redis": lambda folder, **settings: RedisSite(folder, server("CELERIAC_REDIS_URL"), **settings),
-}
-BESIDE: dict[str, Callable[..., Site]] = {
-    "amqp-postgres": lambda folder, **settings: BesideSite.of(folder, "amqp", "postgres", **settings),
-    "redis-sqlite": lambda folder, **settings: BesideSite.of(folder, "redis", "sqlite", **settings),
-}
-SITES = STORES | BESIDE
 
 
 @pytest.fixture
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    made = SITES[request.param](tmp_path, site_queues=True)
-    request.node.stash[PROGRAMS] = made.workers
-    yield made
-    made.close()
+def site(request: pytest.FixtureRequest, tmp_path: Path, keep: Keep) -> Site:
+    return keep(SITES[request.param](tmp_path, site_queues=True))
 
 
 everywhere = pytest.mark.parametrize("site", SITES, indirect=True)

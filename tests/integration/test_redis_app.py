@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.integration.keeping import Keep
 from tests.integration.sites import RedisSite, Site
-from tests.support.plugin import PROGRAMS
 
 
 @pytest.fixture
-def site(tmp_path: Path, redis_url: str, request: pytest.FixtureRequest) -> Iterator[Site]:
+def site(tmp_path: Path, redis_url: str, keep: Keep) -> Site:
     """A prefix of the test's own; its workers die with it."""
-    site = RedisSite(tmp_path, redis_url)
-    request.node.stash[PROGRAMS] = site.workers
-    yield site
-    site.close()
+    return keep(RedisSite(tmp_path, redis_url))
 
 
 def test_a_worker_is_inspected_and_its_results_are_fetched(site: Site) -> None:

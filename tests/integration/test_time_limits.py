@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from celery import states
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
+from tests.integration.keeping import Keep
 from tests.integration.sites import Site, counts, lines, open_gate, wait_line
 from tests.support import patient, wait_for
-from tests.support.plugin import PROGRAMS
 from tests.support.worker import Pool
 
 PATIENCE = 60
@@ -19,11 +18,8 @@ POOLS: list[Pool] = ["threads", "solo", "gevent"]
 
 
 @pytest.fixture
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path)
-    request.node.stash[PROGRAMS] = made.workers
-    yield made
-    made.close()
+def site(tmp_path: Path, keep: Keep) -> Site:
+    return keep(Site(tmp_path))
 
 
 @pytest.mark.parametrize("pool", POOLS)

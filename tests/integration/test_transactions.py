@@ -22,8 +22,8 @@ from sqlalchemy.orm import Session
 
 from celeriac import BrokerUnavailable, Celery
 from celeriac.errors import IdempotencyConflict, PublishRolledBack, TransactionError
+from tests.integration.keeping import Keep
 from tests.integration.sites import PostgresSite, Site, lines
-from tests.support.plugin import PROGRAMS
 
 #: A way to open a transaction: gives what is passed to ``app.transaction``, and something that executes SQL on it.
 Open = Callable[[str], AbstractContextManager[tuple[Any, Callable[[str], Any]]]]
@@ -81,11 +81,8 @@ WAYS: dict[str, Open] = {
 
 
 @pytest.fixture
-def site(tmp_path: Path, postgres_url: str, request: pytest.FixtureRequest) -> Iterator[Site]:
-    site = PostgresSite(tmp_path, postgres_url)
-    request.node.stash[PROGRAMS] = site.workers
-    yield site
-    site.close()
+def site(tmp_path: Path, postgres_url: str, keep: Keep) -> Site:
+    return keep(PostgresSite(tmp_path, postgres_url))
 
 
 @pytest.fixture(params=WAYS)

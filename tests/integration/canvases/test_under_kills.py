@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from tests.integration.canvases.judging import Sent
 from tests.integration.canvases.plan import Canvas
 from tests.integration.canvases.strategies import canvases
 from tests.integration.canvases.tasks import PAUSE
+from tests.integration.keeping import Keep
 from tests.integration.sites import BesideSite, PostgresSite, RedisSite, Site
 from tests.support import Worker, wait_for
-from tests.support.plugin import PROGRAMS, server
+from tests.support.plugin import server
 
 #: How many canvases on each broker, and which: CELERIAC_CANVASES=500 CELERIAC_CANVASES_SEED=7.
 MANY = int(os.environ.get("CELERIAC_CANVASES", "20"))
@@ -28,11 +28,8 @@ PACE, PATIENCE = 0.4, 90.0
 
 
 @pytest.fixture(params=["sqlite", "postgres", "redis", "rabbitmq"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    site = _site(request.param, tmp_path)
-    request.node.stash[PROGRAMS] = site.workers
-    yield site
-    site.close()
+def site(request: pytest.FixtureRequest, tmp_path: Path, keep: Keep) -> Site:
+    return keep(_site(request.param, tmp_path))
 
 
 def _site(kind: str, folder: Path) -> Site:

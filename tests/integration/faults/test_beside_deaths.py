@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,9 +20,9 @@ from tests.integration.faults.test_poison import (
     test_a_poison_task_that_takes_the_worker_with_it,
     test_a_task_that_crashes_twice_is_not_buried,
 )
+from tests.integration.keeping import Keep
 from tests.integration.sites import BesideSite, counts, lines
 from tests.support import wait_for
-from tests.support.plugin import PROGRAMS
 from tests.support.worker import Pool
 
 __all__ = [
@@ -46,11 +45,8 @@ def where() -> tuple[str, str]:
 
 
 @pytest.fixture
-def site(tmp_path: Path, where: tuple[str, str], request: pytest.FixtureRequest) -> Iterator[BesideSite]:
-    site = BesideSite.of(tmp_path, *where)
-    request.node.stash[PROGRAMS] = site.workers
-    yield site
-    site.close()
+def site(tmp_path: Path, where: tuple[str, str], keep: Keep) -> BesideSite:
+    return keep(BesideSite.of(tmp_path, *where))
 
 
 DEATHS: list[tuple[str, Pool, tuple[str, str]]] = [

@@ -16,10 +16,10 @@ from celeriac.errors import ServerReadOnly, StoreError, StoreReadOnly
 from celeriac.store.postgres import PostgresStore
 from celeriac.store.protocols import News
 from celeriac.testing.conformance.harness import claim, ids, publish
+from tests.integration.keeping import Keep
 from tests.integration.sites import PostgresSite, Site, counts, lines
 from tests.support import patient, wait_for
 from tests.support.own_postgres import USER, Bouncer, Server
-from tests.support.plugin import PROGRAMS
 
 CONNECTIONS = 16
 
@@ -31,11 +31,8 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def site(tmp_path: Path, server: Server, request: pytest.FixtureRequest) -> Iterator[Site]:
-    site = PostgresSite(tmp_path, server.url)
-    request.node.stash[PROGRAMS] = site.workers
-    yield site
-    site.close()
+def site(tmp_path: Path, server: Server, keep: Keep) -> Site:
+    return keep(PostgresSite(tmp_path, server.url))
 
 
 def fill(server: Server, stack: ExitStack) -> None:

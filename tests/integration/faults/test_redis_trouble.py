@@ -19,6 +19,7 @@ from celeriac.settings import redis_store_url
 from celeriac.store.redis import RedisStore
 from celeriac.testing.conformance.harness import claim, claim_one, publish, settle, state_of, task
 from tests.conformance.redis import store_url
+from tests.integration.keeping import Keep
 from tests.integration.sites import RedisSite, Site, counts, lines, open_gate, wait_line
 from tests.support import patient, wait_for
 from tests.support.plugin import PROGRAMS
@@ -35,12 +36,9 @@ def server(tmp_path: Path, redis_url: str) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def site(tmp_path: Path, server: RedisServer, request: pytest.FixtureRequest) -> Iterator[Site]:
+def site(tmp_path: Path, server: RedisServer, keep: Keep) -> Site:
     """A site on it."""
-    site = RedisSite(tmp_path, server.url)
-    request.node.stash[PROGRAMS] = site.workers
-    yield site
-    site.close()
+    return keep(RedisSite(tmp_path, server.url))
 
 
 @pytest.fixture

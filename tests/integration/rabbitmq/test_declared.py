@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.integration.keeping import Keep
 from tests.integration.rabbitmq.sites import RabbitMQSite, wait_lines
 from tests.support import wait_for
-from tests.support.plugin import PROGRAMS
 from tests.support.rabbitmq import RabbitMQServer
 
 
 @pytest.fixture
-def declared(tmp_path: Path, rabbitmq: RabbitMQServer, request: pytest.FixtureRequest) -> Iterator[RabbitMQSite]:
-    site = RabbitMQSite(tmp_path, rabbitmq, site_queues=True)
-    request.node.stash[PROGRAMS] = site.workers
-    yield site
-    site.close()
+def declared(tmp_path: Path, rabbitmq: RabbitMQServer, keep: Keep) -> RabbitMQSite:
+    return keep(RabbitMQSite(tmp_path, rabbitmq, site_queues=True))
 
 
 def test_they_are_quorum_queues_that_delay_and_the_worker_says_what_has_no_effect(declared: RabbitMQSite) -> None:

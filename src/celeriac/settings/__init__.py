@@ -1,22 +1,11 @@
 """What is configured, where it comes from, and why its default is what it is."""
 
+from celeriac.settings.brokers import PYAMQP, BrokerCapabilities, capabilities_of, check_result_backend, first_url
 from celeriac.settings.ledger import copies_come_for, ledger_beside, on_one_host_only
 from celeriac.settings.names import check_environment, check_names, check_option_names
 from celeriac.settings.own import OwnSettings, read_own
-from celeriac.settings.policy import (
-    PYAMQP,
-    BrokerCapabilities,
-    Default,
-    Policy,
-    PolicyDefaults,
-    all_quorum,
-    capabilities_of,
-    check_result_backend,
-    declares_queues,
-    defaults_for,
-    first_url,
-)
-from celeriac.settings.queues import undeclared_queue
+from celeriac.settings.policy import Default, Policy, PolicyDefaults, declares_queues, defaults_for
+from celeriac.settings.queues import all_quorum, undeclared_queue
 from celeriac.settings.reference import defaults_reference
 from celeriac.settings.sources import PRECEDENCE, default_broker, explain, names_a_broker
 from celeriac.settings.urls import (

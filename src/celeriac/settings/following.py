@@ -8,18 +8,11 @@ from typing import Any
 import click
 
 from celeriac.errors import SettingsError
+from celeriac.settings.brokers import PYAMQP, capabilities_of, check_result_backend
 from celeriac.settings.ledger import ledger_beside
 from celeriac.settings.names import check_environment, check_names
-from celeriac.settings.policy import (
-    PYAMQP,
-    PolicyDefaults,
-    all_quorum,
-    capabilities_of,
-    check_result_backend,
-    declares_queues,
-    defaults_for,
-    leaves_their_kind,
-)
+from celeriac.settings.policy import PolicyDefaults, declares_queues, defaults_for
+from celeriac.settings.queues import all_quorum, leaves_their_kind
 from celeriac.settings.sources import default_broker, names_a_broker
 from celeriac.settings.tls import check_use_ssl
 from celeriac.settings.watched import RefusedSettings, WatchedSettings

@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celeriac.errors import SettingsError
+from celeriac.settings.brokers import SERVED, capabilities_of, check_scheme, first_url
 from celeriac.settings.own import PREFIX, read_one
-from celeriac.settings.policy import SERVED, capabilities_of, check_scheme, first_url
 from celeriac.settings.urls import (
     absolute_url,
     is_postgres,

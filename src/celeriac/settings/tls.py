@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celeriac.errors import SettingsError
-from celeriac.settings.policy import capabilities_of
+from celeriac.settings.brokers import capabilities_of
 
 #: How each server is reached over TLS.
 _IN_THE_URL = {

@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from weakref import WeakSet
 
-from celeriac.store.sqlite import SQLiteStore, database
+from celeriac.store.sqlite import SQLiteStore
+from celeriac.store.sqlite import forks as hooks
 from celeriac.testing.conformance.harness import claim, publish, settlement
 from tests.conformance.working import open_at
 
@@ -30,9 +31,9 @@ class Parent:
 
     def __init__(self, place: str, *, bare: bool) -> None:
         self.store = open_at(place)
-        self.every: Iterable[Any] = database._ALL
+        self.every: Iterable[Any] = hooks._ALL
         if bare:
-            database._ALL = WeakSet()
+            hooks._ALL = WeakSet()
         self.accepted: list[str] = []
         self.errors: list[str] = []
         self.stop = threading.Event()

@@ -16,7 +16,7 @@ from celeriac.errors import SettingsError, StoreUnavailable, TransactionError
 from celeriac.settings import check_written, is_postgres, is_sqlite, sqlite_url
 from celeriac.store.guest import Guest, run_on
 from celeriac.store.sql import script, statements
-from celeriac.store.sqlite.database import closed_at_forks
+from celeriac.store.sqlite.forks import closed_at_forks
 
 #: Seconds that connecting, or waiting for another process's transaction, may take.
 PATIENCE = 5.0

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import celeriac.store.sqlite.database  # noqa: F401  # what is registered last runs first: nobody waits in here for its locks
+import celeriac.store.sqlite.forks  # noqa: F401  # what is registered last runs first: nobody waits in here for its locks
 
 #: Seconds that a fork waits at most. Who takes longer waits for a server, and holds nothing but its connection.
 PATIENCE = 1.0

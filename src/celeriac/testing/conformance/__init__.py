@@ -21,12 +21,14 @@ from celeriac.testing.conformance.fanout import FanoutConformance  # noqa: E402
 from celeriac.testing.conformance.generations import GenerationConformance  # noqa: E402
 from celeriac.testing.conformance.harness import StoreHarness, run_check  # noqa: E402
 from celeriac.testing.conformance.keys import KeyConformance  # noqa: E402
+from celeriac.testing.conformance.lanes import LanesConformance  # noqa: E402
 from celeriac.testing.conformance.leases import LeaseConformance  # noqa: E402
 from celeriac.testing.conformance.ledger import LedgerConformance  # noqa: E402
 from celeriac.testing.conformance.limits import LimitsConformance  # noqa: E402
 from celeriac.testing.conformance.outbox import OutboxConformance  # noqa: E402
 from celeriac.testing.conformance.pauses import PausesConformance  # noqa: E402
 from celeriac.testing.conformance.queue import QueueConformance  # noqa: E402
+from celeriac.testing.conformance.rates import RatesConformance  # noqa: E402
 from celeriac.testing.conformance.settling import SettleConformance  # noqa: E402
 from celeriac.testing.conformance.waiting import WaitingConformance  # noqa: E402
 from celeriac.testing.conformance.workflows import WorkflowsConformance  # noqa: E402
@@ -48,6 +50,8 @@ class StoreConformance(
     FanoutConformance,
     OutboxConformance,
     LimitsConformance,
+    RatesConformance,
+    LanesConformance,
     CircuitsConformance,
     PausesConformance,
     CheckpointsConformance,

@@ -11,6 +11,7 @@ from celery import canvas
 #: Has the members of a group in a group come out in the other order than they are written in.
 _backwards = canvas.group._freeze_unroll  # noqa: SLF001
 _freeze_chain, _run_chain = canvas._chain.freeze, canvas._chain.run  # noqa: SLF001
+_freeze_chord, _run_chord = canvas._chord.freeze, canvas._chord.run  # noqa: SLF001
 
 
 @wraps(_backwards)
@@ -46,7 +47,24 @@ def ends_in_a_group(signature: Any) -> bool:
 def _freeze_joined(self: Any, *args: Any, **kwargs: Any) -> Any:
     if _is_unjoined(self):
         self.tasks = _joined(self.tasks)
-    return _freeze_chain(self, *args, **kwargs)
+    return _freeze_chain(self, *args, **_as_member(self, kwargs))
+
+
+@wraps(_freeze_chord)
+def _freeze_member(self: Any, *args: Any, **kwargs: Any) -> Any:
+    return _freeze_chord(self, *args, **_as_member(self, kwargs))
+
+
+def _as_member(signature: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """What a chain or chord is frozen with: as the body of a chord, the group whose member that is, as a task keeps it.
+
+    Celery freezes such a body with the group of its own header. Where the chord has taken a member's place, its end would
+    join nothing, and whoever waits for that member would wait for ever.
+    """
+    own = signature.options
+    if "chord" in given or "group_id" not in own or not hasattr(signature.app, "batch_of_group"):
+        return given
+    return {**given, **{name: own.get(name) for name in ("group_id", "chord", "group_index")}}
 
 
 @wraps(_run_chain)
@@ -55,6 +73,16 @@ def _run_joined(self: Any, *args: Any, **kwargs: Any) -> Any:
         self = self.clone()
         self.tasks = _joined(self.tasks)
     return _run_chain(self, *args, **kwargs)
+
+
+@wraps(_run_chord)
+def _run_member(self: Any, header: Any, body: Any, *args: Any, **options: Any) -> Any:
+    # A group that ends a chain in a header hands its own id to its members. They join the chord that they were frozen for:
+    # a task keeps that by itself, and the body of a chord is to keep it too.
+    joins = body.options.get("group_id")
+    if joins and "group_id" in options and hasattr(body.app, "batch_of_group"):
+        options["group_id"] = joins
+    return _run_chord(self, header, body, *args, **options)
 
 
 def _is_unjoined(chain: Any) -> bool:
@@ -80,4 +108,6 @@ def mend_canvases() -> None:
     """Put it all in Celery's place; other apps' canvases go on as they did."""
     canvas._chain.freeze = _freeze_joined  # noqa: SLF001
     canvas._chain.run = _run_joined  # noqa: SLF001
+    canvas._chord.freeze = _freeze_member  # noqa: SLF001
+    canvas._chord.run = _run_member  # noqa: SLF001
     canvas.group._freeze_unroll = _in_order  # noqa: SLF001

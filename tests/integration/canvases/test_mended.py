@@ -38,6 +38,22 @@ def _grown(canvas: Chord) -> Chord:
         pytest.param(
             _grown(Chord([Chain([Step(), _two()]), Step("grow", by=Step())], Step())), id="a nested header grows"
         ),
+        pytest.param(
+            Chord([Step("replace", by=Chord([Step()], Chain([Step(), Step()])))], Step()),
+            id="in the place of a member, a chord whose body is a chain",
+        ),
+        pytest.param(
+            Chord([Step("replace", by=Chord([Step()], Chord([Step()], Chain([Step(), Step()]))))], Step()),
+            id="the same within the body of a chord",
+        ),
+        pytest.param(
+            Chord([Chain([Step(), Group([Step(), Chord([Step()], Step())])])], Step()),
+            id="a chord in a group that ends a member",
+        ),
+        pytest.param(
+            Chord([Chord([Step()], Group([Chord([Step()], Step()), Step()]))], Step()),
+            id="a chord in a group that ends a chord",
+        ),
         pytest.param(Chord([], Step()), id="a chord of none"),
         pytest.param(Group([Step(), Chord([], Step())]), id="a chord of none in a group"),
     ],
@@ -57,6 +73,10 @@ def test_it_comes_to_what_plain_python_does(place: Place, canvas: Canvas) -> Non
         pytest.param(Chord([_fails(), Step()], Chord([Step()], Step())), id="a chord is the body"),
         pytest.param(Chord([_fails(), Step()], Chord([Step()], _two())), id="a chord that ends in a group is the body"),
         pytest.param(Chord([Chord([_fails()], Step()), Step()], Step()), id="a chord waits for a chord"),
+        pytest.param(
+            Chord([Step("replace", by=Chord([_fails()], Chain([Step(), Step()]))), Step()], Step()),
+            id="a chord waits for a chord with a chain for its body, in a member's place",
+        ),
         pytest.param(
             Chord([Chain([_fails(), Step(), _two()]), Step()], Step()), id="a chord waits for a chain's group"
         ),

@@ -120,7 +120,8 @@ def membership(task_id: str = "") -> list[Any] | None:
         return attempt.workflow
     before = _of_what_runs(task_id) if attempt is None else None if attempt.telling else attempt.workflow
     known = Membership.from_header(before)
-    return None if known is None else known._replace(folded=_FOLDED.get() or known.folded).header()
+    # What takes the place of one of many is counted as that, also where it is many itself.
+    return None if known is None else known._replace(folded=known.folded or _FOLDED.get()).header()
 
 
 def comes_after() -> bool:

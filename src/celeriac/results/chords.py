@@ -71,9 +71,13 @@ def _gatherer(group_id: str, workflow: Membership | None) -> Attempt:
         started_at=0.0,
         buffering=True,
         entered=True,
-        # The body is none of the many that it joins.
-        workflow=None if workflow is None else workflow._replace(folded=None).header(),
+        workflow=None if workflow is None else _of_body(workflow, group_id).header(),
     )
+
+
+def _of_body(member: Membership, group_id: str) -> Membership:
+    """The body is none of the many that it joins; where the chord has taken the place of one of many, it is that."""
+    return member._replace(folded=None) if member.folded == group_id else member
 
 
 def _send(backend: Any, callback: Any, results: Callable[[], list[Any]]) -> None:

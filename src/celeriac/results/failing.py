@@ -12,7 +12,7 @@ from celery.app.task import Context
 from celery.backends.base import _create_fake_task_request, _result_errbacks
 from celery.canvas import _chain, chord, group, maybe_signature
 
-from celeriac.core.attempt import Attempt
+from celeriac.core.attempt import Attempt, ChordPart
 from celeriac.core.chains import stands_for_rest
 from celeriac.core.current import current
 from celeriac.core.workflow import Membership
@@ -57,6 +57,20 @@ def fail_all(
                 backend.store_result(request.id, error, state, traceback=traceback, request=request)
             if end.options.get("chord"):
                 backend.on_chord_part_return(request, state, error)
+            else:
+                _count(end, state)
+
+
+def _count(end: Any, state: str) -> None:
+    """One of many that are one node, which no body waits for, has come to its end."""
+    attempt = current()
+    part = Membership.from_header(attempt.workflow) if attempt is not None else None
+    if attempt is None or part is None or part.folded is None or end.options.get("group_id") != part.folded:
+        return
+    task_id, place, cancelled = end.options["task_id"], end.options.get("group_index") or 0, state == states.REVOKED
+    attempt.chord.append(
+        ChordPart(part.folded, task_id, place, succeeded=False, result=None, body="", cancelled=cancelled)
+    )
 
 
 def block(backend: Any, attempt: Attempt) -> None:

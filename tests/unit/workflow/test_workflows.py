@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from celery import chain, chord, group
+from celery import chain, chord, group, signature
 
 from celeriac import Celery, WorkflowBlocked, WorkflowFailed
 from celeriac.core.attempt import DeadLetterFilter
@@ -32,6 +32,7 @@ def kit() -> Iterator[Kit]:
     app.task(shared=False, name="fail")(_fail)
     app.task(shared=False, name="declared", throws=(ConnectionError,))(_fail)
     app.task(shared=False, name="replaced", bind=True)(_replaced)
+    app.task(shared=False, name="replaced by", bind=True)(_replaced_by)
     app.task(shared=False, name="needs")(_needs)
     app.task(shared=False, name="later", bind=True)(_later)
     app.task(shared=False, name="tell")(_tell)
@@ -75,6 +76,10 @@ def _instead(task: Any) -> None:
 
 def _replaced(task: Any) -> None:
     raise task.replace(chain(task.app.tasks["fail"].s(), task.app.tasks["load"].s()))
+
+
+def _replaced_by(task: Any, by: Any) -> None:
+    raise task.replace(signature(by, app=task.app))
 
 
 def _grow(task: Any) -> None:
@@ -207,6 +212,28 @@ def test_what_replaces_one_of_many_is_counted_in_its_stead(kit: Kit, joined: boo
     kit.drain()
     found = kit.app.workflows.get(sent.workflow_id)
     assert (found.state, found.done, found.size) == (State.SUCCEEDED, MANY + joined, MANY + joined)
+
+
+@pytest.mark.parametrize("joined", [True, False])
+@pytest.mark.parametrize("breaks", ["", "header", "body"])
+@pytest.mark.parametrize("inner", [2, MANY])
+def test_so_is_a_chord(kit: Kit, inner: int, breaks: str, joined: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    load, needs, replaces = (kit.app.tasks[name] for name in ("load", "needs", "replaced by"))
+    header = [needs.si() if breaks == "header" else load.si(), *(load.si() for _ in range(inner - 1))]
+    instead = replaces.si(chord(header, chain(needs.si() if breaks == "body" else load.si(), load.si())))
+    members = [instead, *(load.si() for _ in range(MANY))]
+    monkeypatch.setenv("WAREHOUSE", "away")
+    sent = (chord(members, load.s()) if joined else group(members)).apply_async()
+    kit.drain()
+    found = kit.app.workflows.get(sent.workflow_id)
+    assert found.state is (State.BLOCKED if breaks else State.SUCCEEDED)
+    assert (found.nodes[0].succeeded, found.nodes[0].failed) == (MANY + (not breaks), bool(breaks))
+    assert found.nodes[0].dead_letter is bool(breaks)
+    monkeypatch.delenv("WAREHOUSE")
+    kit.app.workflows.resume(sent.workflow_id)
+    kit.drain()
+    found = kit.app.workflows.get(sent.workflow_id)
+    assert (found.state, found.done, found.size) == (State.SUCCEEDED, MANY + 1 + joined, MANY + 1 + joined)
 
 
 def chains(kit: Kit, *names: str) -> list[Any]:

@@ -87,14 +87,24 @@ def _run_member(self: Any, header: Any, body: Any, *args: Any, **options: Any) -
 
 def _is_unjoined(chain: Any) -> bool:
     """Whether a chord that ends in a group is followed by more, which Celery would send once for each of its members."""
-    ends = [isinstance(step, canvas.chord) and ends_in_a_group(step) for step in chain.tasks[:-1]]
+    ends = [isinstance(step, canvas.chord) and ends_in_a_group(step) for step in list(_steps(chain.tasks))[:-1]]
     return any(ends) and hasattr(chain.app, "batch_of_group")
+
+
+def _steps(tasks: Iterable[Any]) -> Iterator[Any]:
+    """Those of the chains in a chain are its own."""
+    for task in tasks:
+        step = canvas.maybe_signature(task)
+        if isinstance(step, canvas._chain):  # noqa: SLF001
+            yield from _steps(step.tasks)
+        else:
+            yield step
 
 
 def _joined(steps: Iterable[Any]) -> list[Any]:
     """The steps of a chain, what follows such a chord within its body, as Celery has it where a task follows."""
     joined: list[Any] = []
-    for step in steps:
+    for step in _steps(steps):
         before = joined[-1] if joined else None
         if isinstance(before, canvas.chord) and ends_in_a_group(before):
             joined[-1] = before.clone()

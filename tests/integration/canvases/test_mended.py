@@ -36,6 +36,10 @@ def _grown(canvas: Chord) -> Chord:
             Chain([Chord([Step()], _two()), Chord([Step()], Step())]), id="a chord follows one that ends in a group"
         ),
         pytest.param(
+            Group([Step(), Chain([Chain([Chord([Step()], _two()), Chain([Step(), Step()])], piped=True)])]),
+            id="something follows one that ends in a group, in a chain of one chain",
+        ),
+        pytest.param(
             _grown(Chord([Chain([Step(), _two()]), Step("grow", by=Step())], Step())), id="a nested header grows"
         ),
         pytest.param(

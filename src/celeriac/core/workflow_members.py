@@ -1,12 +1,13 @@
-"""Whose part a message is, as its envelope says."""
+"""Whose part a message is, as its envelope says, and when one of many has come to its end."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from celeriac.core.attempt import ChordPart
 from celeriac.core.message import WORKFLOW_HEADER
 from celeriac.core.workflow import Membership
 
@@ -41,3 +42,19 @@ def claimed_members(workflow_id: str, rows: Iterable[tuple[str, bool, str]]) -> 
         if part is not None and part.workflow == workflow_id:
             found.append(Claimed(task_id, bool(started), part))
     return found
+
+
+def end_of_many(
+    task_id: str, request: Any, folded: str, *, succeeded: bool, cancelled: bool = False
+) -> list[ChordPart]:
+    """One more of a group that no body waits for has ended, where this is its end: of a chain the last step, or one that fails."""
+    chain = request.get("chain")
+    if chain and succeeded:
+        return []
+    end: dict[str, Any] = {"task_id": task_id, "group_id": request.get("group")}
+    end["group_index"] = request.get("group_index")
+    if chain:
+        end = chain[0].get("options") or {}
+    if end.get("group_id") != folded or not end.get("task_id"):
+        return []
+    return [ChordPart(folded, end["task_id"], end.get("group_index") or 0, succeeded, None, "", cancelled)]

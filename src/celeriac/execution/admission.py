@@ -16,7 +16,7 @@ from celeriac.errors import ArgumentError, IdempotencyConflict, PoisonTask
 from celeriac.execution.circuits import kept_back
 from celeriac.execution.pauses import put_aside
 from celeriac.execution.room import Room
-from celeriac.execution.workflows import is_cancelled
+from celeriac.execution.workflows import WHY_CANCELLED, is_cancelled
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +55,10 @@ def _kept(room: Room, attempt: Attempt) -> Outcome | None:
 
 def _revoke(attempt: Attempt) -> Outcome:
     """End it without running it, its chord told as of any that was revoked."""
-    why = "its workflow was cancelled"
-    attempt.failure = Failure("revoked", "TaskRevokedError", why)
+    attempt.failure = Failure("revoked", "TaskRevokedError", WHY_CANCELLED)
     attempt.buffering = True
     with current.attempting(attempt):
-        attempt.task.backend.mark_as_revoked(attempt.task_id, why, request=attempt.request())
+        attempt.task.backend.mark_as_revoked(attempt.task_id, WHY_CANCELLED, request=attempt.request())
     return Outcome.REVOKED
 
 

@@ -25,7 +25,7 @@ from celeriac.execution.limits import NO_LIMITS, Limits, left_to_celery, limit_t
 from celeriac.execution.room import Room, room_of
 from celeriac.execution.settler import STORE_WIDE
 from celeriac.execution.snoozing import GiveWay, Snooze, put_off
-from celeriac.execution.workflows import conclude
+from celeriac.execution.workflows import WHY_CANCELLED, conclude, is_cancelled_unmanaged
 from celeriac.transport.chains import Rests, goes_on_in_store
 
 logger = logging.getLogger(__name__)
@@ -52,11 +52,22 @@ def traced(task: Any, tracer: Trace) -> Trace:
     def trace(uuid: str, args: Any, kwargs: Any, request: dict[str, Any] | None = None) -> Any:
         header = request.get(DELIVERY_HEADER) if request else None
         if header is None or not task.durable:
-            with left_to_celery:
-                return tracer(uuid, args, kwargs, request)
+            return _leave(task, tracer, uuid, args, kwargs, request)
         return execute(task, tracer, begin(task, uuid, request or {}, header), args, kwargs, request or {})
 
     return trace
+
+
+def _leave(task: Any, tracer: Trace, uuid: str, args: Any, kwargs: Any, request: dict[str, Any] | None) -> Any:
+    """Have Celery run it, unless its workflow was cancelled."""
+    if request and request.get(WORKFLOW_HEADER) and task.app.has_ledger:
+        room = room_of(task.app)
+        if room.settler.insist(lambda: is_cancelled_unmanaged(room.cancelled, room.store, request)):
+            context = Context(request, args=args, kwargs=kwargs, called_directly=False)
+            task.backend.mark_as_revoked(uuid, WHY_CANCELLED, request=context)
+            return trace_ok_t(None, None, 0.0, Outcome.REVOKED.value)
+    with left_to_celery:
+        return tracer(uuid, args, kwargs, request)
 
 
 def begin(task: Any, uuid: str, request: dict[str, Any], header: list[Any]) -> Attempt:

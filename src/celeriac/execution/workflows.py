@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from celeriac.core.attempt import TERMINAL, Attempt, ChordPart, Outcome
+from celeriac.core.attempt import TERMINAL, Attempt, Outcome
+from celeriac.core.message import DELIVERY_HEADER, WORKFLOW_HEADER, DeliveryFacts
 from celeriac.core.workflow import Membership
+from celeriac.core.workflow_members import end_of_many
 from celeriac.store.protocols import Store
 
 #: Seconds after which all that are cancelled are asked for, and not only the latest: a clock may have been set back.
 ALL_AGAIN = 60.0
 _CANCELLED = frozenset({Outcome.REVOKED, Outcome.IGNORED})
+#: What a task reads that did not begin for it.
+WHY_CANCELLED = "its workflow was cancelled"
 
 
 class KnownCancelled:
@@ -42,31 +46,27 @@ def is_cancelled(known: KnownCancelled, store: Store, attempt: Attempt) -> bool:
     return part is not None and known.has(store, part.workflow, attempt.delivery.claimed_at)
 
 
+def is_cancelled_unmanaged(known: KnownCancelled, store: Store, request: dict[str, Any]) -> bool:
+    """The same of a task that is left to Celery, by what its message says."""
+    part = Membership.from_header(request.get(WORKFLOW_HEADER))
+    if part is None:
+        return False
+    header = request.get(DELIVERY_HEADER)  # another broker's own message has none
+    claimed_at = store.lease_now() if header is None else DeliveryFacts.from_header(header).claimed_at
+    return known.has(store, part.workflow, claimed_at)
+
+
 def conclude(attempt: Attempt, request: Any, backend: Any) -> None:
     """Add to a member's settlement what it means for its workflow; ``request`` is Celery's, or what a message says."""
     part = Membership.from_header(attempt.workflow)
     if part is None:
         return
     if part.folded is not None and attempt.outcome in TERMINAL and not attempt.chord:
-        attempt.chord += _counted(attempt, request, part.folded)
+        succeeded, cancelled = attempt.outcome is Outcome.COMPLETED, attempt.outcome in _CANCELLED
+        attempt.chord += end_of_many(attempt.task_id, request, part.folded, succeeded=succeeded, cancelled=cancelled)
     if attempt.outcome is not Outcome.DEAD_LETTERED:
         return
     if attempt.others and hasattr(backend, "block"):
         backend.block(attempt)
     if part.on_failure == "fail":
         attempt.cancels = part.workflow, f"{attempt.name}[{attempt.task_id}], which gave up"
-
-
-def _counted(attempt: Attempt, request: Any, folded: str) -> list[ChordPart]:
-    """One more of a group that no body waits for has ended, where this is its end: of a chain the last step, or one that fails."""
-    succeeded, cancelled = attempt.outcome is Outcome.COMPLETED, attempt.outcome in _CANCELLED
-    chain = request.get("chain")
-    if chain and succeeded:
-        return []
-    end: dict[str, Any] = {"task_id": attempt.task_id, "group_id": request.get("group")}
-    end["group_index"] = request.get("group_index")
-    if chain:
-        end = chain[0].get("options") or {}
-    if end.get("group_id") != folded or not end.get("task_id"):
-        return []
-    return [ChordPart(folded, end["task_id"], end.get("group_index") or 0, succeeded, None, "", cancelled)]

@@ -114,6 +114,12 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
             # Celery calls the callbacks before it finds that a result cannot be encoded.
             attempt.follow_ups.clear()
         super().mark_as_failure(task_id, *args, **kwargs)
+        self._joining.count(task_id, kwargs.get("request"), succeeded=False)
+
+    def mark_as_done(self, task_id: str, result: Any, request: Any = None, *args: Any, **kwargs: Any) -> None:
+        """As Celery's, and one more of many has ended."""
+        super().mark_as_done(task_id, result, request, *args, **kwargs)
+        self._joining.count(task_id, request, succeeded=True)
 
     def mark_as_revoked(
         self,
@@ -127,6 +133,7 @@ class LedgerBackend(BaseBackend):  # type: ignore[misc]  # Celery has no types
         super().mark_as_revoked(task_id, reason, request, store_result, state)
         chain = getattr(request, "chain", None)
         self._fail_chain(chain, TaskRevokedError(reason), store_result=store_result, state=state)
+        self._joining.count(task_id, request, succeeded=False, cancelled=True)
 
     # -- reading
 

@@ -11,6 +11,8 @@ from celeriac.core.attempt import ChordPart
 from celeriac.core.current import current, is_unjoined
 from celeriac.core.message import WORKFLOW_HEADER
 from celeriac.core.transactions import open_for
+from celeriac.core.workflow import Membership
+from celeriac.core.workflow_members import end_of_many
 from celeriac.results import chords
 
 
@@ -79,6 +81,14 @@ class Joining:
             attempt.chord.append(part)
         elif self._backend.store.add_chord_part(part):
             chords.dispatch(self._backend, part.group_id)
+
+    def count(self, task_id: str, request: Any, *, succeeded: bool, cancelled: bool = False) -> None:
+        """One of many that are one node, which is left to Celery, has come to its end; others are counted as they settle."""
+        part = None if current() is not None else Membership.from_header(getattr(request, WORKFLOW_HEADER, None))
+        if part is None or part.folded is None or request.chord:
+            return
+        for one in end_of_many(task_id, request, part.folded, succeeded=succeeded, cancelled=cancelled):
+            self._backend.store.add_chord_part(one)
 
     def _part(self, request: Any, state: str, result: Any) -> ChordPart:
         position = getattr(request, "group_index", None)

@@ -16,6 +16,7 @@ from celery.exceptions import TaskRevokedError
 from celery.worker import state
 from kombu.asynchronous.timer import Timer
 
+from celeriac.core.attempt import Outcome
 from celeriac.publish.limits import declared_rules
 from celeriac.publish.relay import Relay
 from celeriac.store.tables import Outside
@@ -155,6 +156,8 @@ class Driver:
         if not request.task.durable:
             failed, returned, _ = pool.returned
             error = returned.exception if failed else None
+            if not failed and returned == Outcome.REVOKED.value:  # what a task returns is shown with its quotes
+                error = TaskRevokedError(returned)
             self._unmanaged(request, error.exc if isinstance(error, ExceptionWithTraceback) else error)
 
     def _hand_back(self) -> None:

@@ -8,11 +8,16 @@ from traceback import format_exception
 from types import TracebackType
 from typing import Any
 
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError
 
 from celeriac.core.attempt import Attempt, Outcome
 
-_CELERYS = {Retry: Outcome.RETRY, Ignore: Outcome.IGNORED, Reject: Outcome.FAILED}
+_CELERYS = {
+    Retry: Outcome.RETRY,
+    Ignore: Outcome.IGNORED,
+    Reject: Outcome.FAILED,
+    TaskRevokedError: Outcome.REVOKED,
+}
 _FAILED = (Outcome.FAILED.value, Outcome.DEAD_LETTERED.value)
 #: Packages whose frames stand before a task's.
 _CALLERS = ("celery", "celeriac")

@@ -40,6 +40,7 @@ def kit(healed: Path) -> Iterator[Kit]:
     app.task(shared=False, name="load")(_load)
     app.task(shared=False, name="fail")(fail)
     app.task(shared=False, name="loose", durable=False)(_load)
+    app.task(shared=False, name="fail loosely", durable=False)(fail)
     app.task(shared=False, name="loosely", durable=False, bind=True, max_retries=1)(_load_again)
     app.task(shared=False, name="instead", durable=False, bind=True)(_instead)
     app.task(shared=False, name="replaced", bind=True)(_replaced)
@@ -234,6 +235,31 @@ def test_it_is_cancelled_with_the_others(kit: Kit) -> None:
     kit.run_one()
     kit.app.workflows.cancel(sent.workflow_id)
     assert [run.outcome for run in kit.drain()] == ["revoked"]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_it_does_not_begin_once_its_workflow_is_cancelled(kit: Kit, waits: bool) -> None:
+    load, loose = kit.app.tasks["load"], kit.app.tasks["loose"]
+    members = [loose.si(number) for number in range(MANY)]
+    sent = chain(load.s(1), loose.s(), load.s()).delay() if waits else group(members).delay()
+    kit.run_one()
+    kit.app.store.cancel_workflow(sent.workflow_id, "somebody")
+    assert {run.outcome for run in kit.drain()} == {"revoked"}
+    assert {kit.app.AsyncResult(run.id).state for run in kit.runs[1:]} == {"REVOKED"}
+    found = kit.app.workflows.get(sent.workflow_id)
+    assert (found.state, found.ended, found.done) == (State.CANCELLED, True, 1)
+
+
+@pytest.mark.parametrize("chained", [True, False])
+def test_many_of_it_are_counted(kit: Kit, chained: bool) -> None:
+    load, loose, failing = (kit.app.tasks[name] for name in ("load", "loose", "fail loosely"))
+    members = [chain(loose.s(number), load.s()) if chained else loose.s(number) for number in range(MANY)]
+    last = chain(failing.s(1), loose.s()) if chained else failing.s(1)
+    sent = group([*members, last]).delay()
+    kit.drain()
+    found = kit.app.workflows.get(sent.workflow_id)
+    assert (found.state, found.ended) == (State.FAILED, True)
+    assert (found.nodes[0].succeeded, found.nodes[0].failed) == (MANY, 1)
 
 
 def test_what_its_body_sends_is_none_also_where_it_calls_its_base(kit: Kit) -> None:

@@ -51,6 +51,10 @@ def _grown(canvas: Chord) -> Chord:
             id="the same within the body of a chord",
         ),
         pytest.param(
+            Chord([Step("replace", by=Chain([_two(), Step(), Step()]))], Step()),
+            id="in the place of a member, a chain that begins with a group",
+        ),
+        pytest.param(
             Chord([Chain([Step(), Group([Step(), Chord([Step()], Step())])])], Step()),
             id="a chord in a group that ends a member",
         ),

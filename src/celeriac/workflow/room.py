@@ -10,9 +10,11 @@ from typing import Any
 from celery.canvas import Signature
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Record
+from celeriac.core.desk import By
 from celeriac.core.workflow import POLICIES, OnFailure, Workflow
 from celeriac.core.workflow_members import part_of
 from celeriac.core.workflow_state import NodeState, State
+from celeriac.desk import redrive
 from celeriac.desk.steps import Done
 from celeriac.desk.who import whoami
 from celeriac.errors import CeleriacError
@@ -193,8 +195,9 @@ class Workflows:
         ids = letters_of(self._store, workflow)
         if not ids:
             return Done()
-        done: Done = self._app.dead_letters.redrive(*ids, who=who, note=note)
-        return done
+        # By number: one that somebody else redrives or purges meanwhile is passed over, and keeps back none of the others.
+        chosen = DeadLetterFilter(ids=tuple(ids))
+        return Done.of(redrive.redrive(self._app, chosen, By(who or whoami(), note)))
 
     def cancel(self, workflow_id: str, *, who: str | None = None, terminate: bool = True) -> WorkflowStatus:
         """Have none of its tasks begin any more, and stop those that run.

@@ -17,7 +17,7 @@ from celeriac.core.workflow_nodes import FOLDED_ABOVE
 from celeriac.core.workflow_state import NodeState, State
 from celeriac.errors import SettingsError
 from celeriac.testing import Kit
-from celeriac.workflow import noting
+from celeriac.workflow import noting, room, status
 from celeriac.workflow.labels import labels
 from celeriac.workflow.room import UnknownWorkflow, WorkflowCancelled
 from celeriac.workflow.svg import said
@@ -192,6 +192,24 @@ def test_its_dead_letters_are_those_of_all_its_tasks_and_no_others(kit: Kit, mon
     assert all(is_part_of(letter.envelope, str(sent.workflow_id)) for letter in found)
     assert [letter.id for letter in found] == sorted(letter.id for letter in found)
     assert kit.app.workflows.resume(sent.workflow_id).done == MANY + 1
+
+
+def test_two_who_resume_at_once_redrive_each_once(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAREHOUSE", "away")
+    sent = group(*steps(kit, *["needs"] * 3)).apply_async()
+    kit.drain()
+    monkeypatch.delenv("WAREHOUSE")
+    found = status.letters_of
+
+    def slowly(*asked: Any) -> Any:
+        ids = found(*asked)
+        kit.app.dead_letters.redrive(ids[1])  # somebody else's hand
+        return ids
+
+    monkeypatch.setattr(room, "letters_of", slowly)
+    assert kit.app.workflows.resume(sent.workflow_id).done == 2
+    assert [run.outcome for run in kit.drain()] == ["completed"] * 3
+    assert kit.app.workflows.get(sent.workflow_id).state is State.SUCCEEDED
 
 
 def test_a_dead_letter_of_one_of_many_leads_to_its_workflow(kit: Kit) -> None:

@@ -11,6 +11,7 @@ from celery.canvas import Signature
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Record
 from celeriac.core.desk import By
+from celeriac.core.text import writable
 from celeriac.core.workflow import POLICIES, OnFailure, Workflow
 from celeriac.core.workflow_members import part_of
 from celeriac.core.workflow_state import NodeState, State
@@ -86,7 +87,7 @@ class Workflows:
             _ = self._store  # says what is missing
         run_out(canvas)
         send = partial(canvas.apply_async, args, kwargs, **_named(canvas))
-        return send_workflow(partial(asked_for, send), name, on_failure)
+        return send_workflow(partial(asked_for, send), writable(name) if name else "", on_failure)
 
     # -- looking
 

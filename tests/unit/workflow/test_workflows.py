@@ -194,6 +194,11 @@ def test_its_dead_letters_are_those_of_all_its_tasks_and_no_others(kit: Kit, mon
     assert kit.app.workflows.resume(sent.workflow_id).done == MANY + 1
 
 
+def test_a_name_may_be_that_of_any_file(kit: Kit) -> None:
+    sent = kit.app.workflows.send(group(*steps(kit, "load", "load")), name="load \udce9t\udce9.csv")
+    assert kit.app.workflows.get(sent.workflow_id).name == "load \\udce9t\\udce9.csv"
+
+
 def test_two_who_resume_at_once_redrive_each_once(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAREHOUSE", "away")
     sent = group(*steps(kit, *["needs"] * 3)).apply_async()

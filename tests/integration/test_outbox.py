@@ -128,6 +128,34 @@ def test_a_worker_that_is_told_of_the_database_sends_what_was_committed(site: Si
     wait_for(lambda: shop.rows() == 0)
 
 
+def test_a_chord_waits_in_the_outbox_with_its_members_or_leaves_nothing(embedded: Site, shop: Shop) -> None:
+    """Its size, and the groups of its header, lie there too: in the ledger they would be open for ever."""
+    site = embedded
+    header = [site.add.s(1, 1), chain(site.add.s(1, 0), group(site.add.s(1), site.add.s(2)))]
+    with closing(shop.connect()) as raw:
+        with suppress(RolledBack), _committed(raw), site.app.transaction(raw):
+            never = chord(header, site.collect.s()).delay()
+            raise RolledBack
+        assert not site.store.knows_chord(never.parent.id)
+        assert site.store.get_group(never.parent.id) is None
+        with _committed(raw), site.app.transaction(raw):
+            sent = chord(header, site.collect.s()).delay()
+    assert not site.store.knows_chord(sent.parent.id)
+    with closing(Outside(shop.url)) as outside:
+        assert Relay(site.app, outside).once() == 2
+    assert site.store.knows_chord(sent.parent.id)
+    with site.working():
+        assert sent.get(timeout=60) == [2, [2, 3]]
+
+
+def test_a_group_that_is_saved_in_a_transaction_is_saved_at_once(embedded: Site, shop: Shop) -> None:
+    """No member need follow that would take it along."""
+    with closing(shop.connect()) as raw, _committed(raw), embedded.app.transaction(raw):
+        sent = group(embedded.add.s(1, 1), embedded.add.s(2, 2)).delay()
+        sent.save()
+    assert embedded.app.GroupResult.restore(sent.id) == sent
+
+
 def _written(site: Site, shop: Shop, *published: Callable[[], Any]) -> list[Any]:
     with closing(shop.connect()) as raw, _committed(raw), site.app.transaction(raw):
         return [publish() for publish in published]

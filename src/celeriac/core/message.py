@@ -61,6 +61,18 @@ class KeyHolder:
     done: bool
 
 
+class Join(NamedTuple):
+    """What a chord is joined by, written with one of its members: how many there are, or the tree of its header.
+
+    ``expires_at`` is when the tree may be forgotten; None for never.
+    """
+
+    group_id: str
+    size: int | None = None
+    tree: str | bytes | None = None
+    expires_at: float | None = None
+
+
 @dataclass(slots=True)
 class TaskMessage:
     """One message on its way into a queue.
@@ -96,6 +108,8 @@ class TaskMessage:
     opens: Workflow | None = None
     #: Rests of chains that the store is to keep with it, or that it needs.
     chains: Chains | None = None
+    #: What was to be written of chords before it, and waits for somebody's commit as it does.
+    joins: tuple[Join, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)

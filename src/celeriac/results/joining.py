@@ -9,11 +9,12 @@ from celery.result import GroupResult, result_from_tuple
 
 from celeriac.core.attempt import ChordPart
 from celeriac.core.current import current, is_unjoined
-from celeriac.core.message import WORKFLOW_HEADER
+from celeriac.core.message import WORKFLOW_HEADER, Join
 from celeriac.core.transactions import open_for
 from celeriac.core.workflow import Membership
 from celeriac.core.workflow_members import end_of_many
 from celeriac.results import chords
+from celeriac.store.protocols import Within
 
 
 class Joining:
@@ -25,17 +26,25 @@ class Joining:
 
     # -- where they are sent
 
-    def _place(self) -> Any:
-        """With its members, in the transaction that sends them."""
-        store = self._backend.store
-        within = open_for(store)
-        return within if hasattr(within, "set_chord_size") else store
+    def _within(self) -> Within | None:
+        """The transaction that sends its members, where one is open."""
+        within: Within | None = open_for(self._backend.store)
+        return within
 
     def save_group(self, group_id: str, result: Any) -> None:
         """Keep the tree of a group's results."""
+        within = self._within()
+        # Through an outbox it would be saved with a next message only, and none need come.
+        self._save_tree(group_id, result, within if within is not None and within.in_store else None)
+
+    def _save_tree(self, group_id: str, result: Any, within: Within | None) -> None:
         backend = self._backend
+        tree = backend.encode({"result": result.as_tuple()})
         expires_at = backend.store.now() + backend.expires if backend.expires else None
-        self._place().save_group(group_id, backend.encode({"result": result.as_tuple()}), expires_at)
+        if within is None:
+            backend.store.save_group(group_id, tree, expires_at)
+        else:
+            within.join(Join(group_id, tree=tree, expires_at=expires_at))
 
     def saved_group(self, group_id: str) -> dict[str, Any] | None:
         """Celery's dictionary of a kept tree."""
@@ -47,18 +56,22 @@ class Joining:
 
     def begin(self, header: GroupResult) -> None:
         """A chord is about to be sent."""
-        if getattr(self._backend.app, "local_outbox", None) is not None:
+        within = self._within()
+        if getattr(self._backend.app, "local_outbox", None) is not None and within is None:
             # It is joined in the store: members that were kept without that would run, and the body never.
             self._backend.store.get_group(header.id)
         if any(isinstance(member, GroupResult) for member in header.results or ()):
             # A nested header is joined by its tree, not by the flat parts.
-            header.save(backend=self._backend)
+            self._save_tree(header.id, header, within)
 
     def set_size(self, group_id: str, size: int) -> None:
         """So many members were sent; if all of them have ended by now, the body goes."""
         if is_unjoined(group_id):  # Celery says how many there are of it, too
             return
-        if self._place().set_chord_size(group_id, size):
+        within = self._within()
+        if within is not None:
+            within.join(Join(group_id, size))
+        elif self._backend.store.set_chord_size(group_id, size):
             chords.dispatch(self._backend, group_id)
 
     def grow(self, group_id: str, task_id: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from celeriac.core.chains import Chains, Kept
-from celeriac.core.message import IdempotencyKey, Published, TaskMessage
+from celeriac.core.message import IdempotencyKey, Join, Published, TaskMessage
 from celeriac.core.workflow import Node, Workflow
 from celeriac.store.guest import Guest
 from celeriac.store.tables import Outside, check_table, run
@@ -32,9 +32,12 @@ class OutboxWriter:
         TransactionError: there is no such table.
     """
 
+    in_store = False
+
     def __init__(self, guest: Guest, destination: str, why: str) -> None:
         self._guest = guest
         self._destination = destination
+        self._joins: list[Join] = []
         check_table(guest, "outbox", why)
 
     def publish(self, messages: Sequence[TaskMessage]) -> list[Published]:
@@ -44,10 +47,15 @@ class OutboxWriter:
         """
         self._guest.check_transaction()
         for message in messages:
+            message.joins, self._joins = tuple(self._joins), []
             row = (self._destination, message.queue, message.task_id, message.name, encoded(message))
             run(self._guest, "outbox.write", row)
         run(self._guest, "outbox.announce")
         return [Published(message.task_id) for message in messages]
+
+    def join(self, join: Join) -> None:
+        """Have the next message, which is a member, take along what its chord is joined by."""
+        self._joins.append(join)
 
 
 class Row(NamedTuple):
@@ -104,16 +112,18 @@ class OutboxReader:
 def encoded(message: TaskMessage) -> str:
     """A message as text."""
     fields = asdict(message)
-    if isinstance(message.body, bytes):
-        fields["body"] = {"base64": base64.b64encode(message.body).decode()}
+    fields["body"] = _packed(message.body)
+    if message.joins:
+        fields["joins"] = [join._replace(tree=_packed(join.tree)) for join in message.joins]
+    else:
+        del fields["joins"]  # relays of the version before know of none
     return json.dumps(fields)
 
 
 def decoded(text: str) -> TaskMessage:
     """A message from its text; never the second of its id, whatever has become of the first."""
     fields: dict[str, Any] = json.loads(text)
-    if isinstance(fields["body"], dict):
-        fields["body"] = base64.b64decode(fields["body"]["base64"])
+    fields["body"] = _unpacked(fields["body"])
     if fields["key"] is not None:
         # Its id was given away when it was written.
         fields |= {"key": IdempotencyKey(**fields["key"]), "awaited": True}
@@ -124,4 +134,15 @@ def decoded(text: str) -> TaskMessage:
     if (chains := fields.get("chains")) is not None:
         kept = (Kept(chain_id, how, tuple(steps)) for chain_id, how, steps in chains["kept"])
         fields["chains"] = Chains(tuple(kept), tuple((chain_id, holder) for chain_id, holder in chains["needs"]))
+    joins = (Join(*join) for join in fields.get("joins", ()))
+    fields["joins"] = tuple(join._replace(tree=_unpacked(join.tree)) for join in joins)
     return TaskMessage(**fields)
+
+
+def _packed(value: str | bytes | None) -> Any:
+    """As JSON can have it."""
+    return {"base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+
+
+def _unpacked(value: Any) -> Any:
+    return base64.b64decode(value["base64"]) if isinstance(value, dict) else value

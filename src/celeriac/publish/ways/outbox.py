@@ -16,7 +16,7 @@ from celeriac.publish.ways.call import Call, Preparing, WayOut
 from celeriac.settings import capabilities_of
 from celeriac.store.guest import Guest
 from celeriac.store.outbox import OutboxWriter
-from celeriac.store.protocols import Publisher
+from celeriac.store.protocols import Publisher, Within
 from celeriac.transport.unavailable import publishing
 
 
@@ -59,7 +59,7 @@ class Spared(ToOutbox):
             return self._way.send(call)
 
 
-def publisher_within(app: Any, guest: Guest) -> Publisher:
+def publisher_within(app: Any, guest: Guest) -> Within:
     """What keeps the app's tasks in the transaction on a connection.
 
     Raises:
@@ -69,7 +69,7 @@ def publisher_within(app: Any, guest: Guest) -> Publisher:
         why = f"a {capabilities_of(app.conf.broker_url).scheme} broker is in no database, and"
         return OutboxWriter(guest, app.destination, why)
     try:
-        within: Publisher = app.store.within(guest)
+        within: Within = app.store.within(guest)
     except LeadsElsewhere as error:
         return OutboxWriter(guest, app.destination, f"{error}, and")
     return within

@@ -14,7 +14,7 @@ from celeriac.store.postgres.notices import Notices
 from celeriac.store.postgres.pruning import Pruner
 from celeriac.store.postgres.queue import PostgresQueue
 from celeriac.store.postgres.vacuum import Vacuum
-from celeriac.store.protocols import ANY_NEWS, News, Publisher
+from celeriac.store.protocols import ANY_NEWS, News, Within
 from celeriac.store.relational.chains import ChainsPart
 from celeriac.store.relational.checkpoints import CheckpointsPart
 from celeriac.store.relational.chords import ChordsPart
@@ -93,7 +93,7 @@ class PostgresStore(
     def wait(self, timeout: float, seen: int, news: News = ANY_NEWS) -> int:
         return self._notices.wait(timeout, seen, news)
 
-    def within(self, guest: Guest) -> Publisher:
+    def within(self, guest: Guest) -> Within:
         if guest.dialect != "postgres":
             raise LeadsElsewhere(f"the connection leads to another database than the broker, {self.location}")
         return Borrowed(self, guest)

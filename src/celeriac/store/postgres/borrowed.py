@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from celeriac.core.message import Published, TaskMessage
+from celeriac.core.message import Join, Published, TaskMessage
 from celeriac.core.transactions import remember
 from celeriac.errors import LeadsElsewhere, StoreError
 from celeriac.store.guest import Guest
 from celeriac.store.postgres.session import STATEMENTS, pack
 from celeriac.store.protocols import News
-from celeriac.store.relational import queue
+from celeriac.store.relational import joining, queue
 
 
 class Borrowed:
@@ -22,6 +22,8 @@ class Borrowed:
     The statements are the store's own. They find its tables by the search path, which is set for each publish and put
     back, since the transaction's owner has tables too.
     """
+
+    in_store = True
 
     def __init__(self, store: Any, guest: Guest) -> None:
         self._store = store
@@ -41,15 +43,10 @@ class Borrowed:
             self._remember(sent)
         return sent
 
-    def set_chord_size(self, group_id: str, size: int) -> None:
-        """As the store's, with the messages of the members, which cannot have ended before the commit."""
+    def join(self, join: Join) -> None:
+        """Write what a chord is joined by, with the messages of its members, which cannot have ended before the commit."""
         with self._in_its_schema():
-            self.run("ledger.chord_size", (group_id, size, self._store.now()))
-
-    def save_group(self, group_id: str, result: str | bytes, expires_at: float | None) -> None:
-        """As the store's."""
-        with self._in_its_schema():
-            self.run("ledger.save_group", (group_id, result, expires_at))
+            joining.join(self, join, self._store.now())
 
     @contextmanager
     def _in_its_schema(self) -> Iterator[None]:

@@ -14,7 +14,7 @@ from celeriac.store.postgres.session import Session, pack
 from celeriac.store.protocols import News
 from celeriac.store.relational import workflows
 from celeriac.store.relational.limits import Claim
-from celeriac.store.relational.queue import MANY, QueuePart, told, waiting
+from celeriac.store.relational.queue import MANY, QueuePart, needs_the_chord, told, waiting
 
 
 class _ThereAlreadyError(Exception):
@@ -27,7 +27,7 @@ class PostgresQueue(QueuePart):
     database: Database
 
     def publish(self, messages: Sequence[TaskMessage]) -> list[Published]:
-        if any(message.key is not None or message.grows is not None or message.chains for message in messages):
+        if any(message.key is not None or needs_the_chord(message) or message.chains for message in messages):
             return super().publish(messages)
         if not messages:
             return []

@@ -23,7 +23,7 @@ from celeriac.store.protocols.news import ANY_NEWS, News, Telling
 from celeriac.store.protocols.outbox import Outbox
 from celeriac.store.protocols.pauses import Pauses
 from celeriac.store.protocols.place import Place
-from celeriac.store.protocols.queue import MessageQueue, Publisher, Sending
+from celeriac.store.protocols.queue import MessageQueue, Publisher, Sending, Within
 from celeriac.store.protocols.workflows import Workflows
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "Sending",
     "Store",
     "Telling",
+    "Within",
     "Workflows",
 ]
 
@@ -74,7 +75,7 @@ class Store(
 ):
     """Everything, in one place: broker, ledger, keys and dead letters."""
 
-    def within(self, guest: Guest) -> Publisher:
+    def within(self, guest: Guest) -> Within:
         """Publishes on somebody else's connection, in his transaction.
 
         Raises:

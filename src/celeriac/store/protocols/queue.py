@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from celeriac.core.message import LAST_CHANCE, Delivery, Lease, Published, QueueSize, TaskMessage
+from celeriac.core.message import LAST_CHANCE, Delivery, Join, Lease, Published, QueueSize, TaskMessage
 
 
 class Publisher(Protocol):
@@ -13,6 +13,16 @@ class Publisher(Protocol):
 
     def publish(self, messages: Sequence[TaskMessage]) -> list[Published]:
         """Accept the messages, all or none."""
+
+
+class Within(Publisher, Protocol):
+    """Where messages go that somebody else's transaction sends."""
+
+    #: They are in the store itself with his commit, and not in an outbox on the way there.
+    in_store: bool
+
+    def join(self, join: Join) -> None:
+        """Keep what a chord is joined by, of which members follow: for what was kept alone nobody may come."""
 
 
 class Sending(Protocol):

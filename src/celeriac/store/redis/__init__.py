@@ -9,7 +9,7 @@ from typing import ClassVar
 from celeriac.errors import LeadsElsewhere, StoreTooNew
 from celeriac.settings import RedisURL
 from celeriac.store.guest import Guest
-from celeriac.store.protocols import ANY_NEWS, News, Publisher
+from celeriac.store.protocols import ANY_NEWS, News, Within
 from celeriac.store.redis.chains import ChainsPart
 from celeriac.store.redis.checkpoints import CheckpointsPart
 from celeriac.store.redis.checks import check
@@ -102,7 +102,7 @@ class RedisStore(
     def wait(self, timeout: float, seen: int, news: News = ANY_NEWS) -> int:
         return self._wakeups.wait(timeout, seen, news)
 
-    def within(self, guest: Guest) -> Publisher:
+    def within(self, guest: Guest) -> Within:
         raise LeadsElsewhere(f"the broker is a Redis, {self.location}, which no database's transaction reaches")
 
     def keeper(self) -> RedisStore:

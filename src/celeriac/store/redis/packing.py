@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from redis.exceptions import DataError
 
 from celeriac.core.attempt import AttemptRecord, ChordPart, Record
 from celeriac.core.chains import Chains
 from celeriac.core.desk import By
-from celeriac.core.message import IdempotencyKey, Lease, TaskMessage
+from celeriac.core.message import IdempotencyKey, Join, Lease, TaskMessage
 from celeriac.core.workflow import Workflow
 
 Argument = bytes | str | int
@@ -104,7 +105,14 @@ def message_arguments(message: TaskMessage) -> tuple[Argument, ...]:
         plain(message.envelope),
         pack(message.body),
         b"" if message.opens is None else _workflow(message.opens),
+        len(message.joins) or b"",
+        *chain.from_iterable(map(_join, message.joins)),
     )
+
+
+def _join(join: Join) -> tuple[Argument, ...]:
+    size = b"" if join.size is None else join.size
+    return plain(join.group_id), size, pack(join.tree), number(join.expires_at)
 
 
 def _workflow(workflow: Workflow) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from celeriac.core.attempt import ChordPart, Record, Settled
 from celeriac.core.message import TaskMessage
-from celeriac.store.relational import ledger, queue
+from celeriac.store.relational import joining, ledger, queue
 from celeriac.store.relational.part import Part
 
 
@@ -21,7 +21,7 @@ class ChordsPart(Part):
 
     def grow_chord(self, group_id: str, by: int) -> None:
         with self.database.writing() as raw:
-            queue.grow(raw, group_id, by, self.now())
+            joining.grow(raw, group_id, by, self.now())
 
     def add_chord_part(self, part: ChordPart) -> bool:
         with self.database.writing() as raw:

@@ -19,7 +19,7 @@ from celeriac.core.attempt import (
 from celeriac.core.desk import By, Verb
 from celeriac.core.fingerprints import fingerprint
 from celeriac.core.message import TaskMessage
-from celeriac.store.relational import checkpoints, failures, keys, queue, workflows
+from celeriac.store.relational import checkpoints, failures, joining, keys, queue, workflows
 from celeriac.store.relational.limits import LimitsPart
 from celeriac.store.relational.part import CLAIMED
 from celeriac.store.relational.session import Session
@@ -137,7 +137,7 @@ def _settle_consequences(raw: Session, item: Settlement, now: float) -> None:
     for record in item.others:
         write_other(raw, record, now)
     for group_id in item.grown:
-        queue.grow(raw, group_id, 1, now)
+        joining.grow(raw, group_id, 1, now)
     for message in item.follow_ups:
         queue.publish(raw, message, now)
     if item.outcome is Outcome.DEAD_LETTERED:

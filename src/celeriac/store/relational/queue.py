@@ -20,7 +20,7 @@ from celeriac.core.message import (
 )
 from celeriac.errors import IdempotencyConflict
 from celeriac.store.protocols import Sending
-from celeriac.store.relational import chains, keys, limits, pauses, workflows
+from celeriac.store.relational import chains, joining, keys, limits, pauses, workflows
 from celeriac.store.relational.limits import Claim, LimitsPart
 from celeriac.store.relational.part import DELAYED, LANED, PARKED, READY, REMEMBERED
 from celeriac.store.relational.pauses import PausesPart
@@ -79,21 +79,23 @@ def insert(raw: Session, message: TaskMessage, status: int, now: float) -> bool:
     if message.limits is not None:
         enter_lane(raw, message)
     if message.grows is not None:
-        grow(raw, message.grows, 1, now)
+        joining.grow(raw, message.grows, 1, now)
+    for join in message.joins:
+        joining.join(raw, join, now)
     if message.opens is not None:
         workflows.record(raw, message.opens, now)
     return True
+
+
+def needs_the_chord(message: TaskMessage) -> bool:
+    """Whether something is written of a chord with it, where it is sent."""
+    return message.grows is not None or bool(message.joins)
 
 
 def enter_lane(raw: Session, message: TaskMessage) -> None:
     """Open the lane of a message that was inserted, where no trigger does: one that is empty is forgotten again."""
     if raw.lane_by_lane:
         raw.run("limits.entered", (message.queue, message.priority, message.limits))
-
-
-def grow(raw: Session, group_id: str, by: int, now: float) -> None:
-    """Expect more members of a chord."""
-    raw.run("ledger.chord_grow", (group_id, by, now))
 
 
 def go_behind(raw: Session, row: int) -> None:

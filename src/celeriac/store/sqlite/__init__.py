@@ -6,7 +6,7 @@ from pathlib import Path
 
 from celeriac.errors import LeadsElsewhere
 from celeriac.store.guest import Guest
-from celeriac.store.protocols import ANY_NEWS, News, Publisher
+from celeriac.store.protocols import ANY_NEWS, News, Within
 from celeriac.store.relational.chains import ChainsPart
 from celeriac.store.relational.checkpoints import CheckpointsPart
 from celeriac.store.relational.chords import ChordsPart
@@ -89,7 +89,7 @@ class SQLiteStore(
     def wait(self, timeout: float, seen: int, news: News = ANY_NEWS) -> int:
         return self._commits.wait(timeout, seen)
 
-    def within(self, guest: Guest) -> Publisher:
+    def within(self, guest: Guest) -> Within:
         if guest.dialect != "sqlite":
             raise LeadsElsewhere(f"the connection leads to another database than the broker, {self.location}")
         return Borrowed(self, guest)

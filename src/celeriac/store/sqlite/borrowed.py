@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from celeriac.core.message import Published, TaskMessage
+from celeriac.core.message import Join, Published, TaskMessage
 from celeriac.core.transactions import remember
 from celeriac.errors import LeadsElsewhere, TransactionError
 from celeriac.store.guest import Guest
-from celeriac.store.relational import queue
+from celeriac.store.relational import joining, queue
 from celeriac.store.sqlite.database import STATEMENTS
 
 #: Seconds in which an end that nothing is left of was no end: until then every record is kept.
@@ -21,6 +21,8 @@ KNOWN_FOR = 3600.0
 
 class Borrowed:
     """The store's queue as far as one transaction of somebody else's reaches."""
+
+    in_store = True
 
     def __init__(self, store: Any, guest: Guest) -> None:
         self._store = store
@@ -43,15 +45,10 @@ class Borrowed:
             remember([task_id], fate.of(task_id))
         return sent
 
-    def set_chord_size(self, group_id: str, size: int) -> None:
-        """As the store's, with the messages of the members, which cannot have ended before the commit."""
+    def join(self, join: Join) -> None:
+        """Write what a chord is joined by, with the messages of its members, which cannot have ended before the commit."""
         self._guest.check_transaction()
-        self.run("ledger.chord_size", (group_id, size, self._store.now()))
-
-    def save_group(self, group_id: str, result: str | bytes, expires_at: float | None) -> None:
-        """As the store's."""
-        self._guest.check_transaction()
-        self.run("ledger.save_group", (group_id, result, expires_at))
+        joining.join(self, join, self._store.now())
 
     lane_by_lane = True
 

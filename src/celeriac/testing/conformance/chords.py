@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from celeriac.core.attempt import ChordPart, Record
+from celeriac.core.message import Join
 from celeriac.errors import StoreError
 from celeriac.store.protocols import Store
 from celeriac.testing.conformance.harness import (
@@ -37,6 +38,22 @@ class ChordConformance(Conformance):
         assert not store.add_chord_part(part("g", "a"))
         assert not store.add_chord_part(part("g", "b", 1))
         assert store.set_chord_size("g", 2)
+
+    @pytest.mark.parametrize("beside", [[], ["b", "c"]], ids=["alone", "among others"])
+    def test_what_it_is_joined_by_is_written_with_the_message_that_brings_it(
+        self, store: Store, beside: list[str]
+    ) -> None:
+        joins = (Join("g", size=2), Join("g", tree="tree"), Join("h", tree=b"\x00tree", expires_at=store.now() + 60))
+        message = task("a", joins=joins)
+        store.publish([message, *map(task, beside)])
+        assert store.knows_chord("g")
+        assert not store.knows_chord("h")
+        assert (store.get_group("g"), store.get_group("h")) == ("tree", b"\x00tree")
+        assert not store.add_chord_part(part("g", "a"))
+        assert store.add_chord_part(part("g", "b", 1))
+        # A second copy, which comes while its task waits, brings nothing.
+        store.publish([task("a", joins=(Join("g", size=3), Join("late", size=1)))])
+        assert not store.knows_chord("late")
 
     def test_members_complete_it_with_their_settlement(self, store: Store) -> None:
         store.set_chord_size("g", 2)

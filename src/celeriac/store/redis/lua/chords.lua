@@ -1,7 +1,7 @@
 -- name: size
 -- needs: joins
 local group, size, now = take(), take(), clock()
-call('HSET', touch_chord(group, now), 'size', size)
+size_chord(group, size, now)
 say('commits')
 return complete_chord(group, now, false) and 1 or 0
 

@@ -73,14 +73,8 @@ say('commits')
 return hastened
 
 -- name: save_group
--- needs: base
-local group, result, expires = take(), take(), take()
-call('SET', base .. 'g:' .. group, result)
-if expires ~= '' then
-    call('ZADD', base .. 'expiry:groups', expires, group)
-else
-    call('ZREM', base .. 'expiry:groups', group)
-end
+-- needs: joins
+save_group(take(), take(), take())
 say('commits')
 return 1
 

@@ -14,6 +14,33 @@ local function grow_chord(group, by, now)
     call('HINCRBY', touch_chord(group, now), 'grown', by)
 end
 
+local function size_chord(group, size, now)
+    call('HSET', touch_chord(group, now), 'size', size)
+end
+
+local function save_group(group, tree, expires)
+    call('SET', base .. 'g:' .. group, tree)
+    if expires ~= '' then
+        call('ZADD', base .. 'expiry:groups', expires, group)
+    else
+        call('ZREM', base .. 'expiry:groups', group)
+    end
+end
+
+-- What chords are joined by, which comes with a message of one of their members.
+local function take_joins(count)
+    local joins = {}
+    for number = 1, count do joins[number] = { group = take(), size = take(), tree = take(), expires = take() } end
+    return joins
+end
+
+local function join_chords(joins, now)
+    for _, join in ipairs(joins or {}) do
+        if join.size ~= '' then size_chord(join.group, join.size, now) end
+        if join.tree ~= '' then save_group(join.group, join.tree, join.expires) end
+    end
+end
+
 -- One that has failed is complete again when its last failure is put right, and when a member fails `anew`.
 local function complete_chord(group, now, anew)
     local name = base .. 'c:' .. group

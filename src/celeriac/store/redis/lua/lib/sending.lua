@@ -1,10 +1,10 @@
 -- needs: rows keys records joins workflows chains
 -- Messages on their way in.
 local function take_message()
-    -- Not by take(): thousands come at once, and seventeen calls are a tenth of what one of them costs.
+    -- Not by take(): thousands come at once, and eighteen calls are a tenth of what one of them costs.
     local at, a = place, ARGV
-    place = at + 17
-    local ways, chains = a[at + 11], a[at + 14]
+    place = at + 18
+    local ways, chains, joins = a[at + 11], a[at + 14], a[at + 18]
     return {
         queue = a[at + 1], priority = a[at + 2], run_at = a[at + 3], expires = a[at + 4], task = a[at + 5],
         name = a[at + 6], generation = a[at + 7], key = a[at + 8], digest = a[at + 9], ttl = a[at + 10],
@@ -12,6 +12,7 @@ local function take_message()
         grows = a[at + 12], limits = a[at + 13], envelope = a[at + 15], body = a[at + 16],
         opens = a[at + 17],
         chains = chains ~= '' and cjson.decode(chains) or nil,
+        joins = joins ~= '' and take_joins(tonumber(joins)) or nil,
     }
 end
 
@@ -54,12 +55,13 @@ local function insert(m, parked, now)
         make_ready(id, m.queue, m.priority)
     end
     if m.grows ~= '' then grow_chord(m.grows, 1, now) end
+    join_chords(m.joins, now)
     return true
 end
 
 -- Messages without keys that are ready, as nearly all are, together: each kind of change is one command for all of them.
 local function is_plain_message(m, now)
-    return m.key == '' and m.grows == '' and m.limits == '' and not m.chains and (m.run_at == '' or tonumber(m.run_at) <= now)
+    return m.key == '' and m.grows == '' and m.limits == '' and not m.chains and not m.joins and (m.run_at == '' or tonumber(m.run_at) <= now)
 end
 
 -- Those of the messages whose task is not live, neither before nor with one of these.

@@ -33,6 +33,7 @@ from celeriac.execution.retry_method import RetryMixin
 from celeriac.execution.retrying import beside_no_ledger, retry_or_give_up, run_beside_no_ledger
 from celeriac.execution.snoozing import Snooze, put_off_unmanaged
 from celeriac.execution.unmanaged import in_place_of_its_message
+from celeriac.execution.workflows import name_callbacks
 
 
 class TaskMixin(CheckpointMixin, RetryMixin):
@@ -224,7 +225,7 @@ def _wrap(body: Callable[..., Any]) -> Callable[..., Any]:
             return _run_beside(run, body, call, args, kwargs)
         attempt.entered = True
         if attempt.copies:
-            attempt.buffering = True
+            _settling(attempt)
             return attempt.copied
         try:
             return _run_to_its_return(attempt, call, args, kwargs)
@@ -242,12 +243,18 @@ def _wrap(body: Callable[..., Any]) -> Callable[..., Any]:
             attempt.raised = TaskExited(attempt.name, repr(error))
             raise attempt.raised from error
         finally:
-            # What Celery publishes from now on belongs to the settlement.
             body_over(attempt)
-            attempt.buffering = True
+            _settling(attempt)
 
     run.__celeriac_body__ = True  # type: ignore[attr-defined]
     return run
+
+
+def _settling(attempt: Attempt) -> None:
+    """What Celery publishes from now on belongs to the settlement."""
+    attempt.buffering = True
+    if attempt.workflow is not None:
+        name_callbacks(attempt.task.request)
 
 
 def _run_beside(run: Any, body: Callable[..., Any], call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -274,6 +281,7 @@ def _run_unmanaged(task: Any, call: Callable[[], Any]) -> Any:
         raise
     if not within:
         goes_on(task.request)
+        name_callbacks(task.request)
     return returned
 
 

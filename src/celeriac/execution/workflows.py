@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from celery import uuid
+
 from celeriac.core.attempt import TERMINAL, Attempt, Outcome
 from celeriac.core.message import DELIVERY_HEADER, WORKFLOW_HEADER, DeliveryFacts
 from celeriac.core.workflow import Membership
@@ -70,3 +72,19 @@ def conclude(attempt: Attempt, request: Any, backend: Any) -> None:
         backend.block(attempt)
     if part.on_failure == "fail":
         attempt.cancels = part.workflow, f"{attempt.name}[{attempt.task_id}], which gave up"
+
+
+def name_callbacks(request: Any) -> None:
+    """Give the callbacks that Celery sends next an id each, as all has that is a part of a workflow.
+
+    Not before the body is over: it may send some of them itself, or try again with them.
+    """
+    if request.callbacks and getattr(request, WORKFLOW_HEADER, None) is not None:
+        request.callbacks = [_named(callback) for callback in request.callbacks]
+
+
+def _named(callback: Any) -> Any:
+    if not isinstance(callback, dict) or callback.get("subtask_type"):  # of a canvas Celery names all tasks
+        return callback
+    options = callback.get("options") or {}
+    return {**callback, "options": {"task_id": uuid(), **options}}

@@ -19,7 +19,7 @@ from celeriac.publish.outgoing import send
 from celeriac.publish.queues import Queues, of_our_kind
 from celeriac.publish.routes import Router
 from celeriac.publish.serialising import serialised
-from celeriac.publish.workflows import membership, take_along, taken_along
+from celeriac.publish.workflows import apart, membership, take_along, taken_along
 from celeriac.store.protocols import Store
 from celeriac.transport.connection import Connection
 from celeriac.transport.consumer import NamingConsumer
@@ -139,15 +139,16 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
             self._limit(producer, target.queue, name, body, headers)
             event_fields = {"exchange": target.exchange, "routing_key": target.routing_key}
             if before.receivers:
-                before.send(
-                    sender=name,
-                    body=body,
-                    declare=None,
-                    headers=headers,
-                    properties=properties,
-                    retry_policy=None,
-                    **event_fields,
-                )
+                with apart():
+                    before.send(
+                        sender=name,
+                        body=body,
+                        declare=None,
+                        headers=headers,
+                        properties=properties,
+                        retry_policy=None,
+                        **event_fields,
+                    )
             properties["priority"] = clamp_priority(self._priority(target.queue, options))
             properties["delivery_info"] = event_fields
             serializer = options.get("serializer") or default_serializer
@@ -157,7 +158,8 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
 
             def afterwards() -> None:
                 if after.receivers:
-                    after.send(sender=name, body=body, headers=headers, **event_fields)
+                    with apart():
+                        after.send(sender=name, body=body, headers=headers, **event_fields)
                 if sent_event:
                     self._announce(sent_event, target.queue, options.get("event_dispatcher"))
 
@@ -168,7 +170,7 @@ class AMQP(amqp.AMQP):  # type: ignore[misc]  # Celery has no types
 
     def _through_kombu(self, sender: Any, name: str, message: Any, options: dict[str, Any]) -> Any:
         options = self._as_an_exchange_gives(options)
-        with self.app.producer_or_acquire() as real:
+        with apart(), self.app.producer_or_acquire() as real:  # as what its signals' receivers send
             return sender(real, name, message, **options)
 
     def _send_on(self, producer: Any, send: Any, name: str, message: Any, options: dict[str, Any]) -> Any:

@@ -20,7 +20,7 @@ from celeriac.publish.ways.choice import Configured, Publish, Way, choose
 from celeriac.publish.ways.many import Many
 from celeriac.publish.ways.outbox import Spared, ToOutbox, publisher_within
 from celeriac.publish.ways.store import ToBatch, ToLedger, ToStore
-from celeriac.publish.workflows import apart, opening
+from celeriac.publish.workflows import apart, comes_after, opening
 from celeriac.settings import capabilities_of
 from celeriac.store.guest import Guest
 from celeriac.transport.base import StoreTransport
@@ -59,8 +59,8 @@ class Publishing:
         task = options.get("task_type") or self._app._tasks.get(name)  # noqa: SLF001  # `tasks` would finalize the app
         call = Call(name, task, args, kwargs, options)
         opened = opening()
-        if opened is not None and not options.get("task_id"):
-            # Celery has named all of a canvas's tasks: this one is sent beside it, such as by a task class's `apply_async`.
+        if not options.get("task_id") and (opened is not None or comes_after()):
+            # All tasks of a canvas have a name before: this one is sent beside it, such as by a task class's `apply_async`.
             with apart():
                 return self.send(name, args, kwargs, options)
         if opened is not None and opened.record is None:

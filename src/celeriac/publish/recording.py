@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import copy_context
 from typing import Any, ClassVar
 
 from celeriac.core.message import WORKFLOW_HEADER
@@ -20,6 +21,8 @@ class Recorder:
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
+        #: Where it is known of which workflow the message is a part.
+        self._context = copy_context()
 
     @property
     def connection(self) -> Recorder:
@@ -50,9 +53,12 @@ class Recorder:
         name = getattr(exchange, "name", exchange) or ""
         properties["delivery_info"] = {"exchange": name, "routing_key": routing_key or ""}
         queue = str(getattr(declare[0], "name", "") if declare else routing_key or "")
+        self._context.run(self._keep, queue, body, headers, properties, serializer, compression)
+
+    def _keep(self, queue: str, body: Any, headers: dict[str, Any], *how: Any) -> None:
         part = membership(str(headers["id"]))
         if part is not None:
             headers[WORKFLOW_HEADER] = part
-        message = take_along(serialised(queue, body, headers, properties, serializer, compression))
+        message = take_along(serialised(queue, body, headers, *how))
         self._publisher.publish([message])
         taken_along(message)

@@ -51,6 +51,8 @@ class Opening:
 
 
 _OPENING: ContextVar[Opening | None] = ContextVar("celeriac_workflow", default=None)
+#: What is published now is beside whatever is being sent, or goes on.
+_APART: ContextVar[bool] = ContextVar("celeriac_apart", default=False)
 #: The group whose members are sent now, where they are one node.
 _FOLDED: ContextVar[str | None] = ContextVar("celeriac_folded", default=None)
 
@@ -79,13 +81,14 @@ def asked_for(send: Callable[[], Any]) -> Any:
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """Have what is published be no part of the workflow that is being sent."""
-    tokens = _OPENING.set(None), _FOLDED.set(None)
+    """Have what is published be no part of the workflow that is being sent, or goes on."""
+    tokens = _OPENING.set(None), _FOLDED.set(None), _APART.set(True)
     try:
         yield
     finally:
         _OPENING.reset(tokens[0])
         _FOLDED.reset(tokens[1])
+        _APART.reset(tokens[2])
 
 
 @contextmanager
@@ -115,6 +118,8 @@ def membership(task_id: str = "") -> list[Any] | None:
     opened = opening()
     if opened is not None:
         return None if opened.recorded is False else [opened.id, opened.on_failure, _FOLDED.get()]
+    if _APART.get():
+        return None
     attempt = settling()
     if attempt is not None and attempt.retrying:
         return attempt.workflow
@@ -126,7 +131,7 @@ def membership(task_id: str = "") -> list[Any] | None:
 
 def comes_after() -> bool:
     """Whether what is published now comes after a task, or joins its chord, and so belongs to whatever that does."""
-    return settling() is not None or _of_what_runs() is not None
+    return not _APART.get() and (settling() is not None or _of_what_runs() is not None)
 
 
 def _of_what_runs(task_id: str = "") -> Any:

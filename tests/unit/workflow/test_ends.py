@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import chain, chord, group, signature
+from celery import chain, chord, group, signals, signature
 from celery.exceptions import ChordError
 
 from celeriac import Celery
@@ -370,6 +370,51 @@ def test_what_a_task_class_sends_along_is_no_part_of_a_canvas(kit: Kit) -> None:
         known = kit.app.workflows.get(sent.workflow_id)
         assert (known.state, known.size) == (State.SUCCEEDED, size)
     assert not any(WORKFLOW_HEADER in item.headers for item in kit.published(load, args=("audit",)))
+
+
+@pytest.fixture
+def telling(kit: Kit) -> Iterator[None]:
+    """Whoever publishes a task of one's own tells so, by a task and by a canvas."""
+    load = kit.app.tasks["load"]
+
+    def tell(sender: str, **_: Any) -> None:
+        if sender != "load":
+            load.delay("audit")
+            chain(load.si("audit"), load.si("audit")).delay()
+
+    for signal in (signals.before_task_publish, signals.after_task_publish):
+        signal.connect(tell)
+    yield
+    for signal in (signals.before_task_publish, signals.after_task_publish):
+        signal.disconnect(tell)
+
+
+@pytest.mark.usefixtures("telling")
+@pytest.mark.parametrize("first", ["step", "loosely stepped"])
+def test_what_is_sent_beside_a_follow_up_is_no_part_of_its_workflow(kit: Kit, first: str) -> None:
+    """By a signal's receiver, and by a task's class; what is linked is one."""
+    load = kit.app.tasks["load"]
+
+    class Audited(kit.app.Task):  # type: ignore[misc, name-defined]  # Celery has no types
+        abstract = True
+
+        def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+            load.delay("audit")
+            return super().apply_async(args, kwargs, **options)
+
+    for name, durable in (("step", True), ("loosely stepped", False), ("end", True), ("linked", True)):
+        kit.app.task(shared=False, name=name, base=Audited, durable=durable)(_load)
+    step, end, linked = (kit.app.tasks[name] for name in (first, "end", "linked"))
+    led = step.s(1)
+    led.link(linked.s())
+    sent = chain(led, group(step.s(), end.s()), end.s()).delay()
+    kit.drain()
+    assert sent.get() == [1, 1]
+    found = kit.app.workflows.get(sent.workflow_id)
+    assert (found.state, found.size) == (State.SUCCEEDED, 4)
+    parts = [item for item in kit.published() if item.headers.get(WORKFLOW_HEADER, [None])[0] == sent.workflow_id]
+    assert sorted(item.task for item in parts) == sorted([first, first, "end", "end", "linked"])
+    assert {one.size for one in kit.app.workflows.list() if one.id != sent.workflow_id} == {2}
 
 
 @pytest.mark.parametrize("kind", ["plain", "async", "left to Celery"])

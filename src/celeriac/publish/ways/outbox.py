@@ -13,6 +13,7 @@ from celeriac.publish.ids import new_id
 from celeriac.publish.local import LocalOutbox
 from celeriac.publish.recording import Recorder
 from celeriac.publish.ways.call import Call, Preparing, WayOut
+from celeriac.publish.workflows import apart
 from celeriac.settings import capabilities_of
 from celeriac.store.guest import Guest
 from celeriac.store.outbox import OutboxWriter
@@ -32,7 +33,9 @@ class ToOutbox(Preparing):
         self.hold(call)
         if self.app.has_ledger:
             self.add_headers(call)
-        return self.build(call, producer=Recorder(publisher))
+        recorder = Recorder(publisher)
+        with apart():  # as what the signals' receivers send
+            return self.build(call, producer=recorder)
 
 
 class Spared(ToOutbox):

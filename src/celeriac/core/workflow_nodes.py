@@ -115,15 +115,9 @@ class _Builder:
     def task(self, sent: Sent, after: list[int]) -> list[int]:
         if not sent.task_id:
             return after  # what is linked gets an id when it is sent, and cannot be followed
-        known = self._known.get(sent.task_id)
+        known = self._met_again(sent.task_id, after)
         if known is not None:
-            place, tail = known
-            node = self.nodes[place]
-            new = [before for before in after if before not in node.after]
-            # What a part ends with comes back as its own end where Celery says twice what joins what.
-            if new and not self._leads_to(place, new):
-                node.after += new
-            return tail
+            return known
         arguments = shown_arguments(sent.task, sent.args, sent.kwargs, sent.options)
         place = self._add(Node(sent.task_id, sent.task, list(after), arguments=arguments))
         self._known[sent.task_id] = place, [place]
@@ -135,6 +129,18 @@ class _Builder:
             tail = self._follow(_listed(chain), tail)
         tail = self._join(tail, options)
         self._known[sent.task_id] = place, tail
+        return tail
+
+    def _met_again(self, node_id: str, after: list[int]) -> list[int] | None:
+        """The ends of what is known already, which waits for these too; None where it is not."""
+        if node_id not in self._known:
+            return None
+        place, tail = self._known[node_id]
+        node = self.nodes[place]
+        new = [before for before in after if before not in node.after]
+        # What a part ends with comes back as its own end where Celery says twice what joins what.
+        if new and not self._leads_to(place, new):
+            node.after += new
         return tail
 
     def _leads_to(self, place: int, others: Sequence[int]) -> bool:
@@ -185,9 +191,13 @@ class _Builder:
     def _group(self, tasks: Sequence[Any], after: list[int], options: Mapping[str, Any]) -> list[int]:
         group_id = str(options.get("task_id") or options.get("group_id") or "")
         name = name_of_many(tasks)
-        if name is not None:
-            return [self._add(Node(group_id, name, list(after), len(tasks)))]
-        return [end for task in tasks for end in self._step(task, after)]
+        if name is None:
+            return [end for task in tasks for end in self._step(task, after)]
+        known = self._met_again(group_id, after)
+        if known is None:
+            place = self._add(Node(group_id, name, list(after), len(tasks)))
+            _, known = self._known[group_id] = place, [place]
+        return known
 
     def _chord(self, kwargs: Mapping[str, Any], after: list[int], options: Mapping[str, Any]) -> list[int]:
         header, body = kwargs.get("header"), kwargs.get("body")

@@ -43,6 +43,13 @@ def test_a_body_waits_for_all_members_and_stands_behind_them() -> None:
     assert [node.joins for node in nodes] == [False, False, False, True, False]
 
 
+def test_a_body_of_many_is_one_node_that_waits_for_all_members() -> None:
+    body = group(*[step(f"m{number}") for number in range(FOLDED_ABOVE + 1)], task_id="body")
+    nodes = nodes_from([first(name, chord=body, group_id="g") for name in "abc"], "g")
+    assert [(node.id, node.size) for node in nodes] == [("a", 1), ("b", 1), ("c", 1), ("body", FOLDED_ABOVE + 1)]
+    assert (nodes[-1].after, nodes[-1].joins) == ([0, 1, 2], True)
+
+
 def test_a_chord_within_a_chain() -> None:
     inner = {
         "task": "celery.chord",

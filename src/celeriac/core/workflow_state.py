@@ -107,6 +107,8 @@ def progress(
             seen = _of_many(workflow, node, counted.get(node.id, NONE_ENDED), running.get(node.id, 0))
             if seen.succeeded + seen.failed + seen.cancelled >= seen.node.size:
                 seen.started_at, seen.finished_at = times.get(node.id, (None, None))
+            if seen.state is NodeState.PLANNED and _is_sent(workflow, node, before):
+                seen.state = NodeState.WAITING
         else:
             seen = _of_one(node, records.get(node.id), node.id in letters)
         if _is_unknown(seen) and place < len(before_now) and before_now[place]:
@@ -179,7 +181,7 @@ def _of_many(workflow: Workflow, node: Node, counted: Counted, running: int) -> 
     found = Progress(node, NodeState.WAITING, counted.succeeded, counted.failed, counted.cancelled, running)
     found.dead_letter = counted.letters > 0
     if ended + running == 0:
-        found.state = NodeState.PLANNED if node.after else NodeState.WAITING
+        found.state = NodeState.PLANNED
     elif counted.failed:
         found.state = NodeState.FAILED
     elif running or (ended < node.size and workflow.cancelled_at is None):
@@ -187,6 +189,12 @@ def _of_many(workflow: Workflow, node: Node, counted: Counted, running: int) -> 
     else:
         found.state = NodeState.SUCCEEDED if counted.succeeded == node.size else NodeState.CANCELLED
     return found
+
+
+def _is_sent(workflow: Workflow, node: Node, before: Sequence[Progress]) -> bool:
+    """Whether what it waits for has ended so that it was sent; of many nothing else shows that they wait."""
+    enough = _OVER if _does_without(workflow, node) else frozenset({NodeState.SUCCEEDED})
+    return all(one.state in enough and not is_busy(one) for one in before)
 
 
 def _is_told(seen: Progress) -> bool:

@@ -99,9 +99,12 @@ def test_many_that_expire_end_their_workflow(kit: Kit, joined: bool) -> None:
     assert (found.nodes[0].succeeded, found.nodes[0].failed, found.nodes[0].cancelled) == (0, 0, MANY)
 
 
-def test_a_cancelled_one_is_known_for_as_long_as_tasks_of_it_wait(kit: Kit) -> None:
-    members = [kit.app.tasks["load"].s(number).set(countdown=30 * DAY) for number in range(MANY)]
-    sent = group(members).apply_async()
+@pytest.mark.parametrize("after", ["nothing", "a step"])
+def test_a_cancelled_one_is_known_for_as_long_as_tasks_of_it_wait(kit: Kit, after: str) -> None:
+    load = kit.app.tasks["load"]
+    many = group(load.si(number).set(countdown=30 * DAY) for number in range(MANY))
+    sent = (many if after == "nothing" else chain(load.s(1), many)).apply_async()
+    kit.drain()
     kit.app.workflows.cancel(sent.workflow_id)
     store, noting = kit.app.store, Noting()
     for _ in range(20):

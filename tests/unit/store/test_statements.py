@@ -50,6 +50,9 @@ INDEXED = {
     ("dead_letters", "keep_chords"): ["PRIMARY KEY"],
     ("dead_letters", "actions_of"): ["action_task"],
     ("dead_letters", "prune_letter_chords"): ["letter_chord_held"],
+    ("dead_letters", "hold_chord_with"): ["letter_chord_group"],
+    ("ledger", "prune_chord_parts"): ["chord_over", "letter_chord_group", "dead_letter_task"],
+    ("workflows", "counted"): ["PRIMARY KEY", "letter_chord_group", "dead_letter_task"],
 }
 
 

@@ -22,6 +22,7 @@ MIGRATIONS = (
     "008_checkpoints",
     "009_chains",
     "010_joins",
+    "011_letters_of_chords",
 )
 
 

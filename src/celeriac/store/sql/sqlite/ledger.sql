@@ -146,7 +146,8 @@ DELETE FROM idempotency_key WHERE key IN (SELECT key FROM idempotency_key WHERE 
 DELETE FROM chord_part WHERE (group_id, task_id) IN (
     SELECT chord_part.group_id, chord_part.task_id FROM chord JOIN chord_part USING (group_id)
     WHERE chord.state <> 'open' AND chord.updated_at < ?
-    AND chord.group_id NOT IN (SELECT group_id FROM letter_chord JOIN dead_letter USING (task_id)) LIMIT ?)
+    AND NOT EXISTS (SELECT 1 FROM letter_chord JOIN dead_letter USING (task_id)
+                    WHERE letter_chord.group_id = chord.group_id) LIMIT ?)
 
 -- name: prune_chords
 DELETE FROM chord WHERE group_id IN (

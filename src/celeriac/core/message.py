@@ -132,6 +132,14 @@ class Lease(NamedTuple):
     token: int
 
 
+class Reclaimed(NamedTuple):
+    """A message that was taken back from a holder that vanished; ``begun``: that had marked it as started."""
+
+    task_id: str | None
+    name: str | None
+    begun: bool
+
+
 @dataclass(slots=True)
 class Delivery:
     """One claimed message, as the store hands it out.

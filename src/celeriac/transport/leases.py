@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from celeriac.core.message import Delivery, Lease
+from celeriac.core.message import Delivery, Lease, Reclaimed
 from celeriac.errors import StoreError
 from celeriac.store.native import NativeEvent, start_thread
 from celeriac.store.protocols import Store
@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds a claimed message stays ours without a renewal, and between renewals.
 LEASE, RENEW = 30.0, 10.0
+#: Tasks that a line of the log names.
+NAMED = 5
 
 
 @dataclass(slots=True)
@@ -165,9 +167,28 @@ class LeaseKeeper:
             logger.info("handed back %d messages that waited a whole lease for a free slot", len(stale) - len(begun))
 
     def _reclaim(self, store: Store) -> None:
-        count = store.reclaim()
-        if count:
-            logger.warning("reclaimed %s of workers that vanished", "1 message" if count == 1 else f"{count} messages")
+        if reclaimed := store.reclaim():
+            logger.warning("%s", _told(reclaimed))
+
+
+def _told(reclaimed: Sequence[Reclaimed]) -> str:
+    """What was taken back, those first that had begun, and what becomes of it."""
+    count, begun = len(reclaimed), sum(one.begun for one in reclaimed)
+    first = sorted(reclaimed, key=lambda one: not one.begun)[:NAMED]
+    named = ", ".join(f"{one.name}[{one.task_id}]" if one.task_id else "no task" for one in first)
+    rest = f" and {count - NAMED:,} more" if count > NAMED else ""
+    messages, alone = (
+        ("1 message", "it next, alone") if count == 1 else (f"{count:,} messages", "them next, each alone")
+    )
+    text = f"reclaimed {messages} of workers that vanished: {named}{rest}. Whoever is free runs {alone}"
+    return text + _told_of_crashes(begun) if begun else text
+
+
+def _told_of_crashes(begun: int) -> str:
+    return (
+        f"; {begun:,} had begun, which counts as a crash: of one that comes to celeriac_max_crashes, or is not to run again after "
+        "any (acks_late=False), a dead letter is kept instead"
+    )
 
 
 _KEEPERS: dict[str, LeaseKeeper] = {}

@@ -38,12 +38,12 @@ def test_a_lease_of_an_earlier_boot_is_dead(path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(clock, "_BOOT_ID", _next_boot(path))
     clock.boot_id.cache_clear()
     after = SQLiteStore(path)
-    assert after.reclaim() == 1
+    assert len(after.reclaim()) == 1
     again = claim_one(after)
     assert not settle(after, held).held
     # The next to open it in this boot leaves its leases alone.
     another = SQLiteStore(path)
-    assert another.reclaim() == 0
+    assert another.reclaim() == []
     assert settle(another, again).held
     after.close()
     another.close()
@@ -78,7 +78,7 @@ def test_a_lease_of_this_boot_outlives_its_process(path: Path) -> None:
     held = claim_one(first)
     first.close()
     again = SQLiteStore(path)
-    assert again.reclaim() == 0
+    assert again.reclaim() == []
     assert settle(again, held).held
     again.close()
 

@@ -45,7 +45,7 @@ def test_a_renewed_lease_is_not_reclaimed(store: SteppedStore, monkeypatch: pyte
     for _ in range(12):
         store.offset += 10
         assert keeper.tick(store)
-    assert store.reclaim() == 0
+    assert store.reclaim() == []
 
 
 def test_what_nobody_renews_is_reclaimed_as_a_suspect(store: SteppedStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,6 +57,27 @@ def test_what_nobody_renews_is_reclaimed_as_a_suspect(store: SteppedStore, monke
     (again,) = store.claim(["q"], 1, owner="other", lease=30)
     assert again.suspect
     assert again.crashes == 0  # it was never marked as started
+
+
+def test_what_is_reclaimed_is_named_and_what_becomes_of_it_said(
+    store: SteppedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeper = LeaseKeeper(store, lease=30, renew=10)
+    for count in (1, 9):
+        store.publish([TaskMessage("q", "[{}, {}, null, null]", "", f"{count}-{at}", "charge") for at in range(count)])
+        held = store.claim(["q"], count, owner="dead", lease=30)
+        if count > 1:
+            assert store.start(held[-1].lease)
+        store.offset += 31
+        assert keeper.tick(store)
+        store.purge("q")
+    alone, many = caplog.messages
+    assert alone == ("reclaimed 1 message of workers that vanished: charge[1-0]. Whoever is free runs it next, alone")
+    assert many.startswith(
+        "reclaimed 9 messages of workers that vanished: charge[9-8], charge[9-0], charge[9-1], charge[9-2], charge[9-3] and 4 more. "
+        "Whoever is free runs them next, each alone; 1 had begun, which counts as a crash:"
+    )
+    assert "celeriac_max_crashes" in many
 
 
 def test_a_started_mark_makes_a_lost_lease_a_crash(store: SteppedStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +123,7 @@ def test_a_lost_lease_is_told_once_and_renewed_no_more(
     assert held is not None
     held.started = True
     store.offset += 31
-    assert store.reclaim() == 1
+    assert len(store.reclaim()) == 1
     for _ in range(3):
         keeper.tick(store, reclaim=False)
     assert [record.message for record in caplog.records] == ["lost the lease of message 1 (task t1)"]

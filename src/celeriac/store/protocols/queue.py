@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from celeriac.core.message import LAST_CHANCE, Delivery, Join, Lease, Published, QueueSize, TaskMessage
+from celeriac.core.message import LAST_CHANCE, Delivery, Join, Lease, Published, QueueSize, Reclaimed, TaskMessage
 
 
 class Publisher(Protocol):
@@ -97,8 +97,8 @@ class MessageQueue(Publisher, Protocol):
     def ack(self, leases: Sequence[Lease]) -> None:
         """Delete messages that no settlement accounts for (replies, unmanaged tasks)."""
 
-    def reclaim(self) -> int:
-        """Make the messages of vanished holders ready again; returns how many."""
+    def reclaim(self) -> list[Reclaimed]:
+        """Make the messages of vanished holders ready again, and return them; a run that had begun is counted against them."""
 
     def next_due(self) -> float | None:
         """When the next delayed message is due."""

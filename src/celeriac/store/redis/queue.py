@@ -8,7 +8,7 @@ from typing import Any
 
 from celeriac.core.fingerprints import fingerprint
 from celeriac.core.limits import Rule
-from celeriac.core.message import LAST_CHANCE, Delivery, LaneSize, Lease, Published, QueueSize, TaskMessage
+from celeriac.core.message import LAST_CHANCE, Delivery, LaneSize, Lease, Published, QueueSize, Reclaimed, TaskMessage
 from celeriac.errors import IdempotencyConflict
 from celeriac.store.protocols import Sending
 from celeriac.store.redis.ahead import Asked
@@ -24,6 +24,7 @@ from celeriac.store.redis.packing import (
     to_leases,
     to_number,
     unpack,
+    unpack_text,
 )
 from celeriac.store.redis.part import AT_ONCE, REMEMBERED, Part
 
@@ -212,11 +213,13 @@ class QueuePart(Part):
         if leases:
             self.database.call("leases.ack", leases_arguments(leases))
 
-    def reclaim(self) -> int:
-        total = 0
+    def reclaim(self) -> list[Reclaimed]:
+        found: list[Reclaimed] = []
         while taken := self.database.call("leases.reclaim", [AT_ONCE]):
-            total += taken
-        return total
+            found += [
+                Reclaimed(text(task_id) or None, unpack_text(name), bool(begun)) for task_id, name, begun in taken
+            ]
+        return found
 
     def next_due(self) -> float | None:
         return to_number(self.database.call("queue.next_due"))

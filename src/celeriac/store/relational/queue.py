@@ -16,6 +16,7 @@ from celeriac.core.message import (
     Lease,
     Published,
     QueueSize,
+    Reclaimed,
     TaskMessage,
 )
 from celeriac.errors import IdempotencyConflict
@@ -359,25 +360,25 @@ class QueuePart(LimitsPart, PausesPart):
                     if keyed:
                         keys.free(raw, task_id, now)
 
-    def reclaim(self) -> int:
-        total = 0
+    def reclaim(self) -> list[Reclaimed]:
+        found: list[Reclaimed] = []
         while taken := self._reclaim_some():
-            total += taken
-        return total
+            found += taken
+        return found
 
-    def _reclaim_some(self) -> int:
+    def _reclaim_some(self) -> list[Reclaimed]:
         with self.database.reading() as raw:
             if raw.run("queue.expired_leases", (self.lease_now(),)).fetchone() is None:
-                return 0
+                return []
         with self.database.writing() as raw:
             rows = raw.run("queue.expired_leases", (self.lease_now(),)).fetchall()
-            for message_id, token, started_at in rows:
+            for message_id, token, started_at, _, _ in rows:
                 # Only a task that was marked as started can have done it.
                 counted = int(started_at is not None)
                 if counted:
                     self._note_crash(raw, message_id, token, "its worker vanished while it ran")
                 raw.run("queue.reclaim", (counted, message_id, token))
-        return len(rows)
+        return [Reclaimed(task_id, name, started_at is not None) for _, _, started_at, task_id, name in rows]
 
     def next_due(self) -> float | None:
         with self.database.reading() as raw:

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 import pytest
 
 from celeriac.core.attempt import Outcome, Settlement
-from celeriac.core.message import Delivery
+from celeriac.core.message import Delivery, Reclaimed, TaskMessage
 from celeriac.store.protocols import Store
 from celeriac.testing.conformance.harness import (
     LEASE,
+    TASK,
     Conformance,
     StoreHarness,
     claim,
@@ -86,7 +87,7 @@ class LeaseConformance(Conformance):
         harness.pass_time(LEASE - 1)
         assert store.extend([stale.lease], 1_000.0) == [stale.lease]
         harness.pass_time(2)
-        assert store.reclaim() == 1
+        assert len(store.reclaim()) == 1
 
     def test_a_settled_lease_settles_no_more(self, store: Store) -> None:
         publish(store, "a")
@@ -119,7 +120,7 @@ class LeaseConformance(Conformance):
         harness.pass_time(LEASE - 5)
         assert store.extend([kept.lease], LEASE) == []
         harness.pass_time(10)
-        assert store.reclaim() == 1
+        assert len(store.reclaim()) == 1
         assert ids(claim(store)) == [lost.task_id]
         assert store.extend([kept.lease, lost.lease], LEASE) == [lost.lease]
 
@@ -135,12 +136,20 @@ class LeaseConformance(Conformance):
         harness.pass_time(LEASE + 60)
         assert settle(store, held).held
 
+    def test_what_comes_back_is_named_and_whether_it_had_begun(self, harness: StoreHarness, store: Store) -> None:
+        store.publish([task("a"), task("b"), TaskMessage("celery", "[{}, {}, null, null]", "a reply")])
+        held = claim(store)
+        store.start(held[1].lease)
+        harness.pass_time(LEASE + 1)
+        found = [Reclaimed("a", TASK, False), Reclaimed("b", TASK, True), Reclaimed(None, None, False)]
+        assert sorted(store.reclaim(), key=lambda one: one.task_id or "z") == found
+
     def test_everything_a_vanished_worker_held_comes_back(self, harness: StoreHarness, store: Store) -> None:
         publish(store, *[f"{number}" for number in range(MANY)])
         claim(store, limit=MANY)
         harness.pass_time(LEASE + 1)
-        assert store.reclaim() == MANY
-        assert store.reclaim() == 0
+        assert len(store.reclaim()) == MANY
+        assert store.reclaim() == []
         assert store.size("celery") == MANY
 
     def test_released_messages_are_ready_at_once_in_their_place(self, store: Store) -> None:
@@ -165,7 +174,7 @@ class LeaseConformance(Conformance):
         held = claim_one(store)
         for step in (+86_400.0, -86_400.0):
             with _stepped(step):
-                assert store.reclaim() == 0
+                assert store.reclaim() == []
                 assert store.extend([held.lease], LEASE) == []
         assert settle(store, held).held
 
@@ -178,11 +187,11 @@ class LeaseConformance(Conformance):
         for _ in range(3):
             assert store.extend([renewed.lease], LEASE) == []
             harness.pass_time(LEASE - 1)
-            assert store.reclaim() == 0
+            assert store.reclaim() == []
         store.extend([renewed.lease], LEASE)
         harness.pass_time(600)
         store.extend([renewed.lease], LEASE)
-        assert store.reclaim() == 1
+        assert len(store.reclaim()) == 1
         assert ids(claim(store)) == [lost.task_id]
         assert settle(store, renewed).held
 

@@ -217,7 +217,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule()
     def reclaim(self) -> None:
-        assert self.store.reclaim() == self.model.reclaim()
+        assert len(self.store.reclaim()) == self.model.reclaim()
 
     def _any_delivery(self, data: st.DataObject) -> Delivery:
         """Also one whose lease was lost long ago."""

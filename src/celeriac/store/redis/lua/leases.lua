@@ -125,9 +125,11 @@ return 1
 -- needs: history
 local now, most = clock(), take_number()
 local ids = call('ZRANGEBYSCORE', base .. 'leases', '-inf', now, 'LIMIT', 0, most)
+local found = {}
 if #ids > 0 then go_on() end
-for _, id in ipairs(ids) do
-    local s = state_of(id)
+for number, id in ipairs(ids) do
+    local s, row = state_of(id), row_of(id)
+    found[number] = { s.task, row and row.name or '', s.started ~= '' and 1 or 0 }
     -- Only a task that was marked as started can have done it.
     if s.started ~= '' then
         note_crash(s, 'tits worker vanished while it ran', now)
@@ -140,4 +142,4 @@ for _, id in ipairs(ids) do
     make_suspect(id, s.queue)
     say('commits')
 end
-return #ids
+return found

@@ -148,7 +148,7 @@ WHERE message.id = $1 AND deliveries = $2 AND message.status = 2 AND idempotency
 
 -- Locked, so that of two who reclaim only one counts the crash.
 -- name: expired_leases
-SELECT id, deliveries, started_at FROM message
+SELECT id, deliveries, started_at, task_id, name FROM message
 WHERE status = 2 AND lease_until <= $1
 LIMIT 500 FOR UPDATE SKIP LOCKED
 

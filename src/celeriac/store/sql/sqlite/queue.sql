@@ -117,7 +117,7 @@ WHERE message.id = ? AND deliveries = ? AND message.status = 2 AND idempotency_k
   AND idempotency_key.done = 0 AND coalesce(idempotency_key.expires_at, ?3 + 1) > ?3
 
 -- name: expired_leases
-SELECT id, deliveries, started_at FROM message
+SELECT id, deliveries, started_at, task_id, name FROM message
 WHERE status = 2 AND lease_until <= ?
 LIMIT 500
 

@@ -21,7 +21,7 @@ from celeriac.cli.workflow import workflow
 from celeriac.execution.circuits import CircuitOpen
 from celeriac.publish.arguments import UnsendableArgument
 from celeriac.publish.routes import UndeclaredQueue
-from celeriac.results.blocked import WorkflowBlocked, WorkflowFailed
+from celeriac.results.blocked import LeftBehind, WorkflowBlocked, WorkflowFailed
 from celeriac.settings import PRECEDENCE, defaults_reference
 from celeriac.settings.names import MisspeltNameWarning
 from celeriac.settings.reference import Row
@@ -42,6 +42,7 @@ ELSEWHERE: dict[type, str] = {
     UndeclaredQueue: "celeriac.publish.routes",
     UnknownWorkflow: "celeriac.workflow.room",
     WorkflowCancelled: "celeriac.workflow.room",
+    LeftBehind: "celeriac.results.blocked",
     WorkflowBlocked: "celeriac",
     WorkflowFailed: "celeriac",
     MisspeltNameWarning: "celeriac.settings.names",

@@ -16,6 +16,7 @@ from celeriac.core.workflow_members import is_part_of
 from celeriac.core.workflow_nodes import FOLDED_ABOVE
 from celeriac.core.workflow_state import NodeState, State
 from celeriac.errors import SettingsError
+from celeriac.results.blocked import LeftBehind
 from celeriac.testing import Kit
 from celeriac.workflow import noting, room, status
 from celeriac.workflow.labels import labels
@@ -131,6 +132,8 @@ def test_what_comes_after_says_whether_a_redrive_lets_it_go_on(
     with pytest.raises(error, match=r"fail\[[-0-9a-f]+\] gave up \(.*the warehouse does not answer.*\)") as raised:
         kit.app.AsyncResult(sent.id).get(timeout=0)
     assert ("redrive" in str(raised.value)) == (on_failure == "block")
+    assert isinstance(raised.value, LeftBehind)
+    assert raised.value.task == "fail"
 
 
 @pytest.mark.parametrize("joined", [True, False])

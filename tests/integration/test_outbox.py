@@ -23,10 +23,12 @@ from click.testing import CliRunner, Result
 from celeriac import Celery
 from celeriac.cli.outbox import outbox
 from celeriac.core.message import TaskMessage
-from celeriac.errors import SettingsError, StoreError, StoreUnavailable, TransactionError
+from celeriac.core.workflow_state import State
+from celeriac.errors import IdempotencyConflict, SettingsError, StoreError, StoreUnavailable, TransactionError
 from celeriac.publish.relay import Relay
 from celeriac.store.outbox import BATCH, decoded, encoded
 from celeriac.store.tables import Outside, ddl
+from celeriac.workflow.noting import Noting
 from tests.integration.sites import PostgresSite, Site, lines
 from tests.support import wait_for
 from tests.support.plugin import PROGRAMS
@@ -154,6 +156,41 @@ def test_a_group_that_is_saved_in_a_transaction_is_saved_at_once(embedded: Site,
         sent = group(embedded.add.s(1, 1), embedded.add.s(2, 2)).delay()
         sent.save()
     assert embedded.app.GroupResult.restore(sent.id) == sent
+
+
+def test_what_lies_in_an_outbox_is_not_lost(embedded: Site, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first members have come and are over, and the others are kept somewhere for hours."""
+    app, store = embedded.app, embedded.store
+    monkeypatch.setattr("celeriac.store.outbox.BATCH", 30)
+    with closing(shop.connect()) as raw, _committed(raw), app.transaction(raw):
+        sent = group(embedded.add.s(number, 1) for number in range(40)).delay()
+    with closing(Outside(shop.url)) as outside:
+        assert Relay(app, outside).once() == 30
+        store.ack([one.lease for one in store.claim(["celery"], 99, owner="somebody", lease=30.0)])
+        monkeypatch.setattr("celeriac.workflow.noting.QUIET", -1.0)
+        Noting().note(store)
+        assert app.workflows.get(sent.workflow_id).state is State.LOST
+        _wait_long(shop)
+        with monkeypatch.context() as refusing:
+            refusing.setattr(app.store, "publish", _refuse)
+            assert Relay(app, outside).once() == 10
+        assert app.workflows.get(sent.workflow_id).state is State.RUNNING, "they lie there still"
+        monkeypatch.setattr("celeriac.workflow.noting.QUIET", 30.0)
+        Noting().note(store)
+        assert app.workflows.get(sent.workflow_id).state is State.RUNNING
+        _pass_lease(shop)
+        assert Relay(app, outside).once() == 10
+    assert store.size("celery") == 10
+    assert app.workflows.get(sent.workflow_id).state is State.RUNNING
+
+
+def _refuse(*_: Any) -> None:
+    raise IdempotencyConflict("add", "k", "another")
+
+
+def _wait_long(shop: Shop) -> None:
+    with closing(shop.connect()) as raw, _committed(raw):
+        raw.execute("UPDATE celeriac_outbox SET written_at = written_at - 7200")
 
 
 def _written(site: Site, shop: Shop, *published: Callable[[], Any]) -> list[Any]:

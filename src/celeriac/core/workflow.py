@@ -89,6 +89,8 @@ class Workflow:
     #: What was last noted of it, and of its nodes: `snapshot`.
     state: str = "running"
     outcome: str | None = None
+    #: When messages of it were last seen in an outbox, where they had waited.
+    kept_at: float | None = None
 
     def shape(self) -> str:
         """The nodes as they are kept."""

@@ -238,7 +238,7 @@ def state_of(workflow: Workflow, nodes: Sequence[Progress], *, elsewhere: bool =
 def last_sign(workflow: Workflow, nodes: Sequence[Progress]) -> float:
     """When something is known to have happened to it last, in seconds since the epoch."""
     ends = [at for one in nodes for at in (one.started_at, one.finished_at) if at is not None]
-    return max(ends, default=workflow.sent_at)
+    return max(max(ends, default=workflow.sent_at), workflow.kept_at or 0.0)
 
 
 def _state_of(workflow: Workflow, nodes: Sequence[Progress], *, elsewhere: bool) -> State:

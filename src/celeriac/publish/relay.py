@@ -14,12 +14,16 @@ from typing import Any
 from kombu.exceptions import OperationalError
 
 from celeriac.core.message import TaskMessage
+from celeriac.core.workflow_members import part_of
 from celeriac.errors import CeleriacError, IdempotencyConflict, StoreUnavailable
 from celeriac.publish.forwarding import Forwarder
 from celeriac.store.outbox import OutboxReader, Row
 from celeriac.store.tables import Outside
 
 logger = logging.getLogger(__name__)
+
+#: Seconds after which a message counts as late: less than after which a workflow is looked for.
+LATE = 60.0
 
 
 class Relay:
@@ -57,7 +61,15 @@ class Relay:
             self.reader.put_back([row for row in rows if row not in given])
             raise
         self._cross_out(given)
+        self._tell_of_late(rows)
         return len(rows)
+
+    def _tell_of_late(self, rows: Sequence[Row]) -> None:
+        """A workflow of which something was to come from here, or is still to come, is not lost."""
+        if self._app.has_ledger:
+            parts = [part_of(row.message.envelope) for row in rows if row.waited > LATE]
+            if late := {part.workflow for part in parts if part is not None}:
+                self._app.store.workflows_kept(late)
 
     def _cross_out(self, given: Sequence[Row]) -> None:
         if given:

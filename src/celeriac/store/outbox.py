@@ -59,10 +59,11 @@ class OutboxWriter:
 
 
 class Row(NamedTuple):
-    """One message on its way."""
+    """One message on its way, and how many seconds it has waited."""
 
     id: int
     message: TaskMessage
+    waited: float = 0.0
 
 
 class Waiting(NamedTuple):
@@ -90,7 +91,7 @@ class OutboxReader:
             return []
         first, second = self._names
         found = self.outside.run("outbox.take", (first, LEASE, BATCH, second))
-        return [Row(row_id, decoded(text)) for row_id, text in sorted(found)]
+        return [Row(row_id, decoded(text), float(waited)) for row_id, text, waited in sorted(found)]
 
     def sent(self, rows: Sequence[Row]) -> None:
         """The broker has them."""

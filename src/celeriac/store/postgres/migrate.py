@@ -27,6 +27,7 @@ MIGRATIONS = (
     "010_chains",
     "011_joins",
     "012_plans",
+    "013_kept_workflows",
 )
 #: ``MATERIALIZED`` is of 12; 13 is the oldest that is tried.
 OLDEST = 130_000

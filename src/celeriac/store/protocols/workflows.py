@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from celeriac.core.workflow import Counted, Times, Workflow
@@ -32,6 +32,9 @@ class Workflows(Protocol):
 
     def note_workflow(self, workflow_id: str, state: str, outcome: str, *, over: Sequence[str] = ()) -> None:
         """Keep what has become of it, longer than its members' results; nobody counts in the groups ``over`` any more."""
+
+    def workflows_kept(self, workflow_ids: Collection[str]) -> None:
+        """Note that messages of them wait in an outbox, or have until now: one that was noted as lost goes on."""
 
     def counted(self, group_ids: Sequence[str]) -> dict[str, Counted]:
         """How many members of each group have ended, as far as they are joined or counted."""

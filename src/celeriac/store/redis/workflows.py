@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import cast
 
 from celeriac.core.workflow import Counted, OnFailure, Times, Workflow
 from celeriac.core.workflow_members import Claimed, claimed_members, is_part_of
-from celeriac.store.redis.packing import Argument, number, plain, text, to_number
+from celeriac.store.redis.packing import Argument, number, plain, text, texts_arguments, to_number
 from celeriac.store.redis.part import AT_ONCE, Part
 
 
@@ -37,6 +37,9 @@ class WorkflowsPart(Part):
     def note_workflow(self, workflow_id: str, state: str, outcome: str, *, over: Sequence[str] = ()) -> None:
         groups = [plain(group_id) for group_id in over]
         self.database.call("workflows.note", [plain(workflow_id), state, plain(outcome), len(groups), *groups])
+
+    def workflows_kept(self, workflow_ids: Collection[str]) -> None:
+        self.database.call("workflows.kept", texts_arguments(sorted(workflow_ids)))
 
     def counted(self, group_ids: Sequence[str]) -> dict[str, Counted]:
         found = self.database.call("workflows.counted", [len(group_ids), *map(plain, group_ids)])
@@ -83,7 +86,7 @@ class WorkflowsPart(Part):
 
 
 def _workflow(found: Sequence[bytes]) -> Workflow:
-    id_, name, shape, on_failure, parent, sent_at, cancelled_at, cancelled_by, state, outcome = found
+    id_, name, shape, on_failure, parent, sent_at, cancelled_at, cancelled_by, state, outcome, kept_at = found
     return Workflow(
         text(id_),
         text(name),
@@ -95,4 +98,5 @@ def _workflow(found: Sequence[bytes]) -> Workflow:
         text(cancelled_by) or None,
         text(state),
         text(outcome) or None,
+        to_number(kept_at),
     )

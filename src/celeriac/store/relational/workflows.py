@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from celeriac.core.workflow import Counted, Times, Workflow
 from celeriac.core.workflow_members import Claimed, claimed_members, is_part_of
@@ -62,6 +62,10 @@ class WorkflowsPart(Part):
             if over:
                 raw.run("workflows.close_groups", (json.dumps(list(over)), now))
 
+    def workflows_kept(self, workflow_ids: Collection[str]) -> None:
+        with self.database.writing() as raw:
+            raw.run("workflows.kept", (json.dumps(sorted(workflow_ids)), self.now()))
+
     def counted(self, group_ids: Sequence[str]) -> dict[str, Counted]:
         if not group_ids:
             return {}
@@ -97,7 +101,7 @@ class WorkflowsPart(Part):
 
 
 def _workflow(row: Sequence[object]) -> Workflow:
-    id_, name, shape, on_failure, parent, sent_at, cancelled_at, cancelled_by, state, outcome = row
+    id_, name, shape, on_failure, parent, sent_at, cancelled_at, cancelled_by, state, outcome, kept_at = row
     return Workflow(
         id_,  # type: ignore[arg-type]  # STRICT columns
         name,  # type: ignore[arg-type]
@@ -109,4 +113,5 @@ def _workflow(row: Sequence[object]) -> Workflow:
         cancelled_by,  # type: ignore[arg-type]
         state,  # type: ignore[arg-type]
         outcome,  # type: ignore[arg-type]
+        kept_at,  # type: ignore[arg-type]
     )

@@ -23,6 +23,7 @@ MIGRATIONS = (
     "009_chains",
     "010_joins",
     "011_letters_of_chords",
+    "012_kept_workflows",
 )
 
 

@@ -225,6 +225,24 @@ class WorkflowsConformance(Conformance):
         store.purge("celery")
         assert store.workflows_under_way() == {"id-claimed"}
 
+    def test_one_of_which_something_lies_in_an_outbox_goes_on(self, harness: StoreHarness, store: Store) -> None:
+        for name in ("lost", "over", "going on"):
+            send(store, a_workflow(name))
+            assert store.workflow(f"id-{name}").kept_at is None  # type: ignore[union-attr]  # it is there
+        store.note_workflow("id-lost", "lost", "[]")
+        store.note_workflow("id-over", "succeeded", "[]")
+        harness.pass_time(100)
+        store.workflows_kept({"id-lost", "id-over", "unknown"})
+        assert {one.id for one in store.unfinished_workflows(9)} == {"id-lost", "id-going on"}
+        lost, over = store.workflow("id-lost"), store.workflow("id-over")
+        assert lost is not None
+        assert over is not None
+        assert (lost.state, over.state) == ("running", "succeeded")
+        assert lost.kept_at == over.kept_at == pytest.approx(store.now(), abs=10)
+        store.prune(store.now(), attempts_before=store.now() - 50, dead_letters_before=None)
+        assert {one.id for one in store.workflows(9)} == {"id-lost", "id-going on"}
+        assert store.workflow("unknown") is None
+
     def test_its_dead_letters_are_found(self, harness: StoreHarness, store: Store) -> None:
         before = store.now()
         for name, whose in (("a", "id-w"), ("b", "id-v"), ("c", "id-w")):

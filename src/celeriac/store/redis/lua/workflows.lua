@@ -66,6 +66,22 @@ for _ = 1, take_number() do
 end
 return 1
 
+-- name: kept
+-- needs: workflows
+-- One that was noted as lost goes on: what is to come of it was somewhere else.
+local now = clock()
+for _ = 1, take_number() do
+    local id = take()
+    local state = call('HGET', base .. 'w:' .. id, 'state')
+    if state then call('HSET', base .. 'w:' .. id, 'kept_at', text(now)) end
+    if state == 'lost' then
+        call('HSET', base .. 'w:' .. id, 'state', 'running')
+        call('ZREM', base .. 'workflows:over', id)
+        call('ZADD', base .. 'workflows:open', now, id)
+    end
+end
+return 1
+
 -- name: counted
 -- needs: base
 local found = {}

@@ -23,7 +23,7 @@ chosen AS MATERIALIZED (
     ORDER BY id LIMIT $3)
 UPDATE celeriac_outbox AS outbox SET taken_until = extract(epoch FROM clock_timestamp()) + $2, error = NULL
 FROM chosen WHERE outbox.id = chosen.id
-RETURNING outbox.id, outbox.message
+RETURNING outbox.id, outbox.message, extract(epoch FROM clock_timestamp()) - written_at
 
 -- name: sent
 DELETE FROM celeriac_outbox WHERE id = $1

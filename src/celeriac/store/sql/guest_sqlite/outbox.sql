@@ -19,7 +19,7 @@ WHERE id IN (
       AND NOT EXISTS (SELECT 1 FROM celeriac_outbox AS taken WHERE taken.destination IN (?1, ?4) AND taken.error IS NULL
                       AND taken.taken_until > (julianday('now') - 2440587.5) * 86400.0)
     ORDER BY id LIMIT ?3)
-RETURNING id, message
+RETURNING id, message, (julianday('now') - 2440587.5) * 86400.0 - written_at
 
 -- name: sent
 DELETE FROM celeriac_outbox WHERE id = ?

@@ -5,16 +5,16 @@ VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (id) DO NOTHING
 
 -- name: read
-SELECT id, name, shape, on_failure, parent, sent_at, cancelled_at, cancelled_by, state, outcome
+SELECT id, name, shape, on_failure, parent, sent_at, cancelled_at, cancelled_by, state, outcome, kept_at
 FROM workflow WHERE id = $1
 
 -- name: newest
-SELECT id, name, shape, on_failure, parent, sent_at, cancelled_at, cancelled_by, state, outcome
+SELECT id, name, shape, on_failure, parent, sent_at, cancelled_at, cancelled_by, state, outcome, kept_at
 FROM workflow WHERE ($1::float8 IS NULL OR (sent_at, id) < ($1, $2)) ORDER BY sent_at DESC, id DESC LIMIT $3
 
 -- Those of which more is to be known, the one first that nobody has looked at for longest.
 -- name: unfinished
-SELECT id, name, shape, on_failure, parent, sent_at, cancelled_at, cancelled_by, state, outcome
+SELECT id, name, shape, on_failure, parent, sent_at, cancelled_at, cancelled_by, state, outcome, kept_at
 FROM workflow WHERE state IN ('running', 'blocked') ORDER BY coalesce(looked_at, 0), sent_at LIMIT $1
 
 -- The ids of nodes stand in the shape between quotes.
@@ -32,6 +32,11 @@ UPDATE workflow SET state = $2, outcome = $3,
        noted_at = CASE WHEN state = $2 AND state <> 'running' THEN coalesce(noted_at, $4) ELSE $4 END,
        looked_at = $4
 WHERE id = $1
+
+-- One that was noted as lost goes on: what is to come of it was somewhere else.
+-- name: kept
+UPDATE workflow SET kept_at = $2, state = CASE WHEN state = 'lost' THEN 'running' ELSE state END
+WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)))
 
 -- Groups that no body waits for were counted alone; as chords that are over they go when they are old.
 -- name: close_groups

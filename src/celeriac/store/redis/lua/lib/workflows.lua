@@ -2,7 +2,7 @@
 -- A workflow is a hash w:<id>. `workflows` has all by when they were sent, `workflows:open` those of which more is to be
 -- known by when they were looked at, `workflows:over` the others by when their end was noted, `workflows:cancelled` those
 -- that somebody has cancelled by when, and wn:<task id> leads from a node to its workflow.
-local WORKFLOW = { 'name', 'shape', 'on_failure', 'parent', 'sent', 'cancelled_at', 'cancelled_by', 'state', 'outcome' }
+local WORKFLOW = { 'name', 'shape', 'on_failure', 'parent', 'sent', 'cancelled_at', 'cancelled_by', 'state', 'outcome', 'kept_at' }
 
 local function record_workflow(given, now)
     local id, name, shape, on_failure, parent = unpack(cjson.decode(given))

@@ -129,7 +129,7 @@ class Workflows:
     def _find(self, workflow_id: str) -> Workflow:
         workflow_id = _id_of(workflow_id)
         known = self._store.workflow(workflow_id)
-        if known is None and (owner := self._store.workflow_of(workflow_id) or self._of_dead_letter(workflow_id)):
+        if known is None and (owner := self._of_dead_letter(workflow_id) or self._store.workflow_of(workflow_id)):
             known = self._store.workflow(owner)
         if known is None:
             raise UnknownWorkflow(workflow_id)

@@ -52,6 +52,7 @@ INDEXED = {
     ("dead_letters", "prune_letter_chords"): ["letter_chord_held"],
     ("dead_letters", "hold_chord_with"): ["letter_chord_group"],
     ("ledger", "prune_chord_parts"): ["chord_over", "letter_chord_group", "dead_letter_task"],
+    ("workflows", "message_of"): ["message_task"],
     ("workflows", "counted"): ["PRIMARY KEY", "letter_chord_group", "dead_letter_task"],
 }
 

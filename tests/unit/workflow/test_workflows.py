@@ -17,6 +17,7 @@ from celeriac.core.workflow_nodes import FOLDED_ABOVE
 from celeriac.core.workflow_state import NodeState, State
 from celeriac.errors import SettingsError
 from celeriac.results.blocked import LeftBehind
+from celeriac.store.sqlite.database import STATEMENTS
 from celeriac.testing import Kit
 from celeriac.workflow import noting, room, status
 from celeriac.workflow.labels import labels
@@ -218,6 +219,18 @@ def test_two_who_resume_at_once_redrive_each_once(kit: Kit, monkeypatch: pytest.
     assert kit.app.workflows.resume(sent.workflow_id).done == 2
     assert [run.outcome for run in kit.drain()] == ["completed"] * 3
     assert kit.app.workflows.get(sent.workflow_id).state is State.SUCCEEDED
+
+
+def test_what_has_a_message_or_a_dead_letter_is_found_without_reading_shapes(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = group(*steps(kit, "fail", *["load"] * MANY)).apply_async()
+    monkeypatch.setitem(STATEMENTS, "workflows.find", "SELECT no_such_column")
+    waits = sent.results[-1].id
+    assert kit.app.workflows.get(waits).id == sent.workflow_id
+    kit.drain()
+    [letter] = kit.dead_letters
+    assert kit.app.workflows.get(letter.task_id).id == sent.workflow_id
 
 
 def test_a_dead_letter_of_one_of_many_leads_to_its_workflow(kit: Kit) -> None:

@@ -22,7 +22,10 @@ class Workflows(Protocol):
         """Those that run or are blocked, as far as was noted, the one first that nobody has looked at for longest."""
 
     def workflow_of(self, task_id: str) -> str | None:
-        """The id of the workflow of which the task, or the folded group, is a node; the newest if of several."""
+        """The id of the workflow of which the task, or the folded group, is a node; the newest if of several.
+
+        Also of a task that is none, one of many, as long as it waits or runs.
+        """
 
     def cancel_workflow(self, workflow_id: str, by: str) -> bool:
         """Say that its members are not to run any more; false where somebody has said so before, or nobody knows it."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import cast
 
 from celeriac.core.workflow import Counted, OnFailure, Times, Workflow
-from celeriac.core.workflow_members import Claimed, claimed_members, is_part_of
+from celeriac.core.workflow_members import Claimed, claimed_members, is_part_of, part_of
 from celeriac.store.redis.packing import Argument, number, plain, text, texts_arguments, to_number
 from celeriac.store.redis.part import AT_ONCE, Part
 
@@ -26,7 +26,9 @@ class WorkflowsPart(Part):
         return [_workflow(found) for found in self.database.call("workflows.unfinished", [most])]
 
     def workflow_of(self, task_id: str) -> str | None:
-        return text(self.database.call("workflows.find", [plain(task_id)])) or None
+        envelope, known = map(text, self.database.call("workflows.find", [plain(task_id)]))
+        part = part_of(envelope)
+        return (known or None) if part is None else part.workflow
 
     def cancel_workflow(self, workflow_id: str, by: str) -> bool:
         return bool(self.database.call("workflows.cancel", [plain(workflow_id), plain(by)]))

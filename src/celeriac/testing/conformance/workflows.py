@@ -115,6 +115,15 @@ class WorkflowsConformance(Conformance):
         assert store.workflow_of("-2") is None
         assert store.workflow_of("b-2") is None, "an argument is no node"
 
+    def test_it_is_found_by_any_of_its_tasks_that_waits_or_runs(self, store: Store) -> None:
+        send(store, a_workflow("a", Node("first", "x"), Node("group", "y", [0], 40)))
+        publish(store, member("one of many", Membership("id-a", folded="group"), says="id-b"), "alone")
+        assert store.workflow_of("one of many") == "id-a"
+        assert "one of many" in ids(claim(store))
+        assert store.workflow_of("one of many") == "id-a"
+        assert store.workflow_of("alone") is None
+        assert store.workflow_of("first") == "id-a", "its message says nothing"
+
     def test_a_cancelled_one_says_by_whom_and_is_told_to_all(self, harness: StoreHarness, store: Store) -> None:
         send(store, a_workflow("a"))
         send(store, a_workflow("b"))

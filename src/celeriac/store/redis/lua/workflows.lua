@@ -26,8 +26,12 @@ end
 return found
 
 -- name: find
--- needs: base
-return call('GET', base .. 'wn:' .. take()) or ''
+-- needs: rows
+-- What the task's message says, where it waits or runs, and of which workflow it is a node.
+local task = take()
+local id = call('HGET', base .. 'live', task)
+local row = id and row_of(id)
+return { row and row.envelope or '', call('GET', base .. 'wn:' .. task) or '' }
 
 -- name: cancel
 -- needs: workflows

@@ -17,6 +17,9 @@ FROM workflow WHERE (?1 IS NULL OR (sent_at, id) < (?1, ?2)) ORDER BY sent_at DE
 SELECT id, name, shape, on_failure, parent, sent_at, cancelled_at, cancelled_by, state, outcome, kept_at
 FROM workflow WHERE state IN ('running', 'blocked') ORDER BY coalesce(looked_at, 0), sent_at LIMIT ?1
 
+-- name: message_of
+SELECT envelope FROM message WHERE task_id = ?1
+
 -- The ids of nodes stand in the shape between quotes.
 -- name: find
 SELECT id FROM workflow WHERE instr(shape, ?1) > 0 ORDER BY sent_at DESC LIMIT 1

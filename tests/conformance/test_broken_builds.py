@@ -18,7 +18,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from celeriac.core.attempt import Outcome
 from celeriac.core.lanes import Buckets
 from celeriac.errors import CeleriacError
-from celeriac.store.relational import deadletters, failures, keys, ledger, limits, pauses
+from celeriac.store.relational import failures, keys, ledger, limits, pauses, redriving
 from celeriac.store.relational import queue as relational_queue
 from celeriac.store.sql import statements
 from celeriac.testing.conformance import StoreConformance, run_check
@@ -285,7 +285,7 @@ BUILDS = {
         histories=False,
     ),
     "nobody writes down what is done": Build(
-        replaced(deadletters, "act", lambda *_: None),
+        replaced(redriving, "act_on", lambda *_: None),
         (("test_everything_that_is_done_is_in_the_log", {}), ("test_the_log_of_one_task_and_the_newest_lines", {})),
         histories=False,
     ),
@@ -303,9 +303,24 @@ BUILDS = {
         sql("failures", "read", "task_id = ?", "task_id = ? AND 0"),
         (
             ("test_who_reads_the_result_has_heard", {}),
-            ("test_who_deals_with_its_dead_letter_has_heard", {"deed": "redriven"}),
             ("test_one_that_was_sent_again_and_succeeds_is_none_any_more", {}),
             ("test_a_failure_that_is_put_right_is_none", {}),
+        ),
+        histories=False,
+    ),
+    "failures stay unread whose letters are dealt with": Build(
+        sql("failures", "read_all", "DELETE FROM failure WHERE", "DELETE FROM failure WHERE 0 AND"),
+        tuple(
+            ("test_who_deals_with_its_dead_letter_has_heard", {"deed": deed})
+            for deed in ("acknowledged", "redriven", "purged")
+        ),
+        histories=False,
+    ),
+    "letters of one task are redriven together": Build(
+        replaced(redriving, "_apart", lambda redrives: [list(range(len(redrives)))]),
+        (
+            ("test_of_one_task_s_letters_one_is_redriven", {}),
+            ("test_of_those_with_one_key_the_first_is_redriven", {}),
         ),
         histories=False,
     ),

@@ -104,6 +104,18 @@ BUILDS = {
     "failures stay unread": Build(
         "failures.read", "task_id = $1", "task_id = $1 AND false", (("test_who_reads_the_result_has_heard", {}),)
     ),
+    "failures stay unread whose letters are dealt with": Build(
+        "failures.read_all",
+        "WHERE task_id",
+        "WHERE false AND task_id",
+        (("test_who_deals_with_its_dead_letter_has_heard", {"deed": "redriven"}),),
+    ),
+    "what is redriven has forgotten its key": Build(
+        "queue.publish_many",
+        "body, limits, key\n    FROM",
+        "body, limits, NULL::text\n    FROM",
+        (("test_what_was_redriven_lets_its_key_go_when_nothing_settles_it", {}),),
+    ),
     "unread failures go with their history": Build(
         "failures.prune", "AND NOT lettered", "", (("test_one_is_kept_as_long_as_history_or_its_letter", {}),)
     ),

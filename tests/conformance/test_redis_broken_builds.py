@@ -244,6 +244,21 @@ BUILDS = {
         "if false then",
         check("test_a_chord_waits_as_long_as_a_member_can_be_redriven", reported="of the member"),
     ),
+    "of one task's letters all are redriven": Build(
+        "letters",
+        "if call('HEXISTS', base .. 'live', r.task) == 1 then return 'live' end",
+        "",
+        (
+            *check("test_of_one_task_s_letters_one_is_redriven"),
+            *check("test_of_many_each_is_refused_by_itself"),
+        ),
+    ),
+    "a redrive takes a key from its holder": Build(
+        "letters",
+        "if k and (k.done == 1 or k.task ~= r.task) then return 'h' .. k.task end",
+        "",
+        check("test_of_those_with_one_key_the_first_is_redriven"),
+    ),
     "a chord goes while its member is redriven": Build(
         "letters",
         "then touch_chord(group, now) end",

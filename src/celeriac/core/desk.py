@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from celeriac.core.attempt import DeadLetter
+from celeriac.core.message import TaskMessage
+
 
 class Verb(str, Enum):
     """What was done; the words of the log."""
@@ -25,6 +28,16 @@ class By:
 
     who: str
     note: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Redrive:
+    """A dead letter and the message that it is sent again as, by whom; ``from_start`` leaves its checkpoint behind."""
+
+    letter: DeadLetter
+    message: TaskMessage
+    by: By
+    from_start: bool = False
 
 
 @dataclass(slots=True, frozen=True)

@@ -4,106 +4,42 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
-from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 from kombu.compression import compress
 from kombu.serialization import dumps
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Record
-from celeriac.core.desk import By
+from celeriac.core.desk import By, Redrive
 from celeriac.core.limits import unpack
 from celeriac.core.message import DELIVERY_HEADER, LIMITS_HEADER, WORKFLOW_HEADER, TaskMessage
 from celeriac.core.workflow_members import part_of
 from celeriac.desk import steps
 from celeriac.desk.choosing import as_of
 from celeriac.desk.contents import contents, decoded
-from celeriac.desk.editing import Edit, EditRefused, serializer_of
+from celeriac.desk.editing import Edit, serializer_of
+from celeriac.desk.refusals import (
+    RedriveAlone,
+    RedriveCancelled,
+    RedriveExpired,
+    RedriveUnreadable,
+    UnknownQueue,
+    is_name,
+)
 from celeriac.desk.steps import Pace, Refusal, Step, Steps, pages
 from celeriac.errors import DeadLetterError, RedriveRefused, RedriveSuperseded
 from celeriac.publish.limits import names_now
+from celeriac.store.protocols import Store
 from celeriac.transport.envelope import epoch, pack, task_columns
 
+#: Dead letters that go out in one transaction: for so long SQLite's one writer, and Redis, attend to nobody else.
+AT_ONCE = 100
 #: Dead letters read at once where they go out slowly: what is known of them must not be old.
 _SLOWLY = 10
 _A_CHORD = re.compile(r'"chord": ?\{')
-
-
-class RedriveExpired(DeadLetterError):
-    """Its ``expires`` is over, so a worker would discard it; ``expired_at`` is in seconds since the epoch."""
-
-    def __init__(self, task: str, letter_id: int, expired_at: float) -> None:
-        super().__init__(task, letter_id, expired_at)
-        self.task, self.letter_id, self.expired_at = task, letter_id, expired_at
-
-    def __str__(self) -> str:
-        moment = datetime.fromtimestamp(max(self.expired_at, 0.0), timezone.utc).isoformat(timespec="seconds")
-        return (
-            f"task {self.task}: dead letter {self.letter_id} is not redriven, since it was to run before {moment} (expires). "
-            "If it is still wanted, redrive it with --ignore-expiry; otherwise purge it"
-        )
-
-
-class RedriveCancelled(DeadLetterError):
-    """It belongs to a workflow that was cancelled, so a worker would revoke it."""
-
-    def __init__(self, task: str, letter_id: int, workflow_id: str) -> None:
-        super().__init__(task, letter_id, workflow_id)
-        self.task, self.letter_id, self.workflow_id = task, letter_id, workflow_id
-
-    def __str__(self) -> str:
-        return (
-            f"task {self.task}: dead letter {self.letter_id} is not redriven, since its workflow {self.workflow_id} was "
-            "cancelled, and no worker would run it. If it is still wanted, send the task anew with the arguments that "
-            "`dead show` prints; otherwise purge it"
-        )
-
-
-class RedriveUnreadable(DeadLetterError):
-    """What its message says of itself cannot be read: no store would know when it is due, or what key it has."""
-
-    def __init__(self, task: str, letter_id: int, problem: str) -> None:
-        super().__init__(task, letter_id, problem)
-        self.task, self.letter_id, self.problem = task, letter_id, problem
-
-    def __str__(self) -> str:
-        return (
-            f"task {self.task}: dead letter {self.letter_id} is not redriven, since its headers cannot be read "
-            f"({self.problem}). Send the task anew with the arguments that `dead show` prints, and purge this"
-        )
-
-
-class RedriveAlone(DeadLetterError):
-    """The chord ``group_id`` whose body waits for it is not known any more, so the body would never run."""
-
-    def __init__(self, task: str, letter_id: int, group_id: str) -> None:
-        super().__init__(task, letter_id, group_id)
-        self.task, self.letter_id, self.group_id = task, letter_id, group_id
-
-    def __str__(self) -> str:
-        return (
-            f"task {self.task}: dead letter {self.letter_id} is not redriven, since its chord {self.group_id} is not known "
-            "here any more (the letter is from another ledger, or was away for longer than celeriac_history_expires), so the "
-            "chord's body would never run. Redrive it with --alone if the task is wanted without its chord; otherwise purge it"
-        )
-
-
-class UnknownQueue(DeadLetterError):
-    """The app declares its queues, and ``queue`` is none of them, or it is no name: nobody would consume what is sent there."""
-
-    def __init__(self, queue: str, known: Sequence[str]) -> None:
-        super().__init__(queue, tuple(known))
-        self.queue, self.known = queue, tuple(known)
-
-    def __str__(self) -> str:
-        if not _is_name(self.queue):
-            return f"{self.queue!r} is no name of a queue. Nothing was redriven"
-        near = get_close_matches(self.queue, self.known, 1)
-        named = f"did you mean {near[0]}?" if near else f"there are {', '.join(self.known)}."
-        return f"queue {self.queue} is not declared in task_queues; {named} Nothing was redriven"
 
 
 @dataclass(frozen=True)
@@ -128,7 +64,7 @@ class How:
 
 
 def redrive(app: Any, chosen: DeadLetterFilter, by: By, how: How | None = None, *, dry_run: bool = False) -> Steps:
-    """Send what matches again, oldest first, one transaction and one step each.
+    """Send what matches again, oldest first, a hundred a transaction; one by one where they go out slowly.
 
     What fails anew in the meantime is left alone. A dry run sends nothing and
     so does not find out whether keys are free.
@@ -140,15 +76,26 @@ def redrive(app: Any, chosen: DeadLetterFilter, by: By, how: How | None = None, 
     if how.to is not None:
         check_queue(app, how.to)
     store, pace = app.store, Pace(None if dry_run else how.rate)
-    size = steps.PAGE if how.rate is None or dry_run else _SLOWLY
+    size, at_once = (steps.PAGE, AT_ONCE) if how.rate is None or dry_run else (_SLOWLY, 1)
     for page in pages(store.dead_letters(as_of(chosen, 0.0), batch=size), size):
-        records = store.records([letter.task_id for letter in page])
-        members = any(WORKFLOW_HEADER in letter.envelope for letter in page)
-        cancelled = store.cancelled_workflows() if members else frozenset()
-        for letter in page:
+        planner = _Planner(app, page, by, how)
+        for some in pages(page, at_once):
             yield from pace.wait()
-            refused = _is_cancelled(letter, cancelled)
-            yield refused or _redrive_one(app, letter, records.get(letter.task_id), by, how, dry_run)
+            yield from _redrive_some(store, [planner.plan(letter) for letter in some], dry_run=dry_run)
+
+
+def _redrive_some(store: Store, planned: Sequence[Redrive | Refusal], *, dry_run: bool) -> Iterator[Step]:
+    """In one transaction. What was done is told before what was refused: whoever takes the steps may stop between them."""
+    refused = [item for item in planned if isinstance(item, Refusal)]
+    going = [item for item in planned if isinstance(item, Redrive)]
+    errors = [None] * len(going) if dry_run else store.redrive_all(going)
+    for item, error in zip(going, errors, strict=True):
+        if isinstance(error, (RedriveRefused, RedriveSuperseded)):
+            refused.append(Refusal(item.letter, error))
+    done = errors.count(None)
+    if going:
+        yield Step(done=done, gone=len(planned) - done - len(refused))
+    yield from (Step(refused=one) for one in sorted(refused, key=lambda one: one.letter.id))
 
 
 def check_queue(app: Any, queue: str) -> None:
@@ -158,37 +105,40 @@ def check_queue(app: Any, queue: str) -> None:
         UnknownQueue: naming the nearest.
     """
     known = app.amqp.queues
-    if not _is_name(queue) or (queue not in known and not known.create_missing):
+    if not is_name(queue) or (queue not in known and not known.create_missing):
         raise UnknownQueue(queue, sorted(known))
 
 
-def _is_name(queue: str) -> bool:
-    return bool(queue.strip()) and queue.isprintable()
+class _Planner:
+    """What each letter of a page is sent again as. The store is asked for what they share once."""
 
+    def __init__(self, app: Any, page: Sequence[DeadLetter], by: By, how: How) -> None:
+        self._app, self._by, self._how = app, by, how
+        self._records = app.store.records([letter.task_id for letter in page])
+        members = any(WORKFLOW_HEADER in letter.envelope for letter in page)
+        self._cancelled = app.store.cancelled_workflows() if members else frozenset()
+        self._knows_chord = cache(app.store.knows_chord)
 
-def _is_cancelled(letter: DeadLetter, cancelled: frozenset[str]) -> Step | None:
-    """The refusal of a dead letter whose workflow is among the cancelled ones."""
-    if not cancelled or WORKFLOW_HEADER not in letter.envelope:
-        return None
-    part = part_of(letter.envelope)  # what cannot be read is refused as that
-    if part is None or part.workflow not in cancelled:
-        return None
-    return Step(refused=Refusal(letter, RedriveCancelled(letter.name or "?", letter.id, part.workflow)))
+    def plan(self, letter: DeadLetter) -> Redrive | Refusal:
+        """Its redrive, or why there is none."""
+        try:
+            return self._planned(letter)
+        except DeadLetterError as error:
+            return Refusal(letter, error)
 
+    def _planned(self, letter: DeadLetter) -> Redrive:
+        self._check_cancelled(letter)
+        message = _readable_again(letter, self._records.get(letter.task_id), self._app.store.now(), self._how)
+        message = _of_its_chord(letter, message, self._knows_chord, alone=self._how.alone)
+        message, by = _as_asked(self._app, letter, message, self._by, self._how)
+        return Redrive(letter, _with_limits_of_now(self._app, message), by, self._how.from_start)
 
-def _redrive_one(app: Any, letter: DeadLetter, record: Record | None, by: By, how: How, dry_run: bool) -> Step:
-    try:
-        message = _readable_again(letter, record, app.store.now(), how)
-        message = _of_its_chord(app, letter, message, alone=how.alone)
-        message, by = _as_asked(app, letter, message, by, how)
-        message = _with_limits_of_now(app, message)
-        if not dry_run:
-            app.store.redrive(letter, message, by, from_start=how.from_start)
-    except (RedriveRefused, RedriveExpired, RedriveSuperseded, RedriveAlone, RedriveUnreadable, EditRefused) as error:
-        return Step(refused=Refusal(letter, error))
-    except DeadLetterError:
-        return Step(gone=1)
-    return Step(done=1)
+    def _check_cancelled(self, letter: DeadLetter) -> None:
+        if not self._cancelled or WORKFLOW_HEADER not in letter.envelope:
+            return
+        part = part_of(letter.envelope)  # what cannot be read is refused as that
+        if part is not None and part.workflow in self._cancelled:
+            raise RedriveCancelled(letter.name or "?", letter.id, part.workflow)
 
 
 def _readable_again(letter: DeadLetter, record: Record | None, now: float, how: How) -> TaskMessage:
@@ -276,12 +226,14 @@ def _expires(letter: DeadLetter, headers: dict[str, Any], now: float, ignore_exp
 # -- chords
 
 
-def _of_its_chord(app: Any, letter: DeadLetter, message: TaskMessage, *, alone: bool) -> TaskMessage:
+def _of_its_chord(
+    letter: DeadLetter, message: TaskMessage, is_known: Callable[[str], bool], *, alone: bool
+) -> TaskMessage:
     """The message, without the chord where that is not known and need not be."""
     if not _may_join(letter.body):
         return message
     group_id = contents(letter).joins
-    if group_id is None or app.store.knows_chord(group_id):
+    if group_id is None or is_known(group_id):
         return message
     if not alone:
         raise RedriveAlone(letter.name or "?", letter.id, group_id)

@@ -3,17 +3,16 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
 import pytest
 
-from celeriac.core.attempt import DeadLetter, DeadLetterFilter
-from celeriac.core.desk import By
-from celeriac.core.message import TaskMessage
+from celeriac.core.attempt import DeadLetterFilter
+from celeriac.core.desk import By, Redrive
 from celeriac.desk import choosing, dropping, redrive, steps
-from celeriac.errors import StoreUnavailable
+from celeriac.errors import DeadLetterError, StoreUnavailable
 
 from .conftest import ME, Invoke, Shop
 
@@ -112,21 +111,28 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(shop: Shop, cli: Invok
 
 
 class Meddler:
-    """Does something after so many redrives."""
+    """Does something after so many transactions of a redrive."""
 
     def __init__(self, shop: Shop, after: int, what: Callable[[], Any]) -> None:
-        self.redrive, self.after, self.what, self.calls = shop.store.redrive, after, what, 0
+        self.redrive_all, self.after, self.what, self.calls = shop.store.redrive_all, after, what, 0
 
-    def __call__(self, letter: DeadLetter, message: TaskMessage, by: By, **how: bool) -> None:
-        self.redrive(letter, message, by, **how)
+    def __call__(self, redrives: Sequence[Redrive]) -> list[DeadLetterError | None]:
+        answers = self.redrive_all(redrives)
         self.calls += 1
         if self.calls == self.after:
             self.what()
+        return answers
 
 
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redrive, "AT_ONCE", 1)
+
+
+@pytest.mark.usefixtures("one_by_one")
 def test_what_fails_again_meanwhile_is_not_sent_again(shop: Shop, cli: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [shop.fail().id for _ in range(3)]
-    monkeypatch.setattr(shop.store, "redrive", Meddler(shop, 1, lambda: shop.bury(shop.claim())))
+    monkeypatch.setattr(shop.store, "redrive_all", Meddler(shop, 1, lambda: shop.bury(shop.claim())))
     assert cli("redrive", "--all", "--yes").stdout == "3 redriven\n"
     (failed_again,) = shop.letters()
     assert failed_again.id not in ids
@@ -159,20 +165,24 @@ def test_what_failed_after_the_question_was_put_is_left_alone(
     assert len(shop.letters()) == 1
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_one_that_somebody_else_took_is_counted_apart(shop: Shop, cli: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [shop.fail().id for _ in range(3)]
-    monkeypatch.setattr(shop.store, "redrive", Meddler(shop, 1, lambda: shop.store.purge_dead_letters([ids[1]], ME)))
+    monkeypatch.setattr(
+        shop.store, "redrive_all", Meddler(shop, 1, lambda: shop.store.purge_dead_letters([ids[1]], ME))
+    )
     result = cli("redrive", "--all", "--yes")
     assert (result.exit_code, result.stdout) == (0, "2 redriven, 1 already gone\n")
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_ctrl_c_ends_it_between_two_and_says_how_far_it_came(
     shop: Shop, cli: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
     for _ in range(5):
         shop.fail()
-    monkeypatch.setattr(shop.store, "redrive", Meddler(shop, 2, lambda: signal.raise_signal(signal.SIGINT)))
+    monkeypatch.setattr(shop.store, "redrive_all", Meddler(shop, 2, lambda: signal.raise_signal(signal.SIGINT)))
     result = cli("redrive", "--all", "--yes")
     assert (result.exit_code, result.stdout) == (130, "Stopped: 2 redriven, 3 not reached\n")
     assert len(shop.letters()) == 3
@@ -180,10 +190,11 @@ def test_ctrl_c_ends_it_between_two_and_says_how_far_it_came(
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_ctrl_c_after_the_last_one_changes_nothing(shop: Shop, cli: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.fail()
     shop.fail()
-    monkeypatch.setattr(shop.store, "redrive", Meddler(shop, 2, lambda: signal.raise_signal(signal.SIGINT)))
+    monkeypatch.setattr(shop.store, "redrive_all", Meddler(shop, 2, lambda: signal.raise_signal(signal.SIGINT)))
     result = cli("redrive", "--all", "--yes")
     assert (result.exit_code, result.stdout) == (0, "2 redriven\n")
 
@@ -196,7 +207,7 @@ def heeded() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("heeded")
+@pytest.mark.usefixtures("heeded", "one_by_one")
 def test_a_second_ctrl_c_does_not_wait(shop: Shop, cli: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     def twice() -> None:
         signal.raise_signal(signal.SIGINT)
@@ -205,11 +216,12 @@ def test_a_second_ctrl_c_does_not_wait(shop: Shop, cli: Invoke, monkeypatch: pyt
 
     shop.fail()
     shop.fail()
-    monkeypatch.setattr(shop.store, "redrive", Meddler(shop, 1, twice))
+    monkeypatch.setattr(shop.store, "redrive_all", Meddler(shop, 1, twice))
     assert cli("redrive", "--all", "--yes").exit_code == 1
     assert len(shop.letters()) == 1
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_store_that_fails_half_way_is_told_with_the_count(
     shop: Shop, cli: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,12 +230,13 @@ def test_a_store_that_fails_half_way_is_told_with_the_count(
 
     for _ in range(4):
         shop.fail()
-    monkeypatch.setattr(shop.store, "redrive", Meddler(shop, 3, fail))
+    monkeypatch.setattr(shop.store, "redrive_all", Meddler(shop, 3, fail))
     result = cli("redrive", "--all", "--yes")
     assert (result.exit_code, result.stdout) == (1, "2 redriven, 2 not reached\n")
     assert "database or disk is full" in result.stderr
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_no_reader_holds_a_snapshot_meanwhile(shop: Shop) -> None:
     for _ in range(5):
         shop.fail()
@@ -232,6 +245,26 @@ def test_no_reader_holds_a_snapshot_meanwhile(shop: Shop) -> None:
             assert step.done == 1
             busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             assert busy == 0, "a checkpoint that has to wait for a reader lets the log grow"
+
+
+def test_many_go_in_one_transaction(shop: Shop, cli: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redrive, "AT_ONCE", 2)
+    meddler = Meddler(shop, 2, lambda: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(shop.store, "redrive_all", meddler)
+    for _ in range(5):
+        shop.fail()
+    result = cli("redrive", "--all", "--yes")
+    assert (result.exit_code, result.stdout) == (130, "Stopped: 4 redriven, 1 not reached\n")
+    assert (len(shop.letters()), shop.store.size("payments"), meddler.calls) == (1, 4, 2)
+
+
+def test_with_a_rate_each_has_its_own(shop: Shop, cli: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    meddler = Meddler(shop, 2, lambda: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(shop.store, "redrive_all", meddler)
+    for _ in range(3):
+        shop.fail()
+    result = cli("redrive", "--all", "--yes", "--rate", "1000/s")
+    assert (result.exit_code, result.stdout) == (130, "Stopped: 2 redriven, 1 not reached\n")
 
 
 def test_many_pages_are_all_sent(shop: Shop, cli: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

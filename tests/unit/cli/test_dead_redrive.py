@@ -12,6 +12,7 @@ import pytest
 from celeriac.core.attempt import Failure, Outcome
 from celeriac.core.message import DELIVERY_HEADER
 from celeriac.desk import redrive as actions
+from celeriac.desk.refusals import RedriveExpired
 
 from .conftest import LEASE, Invoke, Shop
 
@@ -208,5 +209,5 @@ def test_a_dry_run_tells_what_would_be_refused(shop: Shop, cli: Invoke) -> None:
 def test_the_moment_of_a_redrive_is_the_stores(shop: Shop) -> None:
     letter = shop.fail(expires=in_(minutes=5))
     actions.message_again(letter, None, now=time.time())
-    with pytest.raises(actions.RedriveExpired):
+    with pytest.raises(RedriveExpired):
         actions.message_again(letter, None, now=time.time() + 600)

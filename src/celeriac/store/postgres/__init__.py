@@ -8,6 +8,7 @@ from celeriac.errors import LeadsElsewhere
 from celeriac.store.guest import Guest
 from celeriac.store.postgres.borrowed import Borrowed
 from celeriac.store.postgres.database import CONNECT_TIMEOUT, SCHEMA, Database
+from celeriac.store.postgres.deadletters import PostgresDeadLetters
 from celeriac.store.postgres.ledger import PostgresLedger
 from celeriac.store.postgres.migrate import migrate
 from celeriac.store.postgres.notices import Notices
@@ -19,7 +20,6 @@ from celeriac.store.relational.chains import ChainsPart
 from celeriac.store.relational.checkpoints import CheckpointsPart
 from celeriac.store.relational.chords import ChordsPart
 from celeriac.store.relational.circuits import CircuitsPart
-from celeriac.store.relational.deadletters import DeadLettersPart
 from celeriac.store.relational.failures import FailuresPart
 from celeriac.store.relational.fanout import FanoutPart
 from celeriac.store.relational.keys import KeysPart
@@ -34,7 +34,7 @@ class PostgresStore(
     PostgresLedger,
     ChordsPart,
     KeysPart,
-    DeadLettersPart,
+    PostgresDeadLetters,
     FailuresPart,
     CircuitsPart,
     WorkflowsPart,

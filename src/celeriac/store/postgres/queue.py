@@ -12,7 +12,7 @@ from celeriac.store.postgres import copying
 from celeriac.store.postgres.database import Database
 from celeriac.store.postgres.session import Session, pack
 from celeriac.store.protocols import News
-from celeriac.store.relational import workflows
+from celeriac.store.relational import keys, workflows
 from celeriac.store.relational.limits import Claim
 from celeriac.store.relational.queue import MANY, QueuePart, needs_the_chord, told, waiting
 
@@ -38,10 +38,10 @@ class PostgresQueue(QueuePart):
         if any(message.opens is not None for message in messages):
             with self.database.publishing() as session:
                 _record(session, messages, now)
-                row = session.run("queue.publish_many", _columns(messages, now)).fetchone()
+                row = session.run("queue.publish_many", columns(messages, now)).fetchone()
         else:
             with self.database.reading(self.database.timeout) as session:
-                row = session.run("queue.publish_many", _columns(messages, now)).fetchone()
+                row = session.run("queue.publish_many", columns(messages, now)).fetchone()
                 self.database.bell.ring(session, News.WORK)
         assert row is not None
         return told(messages, set(row[0] or ()))
@@ -102,7 +102,8 @@ def _record(session: Session, messages: Sequence[TaskMessage], now: float) -> No
             workflows.record(session, message.opens, now)
 
 
-def _columns(messages: Sequence[TaskMessage], now: float) -> list[object]:
+def columns(messages: Sequence[TaskMessage], now: float) -> list[object]:
+    """The parameters of ``queue.publish_many``."""
     return [
         [message.queue for message in messages],
         [message.priority for message in messages],
@@ -116,4 +117,5 @@ def _columns(messages: Sequence[TaskMessage], now: float) -> list[object]:
         [message.envelope for message in messages],
         [pack(message.body) for message in messages],
         [message.limits for message in messages],
+        [keys.full_key(message.key) if message.key else None for message in messages],
     ]

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter
-from celeriac.core.desk import Action, By, ErrorGroup, Verb
+from celeriac.core.desk import Action, By, ErrorGroup, Redrive, Verb
 from celeriac.core.message import TaskMessage
+from celeriac.errors import DeadLetterError
 
 
 class DeadLetters(Protocol):
@@ -32,8 +33,12 @@ class DeadLetters(Protocol):
 
         Raises:
             RedriveRefused: its idempotency key is held by another task.
+            RedriveSuperseded: its task waits or runs again.
             DeadLetterError: it is gone.
         """
+
+    def redrive_all(self, redrives: Sequence[Redrive]) -> list[DeadLetterError | None]:
+        """The same of many, in their order and in one transaction; says of each why it was not sent, or None."""
 
     def purge_dead_letters(self, ids: Sequence[int], by: By) -> int:
         """Delete them; returns how many."""

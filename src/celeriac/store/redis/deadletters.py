@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from celeriac.core.attempt import AttemptRecord, DeadLetter, DeadLetterFilter
-from celeriac.core.desk import Action, By, ErrorGroup, Verb
+from celeriac.core.desk import Action, By, ErrorGroup, Redrive, Verb
 from celeriac.core.fingerprints import fingerprint
 from celeriac.core.message import TaskMessage
-from celeriac.errors import DeadLetterError, IdempotencyConflict, RedriveRefused, RedriveSuperseded
+from celeriac.errors import DeadLetterError, RedriveRefused, RedriveSuperseded
 from celeriac.store.redis.filters import Matches, Summary, matcher
 from celeriac.store.redis.packing import (
     Argument,
@@ -27,6 +27,9 @@ from celeriac.store.redis.packing import (
     unpack_text,
 )
 from celeriac.store.redis.part import AT_ONCE, Part
+
+#: How an answer names the holder of a key.
+_HOLDER = b"h"
 
 
 def _summary(row: Sequence[Any]) -> Summary:
@@ -147,17 +150,18 @@ class DeadLettersPart(Part):
     # -- acted on
 
     def redrive(self, letter: DeadLetter, message: TaskMessage, by: By, *, from_start: bool = False) -> None:
-        identity = (letter.id, plain(letter.task_id), letter.generation, letter.snoozes, *by_arguments(by))
-        answer = self.database.call("letters.redrive", [*identity, int(from_start), *message_arguments(message)])
-        name, key = letter.name or "?", message.key
-        if answer == b"gone":
-            raise DeadLetterError(f"dead letter {letter.id} is gone; somebody redrove or purged it")
-        if answer == b"live":
-            raise RedriveSuperseded(name, letter.id, letter.task_id, letter.generation + 1, "waiting or running")
-        if isinstance(answer, list) and key is not None:
-            if answer[0] == b"conflict":
-                raise IdempotencyConflict(key.task, key.value, text(answer[2]))
-            raise RedriveRefused(name, letter.task_id, key.value, text(answer[1]))
+        for error in self.redrive_all([Redrive(letter, message, by, from_start)]):
+            if error is not None:
+                raise error
+
+    def redrive_all(self, redrives: Sequence[Redrive]) -> list[DeadLetterError | None]:
+        arguments: list[Argument] = [len(redrives)]
+        for item in redrives:
+            letter = item.letter
+            arguments += (letter.id, plain(letter.task_id), letter.generation, letter.snoozes, *by_arguments(item.by))
+            arguments += (int(item.from_start), *message_arguments(item.message))
+        answers = self.database.call("letters.redrive", arguments)
+        return [_refusal(item, answer) for item, answer in zip(redrives, answers, strict=True)]
 
     def purge_dead_letters(self, ids: Sequence[int], by: By) -> int:
         return sum(self.database.call("letters.purge", _named(some, by)) for some in _slices(ids))
@@ -182,6 +186,17 @@ class DeadLettersPart(Part):
 
     def actions(self, task_id: str | None = None, *, newest: int = 200) -> list[Action]:
         return [_action(row) for row in reversed(self.database.call("letters.acts", [plain(task_id), newest]))]
+
+
+def _refusal(item: Redrive, answer: bytes) -> DeadLetterError | None:
+    letter, name, key = item.letter, item.letter.name or "?", item.message.key
+    if answer == b"gone":
+        return DeadLetterError(f"dead letter {letter.id} is gone; somebody redrove or purged it")
+    if answer == b"live":
+        return RedriveSuperseded(name, letter.id, letter.task_id, letter.generation + 1, "waiting or running")
+    if answer[:1] == _HOLDER and key is not None:
+        return RedriveRefused(name, letter.task_id, key.value, text(answer[1:]))
+    return None
 
 
 def _named(ids: Sequence[int], by: By) -> list[Argument]:

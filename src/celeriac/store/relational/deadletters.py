@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from celeriac.core.attempt import AttemptRecord, DeadLetter, DeadLetterFilter
-from celeriac.core.desk import Action, By, ErrorGroup, Verb
+from celeriac.core.desk import Action, By, ErrorGroup, Redrive, Verb
 from celeriac.core.fingerprints import fingerprint
 from celeriac.core.message import TaskMessage
-from celeriac.errors import DeadLetterError, RedriveRefused, RedriveSuperseded
-from celeriac.store.relational import chains, keys, queue
+from celeriac.errors import DeadLetterError
+from celeriac.store.relational import chains, queue, redriving
 from celeriac.store.relational.ledger import read_attempts
-from celeriac.store.relational.part import Part
+from celeriac.store.relational.part import READY, Part
 from celeriac.store.relational.session import Session
 
 #: Letters of an older version that are given their fingerprint in one transaction.
@@ -46,8 +45,9 @@ class DeadLettersPart(Part):
     def _page(self, parameters: tuple[object, ...]) -> list[DeadLetter]:
         with self.database.reading() as raw:
             letters = [DeadLetter(*row) for row in raw.run("dead_letters.select", parameters)]
-            for letter in letters:
-                letter.attempts = read_attempts(raw, letter.task_id)
+            attempts = read_attempts(raw, [letter.task_id for letter in letters]) if letters else {}
+        for letter in letters:
+            letter.attempts = attempts.get(letter.task_id, [])
         return letters
 
     def _conditions(self, chosen: DeadLetterFilter) -> tuple[object, ...]:
@@ -99,57 +99,37 @@ class DeadLettersPart(Part):
     # -- acted on
 
     def redrive(self, letter: DeadLetter, message: TaskMessage, by: By, *, from_start: bool = False) -> None:
+        for error in self.redrive_all([Redrive(letter, message, by, from_start)]):
+            if error is not None:
+                raise error
+
+    def redrive_all(self, redrives: Sequence[Redrive]) -> list[DeadLetterError | None]:
         now = self.now()
         with self.database.writing() as raw:
-            if not raw.run("dead_letters.delete", (letter.id,)).fetchall():
-                raise DeadLetterError(f"dead letter {letter.id} is gone; somebody redrove or purged it")
-            if message.key is not None:
-                found = keys.holder(raw, message.key, now)
-                if found is not None and (found.done or found.task_id != letter.task_id):
-                    raise RedriveRefused(letter.name or "?", letter.task_id, message.key.value, found.task_id)
-            if raw.run("queue.waiting_message", (letter.task_id,)).fetchone() is not None:
-                raise RedriveSuperseded(
-                    letter.name or "?", letter.id, letter.task_id, letter.generation + 1, "waiting or running"
-                )
-            higher = max(letter.generation + 1, self._next_generation(raw, letter.task_id))
-            queue.publish(raw, replace(message, awaited=True, generation=higher), now)
-            if letter.snoozes:
-                raw.run("dead_letters.keep_snoozes", (letter.snoozes, letter.task_id))
-            # The letter has kept its chords from being pruned; now it has their time once more to end.
-            raw.run("dead_letters.keep_chords", (now, letter.task_id))
-            raw.run("failures.read", (letter.task_id,))
-            if from_start:
-                raw.run("checkpoints.from_start", (letter.task_id,))
-            act(raw, by, Verb.REDRIVEN, now, letter.id, letter.task_id)
+            return redriving.redrive_all(raw, redrives, now, self._insert_all)
 
-    def _next_generation(self, raw: Session, task_id: str) -> int:
-        row: tuple[int] | None = raw.run("queue.next_generation", (task_id,)).fetchone()
-        return row[0] if row else 0
+    def _insert_all(self, raw: Session, messages: Sequence[TaskMessage], now: float) -> list[bool]:
+        """Put messages that have their keys into their queues; false for each whose task is there already."""
+        return [queue.insert(raw, message, READY, now) for message in messages]
 
     def purge_dead_letters(self, ids: Sequence[int], by: By) -> int:
-        return self._each("dead_letters.delete", [(number,) for number in ids], by, Verb.PURGED)
+        return self._deal_with("dead_letters.delete", (json.dumps(list(ids)),), by, Verb.PURGED)
 
     def acknowledge_dead_letters(self, ids: Sequence[int], by: By) -> int:
-        now = self.now()
-        rows = [(now, by.who, by.note, number) for number in ids]
-        return self._each("dead_letters.acknowledge", rows, by, Verb.ACKNOWLEDGED)
+        row = (self.now(), by.who, by.note, json.dumps(list(ids)))
+        return self._deal_with("dead_letters.acknowledge", row, by, Verb.ACKNOWLEDGED)
 
     def reopen_dead_letters(self, ids: Sequence[int], by: By) -> int:
-        return self._each("dead_letters.reopen", [(number,) for number in ids], by, Verb.REOPENED, read=False)
+        return self._deal_with("dead_letters.reopen", (json.dumps(list(ids)),), by, Verb.REOPENED, read=False)
 
-    def _each(
-        self, statement: str, rows: Sequence[tuple[object, ...]], by: By, verb: Verb, *, read: bool = True
-    ) -> int:
-        """Do it to each letter, whose id comes last in its row; who deals with a letter has read of the failure."""
-        now, done = self.now(), 0
+    def _deal_with(self, statement: str, row: tuple[object, ...], by: By, verb: Verb, *, read: bool = True) -> int:
+        """Do it to all of them; who deals with a letter has read of the failure."""
         with self.database.writing() as raw:
-            for row in rows:
-                for (task_id,) in raw.run(statement, row).fetchall():
-                    act(raw, by, verb, now, row[-1], task_id)  # type: ignore[arg-type]  # an id
-                    if read:
-                        raw.run("failures.read", (task_id,))
-                    done += 1
-        return done
+            letters = sorted(raw.run(statement, row).fetchall())
+            redriving.act_on(raw, by, verb, self.now(), letters)
+            if read:
+                raw.run("failures.read_all", (json.dumps([task_id for _, task_id in letters]),))
+        return len(letters)
 
     def import_dead_letters(self, letters: Sequence[DeadLetter], by: By) -> int:
         now = self.now()

@@ -335,7 +335,7 @@ class LedgerPart(LimitsPart):
 
     def attempts(self, task_id: str) -> list[AttemptRecord]:
         with self.database.reading() as raw:
-            return read_attempts(raw, task_id)
+            return read_attempts(raw, [task_id]).get(task_id, [])
 
     def revoke(self, task_ids: Iterable[str], keep: float, by: By | None = None) -> list[str]:
         now = self.now()
@@ -389,6 +389,9 @@ def _live_state(status: int, started_at: float | None, revoked: bool) -> str:
     return "REVOKED" if revoked else "PENDING"
 
 
-def read_attempts(raw: Session, task_id: str) -> list[AttemptRecord]:
-    """A task's history, oldest first."""
-    return [AttemptRecord(*row) for row in raw.run("ledger.attempts", (task_id,))]
+def read_attempts(raw: Session, task_ids: Sequence[str]) -> dict[str, list[AttemptRecord]]:
+    """The histories of those tasks that have one, oldest first."""
+    found: dict[str, list[AttemptRecord]] = {}
+    for row in raw.run("ledger.attempts", (json.dumps(list(task_ids)),)):
+        found.setdefault(row[0], []).append(AttemptRecord(*row))
+    return found

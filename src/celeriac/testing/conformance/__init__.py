@@ -29,6 +29,7 @@ from celeriac.testing.conformance.outbox import OutboxConformance  # noqa: E402
 from celeriac.testing.conformance.pauses import PausesConformance  # noqa: E402
 from celeriac.testing.conformance.queue import QueueConformance  # noqa: E402
 from celeriac.testing.conformance.rates import RatesConformance  # noqa: E402
+from celeriac.testing.conformance.redriving import RedrivingConformance  # noqa: E402
 from celeriac.testing.conformance.settling import SettleConformance  # noqa: E402
 from celeriac.testing.conformance.waiting import WaitingConformance  # noqa: E402
 from celeriac.testing.conformance.workflows import WorkflowsConformance  # noqa: E402
@@ -43,6 +44,7 @@ class StoreConformance(
     SettleConformance,
     KeyConformance,
     DeadLetterConformance,
+    RedrivingConformance,
     DeskConformance,
     FailureConformance,
     ChordConformance,

@@ -53,28 +53,40 @@ local function keep_snoozes(task, snoozes)
     put_state(id, s)
 end
 
-local number, task, generation, snoozes, by, now = take(), take(), take_number(), take_number(), take_by(), clock()
-local from_start = take() == '1'
-local m = take_message()
-if call('EXISTS', base .. 'l:' .. number) == 0 then return 'gone' end
-if m.key ~= '' then
-    local k = holder(m.key, now)
-    if k and (k.done == 1 or k.task ~= task) then return { 'held', k.task } end
-    if k and k.digest ~= m.digest then return { 'conflict', 1, k.task } end
+local function take_redrive()
+    return {
+        number = take(), task = take(), generation = take_number(), snoozes = take_number(), by = take_by(),
+        from_start = take() == '1', message = take_message(),
+    }
 end
-if call('HEXISTS', base .. 'live', task) == 1 then return 'live' end
--- The letter has kept its chords from being pruned; now they have their time once more to end.
-for _, group in ipairs(call('SMEMBERS', base .. 'lc:' .. task)) do
-    if call('EXISTS', base .. 'c:' .. group) == 1 then touch_chord(group, now) end
+
+-- Sends it, unless that is refused before anything is written; returns what became of it.
+local function redrive(r, now)
+    local m = r.message
+    if call('EXISTS', base .. 'l:' .. r.number) == 0 then return 'gone' end
+    if m.key ~= '' then
+        local k = holder(m.key, now)
+        if k and (k.done == 1 or k.task ~= r.task) then return 'h' .. k.task end
+    end
+    if call('HEXISTS', base .. 'live', r.task) == 1 then return 'live' end
+    -- The letter has kept its chords from being pruned; now they have their time once more to end.
+    for _, group in ipairs(call('SMEMBERS', base .. 'lc:' .. r.task)) do
+        if call('EXISTS', base .. 'c:' .. group) == 1 then touch_chord(group, now) end
+    end
+    delete_letter(r.number)
+    if r.from_start then forget_cursors(r.task) end
+    m.awaited, m.generation = true, string.format('%d', math.max(r.generation + 1, next_generation(r.task)))
+    send(m, now)
+    if r.snoozes > 0 then keep_snoozes(r.task, r.snoozes) end
+    act(r.by, 'redriven', r.number, r.task)
+    say('commits')
+    return 'sent'
 end
-delete_letter(number)
-if from_start then forget_cursors(task) end
-m.awaited, m.generation = true, string.format('%d', math.max(generation + 1, next_generation(task)))
-send(m, now)
-if snoozes > 0 then keep_snoozes(task, snoozes) end
-act(by, 'redriven', number, task)
-say('commits')
-return 'sent'
+
+local now, redrives, answers = clock(), {}, {}
+for place = 1, take_number() do redrives[place] = take_redrive() end
+for place, r in ipairs(redrives) do answers[place] = redrive(r, now) end
+return answers
 
 -- name: purge
 -- needs: history acts

@@ -23,7 +23,7 @@ SET token = CASE WHEN excluded.cursors IS NULL THEN checkpoint.token ELSE exclud
 UPDATE checkpoint SET cursors = NULL, expires_at = $2 WHERE task_id = $1
 
 -- name: from_start
-UPDATE checkpoint SET cursors = NULL WHERE task_id = $1
+UPDATE checkpoint SET cursors = NULL WHERE task_id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)))
 
 -- name: get
 SELECT task_id, done, total, note, cursors, at, token FROM checkpoint

@@ -37,18 +37,27 @@ UPDATE dead_letter SET fingerprint = $1 WHERE id = $2
 -- name: of_tasks
 SELECT task_id, id FROM dead_letter WHERE task_id IN (SELECT jsonb_array_elements_text($1::jsonb))
 
+-- Locked in one order, so that two who deal with the same wait for each other, and each deals with what is left.
+-- name: there
+SELECT id FROM dead_letter
+WHERE id = ANY (ARRAY(SELECT value::bigint FROM jsonb_array_elements_text($1::jsonb) AS value))
+ORDER BY id FOR UPDATE
+
 -- name: delete
-DELETE FROM dead_letter WHERE id = $1 RETURNING task_id
+DELETE FROM dead_letter WHERE id = ANY (ARRAY(SELECT value::bigint FROM jsonb_array_elements_text($1::jsonb) AS value))
+RETURNING id, task_id
 
 -- name: acknowledge
 UPDATE dead_letter
 SET acked_at = CASE WHEN acked_at IS NULL OR $3::text IS NOT NULL THEN $1 ELSE acked_at END,
     acked_by = CASE WHEN acked_at IS NULL OR $3::text IS NOT NULL THEN $2 ELSE acked_by END, note = coalesce($3::text, note)
-WHERE id = $4 RETURNING task_id
+WHERE id = ANY (ARRAY(SELECT value::bigint FROM jsonb_array_elements_text($4::jsonb) AS value))
+RETURNING id, task_id
 
 -- name: reopen
-UPDATE dead_letter SET acked_at = NULL, acked_by = NULL, note = NULL WHERE id = $1 AND acked_at IS NOT NULL
-RETURNING task_id
+UPDATE dead_letter SET acked_at = NULL, acked_by = NULL, note = NULL
+WHERE id = ANY (ARRAY(SELECT value::bigint FROM jsonb_array_elements_text($1::jsonb) AS value)) AND acked_at IS NOT NULL
+RETURNING id, task_id
 
 -- name: import
 INSERT INTO dead_letter (task_id, generation, name, queue, reason, error_type, error, traceback, worker, failed_at, envelope,
@@ -75,13 +84,22 @@ SELECT task_id, $2::text, $3::float8 FROM letter_chord WHERE group_id = $1
 ON CONFLICT (task_id, group_id) DO UPDATE SET held_at = excluded.held_at
 
 -- name: keep_snoozes
-UPDATE message SET snoozes = $1 WHERE task_id = $2
+UPDATE message SET snoozes = $1 WHERE task_id = ANY (ARRAY(SELECT jsonb_array_elements_text($2::jsonb)))
 
 -- name: keep_chords
-UPDATE chord SET updated_at = $1 WHERE group_id IN (SELECT group_id FROM letter_chord WHERE task_id = $2)
+WITH held AS MATERIALIZED (
+    SELECT group_id FROM chord WHERE group_id = ANY (ARRAY(
+        SELECT group_id FROM letter_chord WHERE task_id = ANY (ARRAY(SELECT jsonb_array_elements_text($2::jsonb)))))
+    ORDER BY group_id FOR NO KEY UPDATE)
+UPDATE chord SET updated_at = $1 WHERE group_id = ANY (ARRAY(SELECT group_id FROM held))
 
 -- name: act
 INSERT INTO action (at, who, verb, letter_id, task_id, note) VALUES ($1, $2, $3, $4, $5, $6)
+
+-- name: act_on
+INSERT INTO action (at, who, verb, letter_id, task_id, note)
+SELECT $1::float8, $2::text, $3::text, (value->>0)::bigint, value->>1, $4::text
+FROM jsonb_array_elements($5::jsonb) WITH ORDINALITY AS dealt_with (value, place) ORDER BY place
 
 -- name: actions
 SELECT at, who, verb, letter_id, task_id, note FROM action

@@ -43,6 +43,9 @@ SELECT task_id FROM failure WHERE task_id IN (SELECT jsonb_array_elements_text($
 -- name: read
 DELETE FROM failure WHERE task_id = $1
 
+-- name: read_all
+DELETE FROM failure WHERE task_id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)))
+
 -- name: prune
 WITH old AS MATERIALIZED (
     SELECT ctid, failed_at AS at FROM failure

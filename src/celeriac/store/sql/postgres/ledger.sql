@@ -99,7 +99,7 @@ WHERE excluded.generation >= task.generation AND (NOT task.closed OR excluded.ge
 
 -- name: attempts
 SELECT task_id, generation, started_at, finished_at, worker, outcome, error_type, error, traceback
-FROM attempt WHERE task_id = $1 ORDER BY id
+FROM attempt WHERE task_id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb))) ORDER BY id + 0
 
 -- name: save_group
 INSERT INTO group_result (group_id, result, expires_at) VALUES ($1, $2::packed, $3)

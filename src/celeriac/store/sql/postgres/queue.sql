@@ -1,5 +1,5 @@
--- name: next_generation
-SELECT generation + closed::int FROM task WHERE task_id = $1
+-- name: next_generations
+SELECT task_id, generation + closed::int FROM task WHERE task_id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)))
 
 -- name: publish
 INSERT INTO message (queue, priority, status, run_at, expires_at, task_id, name, generation, key, sent_at, envelope, body,
@@ -13,14 +13,14 @@ ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
 -- name: publish_many
 WITH sent AS (
     INSERT INTO message (queue, priority, status, run_at, expires_at, task_id, name, generation, sent_at, envelope, body,
-                         limits)
+                         limits, key)
     SELECT queue, priority, status, run_at, expires_at, task_id, name,
            coalesce(given.generation, (SELECT task.generation + closed::int FROM task WHERE task.task_id = given.task_id), 0),
-           $9::float8, envelope, body, limits
+           $9::float8, envelope, body, limits, key
     FROM unnest($1::text[], $2::int[], $3::int[], $4::float8[], $5::float8[], $6::text[], $7::text[], $8::int[],
-                $10::text[], $11::bytea[], $12::text[])
+                $10::text[], $11::bytea[], $12::text[], $13::text[])
          WITH ORDINALITY
-         AS given (queue, priority, status, run_at, expires_at, task_id, name, generation, envelope, body, limits, place)
+         AS given (queue, priority, status, run_at, expires_at, task_id, name, generation, envelope, body, limits, key, place)
     ORDER BY place
     ON CONFLICT (task_id) WHERE task_id IS NOT NULL DO NOTHING
     RETURNING task_id)
@@ -194,6 +194,9 @@ WHERE status = 3 AND key = $2
 
 -- name: waiting_message
 SELECT id, status, generation, name, queue, started_at FROM message WHERE task_id = $1
+
+-- name: in_queues
+SELECT task_id FROM message WHERE task_id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)))
 
 -- The row is inserted before the end of its task is looked for: an end that takes the row away is then to be seen.
 -- name: adopt

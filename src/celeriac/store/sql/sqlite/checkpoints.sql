@@ -19,7 +19,7 @@ SET token = iif(excluded.cursors IS NULL, token, excluded.token), cursors = coal
 UPDATE checkpoint SET cursors = NULL, expires_at = ?2 WHERE task_id = ?1
 
 -- name: from_start
-UPDATE checkpoint SET cursors = NULL WHERE task_id = ?
+UPDATE checkpoint SET cursors = NULL WHERE task_id IN (SELECT value FROM json_each(?))
 
 -- name: get
 SELECT task_id, done, total, note, cursors, at, token FROM checkpoint

@@ -37,19 +37,23 @@ UPDATE dead_letter SET fingerprint = ? WHERE id = ?
 -- name: of_tasks
 SELECT task_id, id FROM dead_letter WHERE task_id IN (SELECT value FROM json_each(?))
 
+-- name: there
+SELECT id FROM dead_letter WHERE id IN (SELECT value FROM json_each(?))
+
 -- name: delete
-DELETE FROM dead_letter WHERE id = ? RETURNING task_id
+DELETE FROM dead_letter WHERE id IN (SELECT value FROM json_each(?)) RETURNING id, task_id
 
 -- What was said before stays, unless there is something else to say.
 -- name: acknowledge
 UPDATE dead_letter
 SET acked_at = iif(acked_at IS NULL OR ?3 IS NOT NULL, ?1, acked_at),
     acked_by = iif(acked_at IS NULL OR ?3 IS NOT NULL, ?2, acked_by), note = coalesce(?3, note)
-WHERE id = ?4 RETURNING task_id
+WHERE id IN (SELECT value FROM json_each(?4)) RETURNING id, task_id
 
 -- name: reopen
-UPDATE dead_letter SET acked_at = NULL, acked_by = NULL, note = NULL WHERE id = ? AND acked_at IS NOT NULL
-RETURNING task_id
+UPDATE dead_letter SET acked_at = NULL, acked_by = NULL, note = NULL
+WHERE id IN (SELECT value FROM json_each(?)) AND acked_at IS NOT NULL
+RETURNING id, task_id
 
 -- name: import
 INSERT INTO dead_letter (task_id, generation, name, queue, reason, error_type, error, traceback, worker, failed_at, envelope,
@@ -75,13 +79,18 @@ SELECT task_id, ?2, ?3 FROM letter_chord WHERE group_id = ?1
 ON CONFLICT (task_id, group_id) DO UPDATE SET held_at = excluded.held_at
 
 -- name: keep_snoozes
-UPDATE message SET snoozes = ? WHERE task_id = ?
+UPDATE message SET snoozes = ? WHERE task_id IN (SELECT value FROM json_each(?))
 
 -- name: keep_chords
-UPDATE chord SET updated_at = ?1 WHERE group_id IN (SELECT group_id FROM letter_chord WHERE task_id = ?2)
+UPDATE chord SET updated_at = ?1
+WHERE group_id IN (SELECT group_id FROM letter_chord WHERE task_id IN (SELECT value FROM json_each(?2)))
 
 -- name: act
 INSERT INTO action (at, who, verb, letter_id, task_id, note) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: act_on
+INSERT INTO action (at, who, verb, letter_id, task_id, note)
+SELECT ?1, ?2, ?3, json_extract(value, '$[0]'), json_extract(value, '$[1]'), ?4 FROM json_each(?5) ORDER BY key
 
 -- name: actions
 SELECT at, who, verb, letter_id, task_id, note FROM action

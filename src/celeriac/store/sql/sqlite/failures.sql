@@ -40,6 +40,9 @@ SELECT task_id FROM failure WHERE task_id IN (SELECT value FROM json_each(?))
 -- name: read
 DELETE FROM failure WHERE task_id = ?
 
+-- name: read_all
+DELETE FROM failure WHERE task_id IN (SELECT value FROM json_each(?))
+
 -- name: prune
 DELETE FROM failure WHERE task_id IN (SELECT task_id FROM failure WHERE failed_at < ? AND lettered = 0 LIMIT ?)
 

@@ -62,7 +62,7 @@ WHERE excluded.generation >= task.generation AND (task.closed = 0 OR excluded.ge
 
 -- name: attempts
 SELECT task_id, generation, started_at, finished_at, worker, outcome, error_type, error, traceback
-FROM attempt WHERE task_id = ? ORDER BY id
+FROM attempt WHERE task_id IN (SELECT value FROM json_each(?)) ORDER BY id
 
 -- name: save_group
 INSERT INTO group_result (group_id, result, expires_at) VALUES (?, ?, ?)

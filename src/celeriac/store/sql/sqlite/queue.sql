@@ -1,5 +1,5 @@
--- name: next_generation
-SELECT generation + closed FROM task WHERE task_id = ?
+-- name: next_generations
+SELECT task_id, generation + closed FROM task WHERE task_id IN (SELECT value FROM json_each(?))
 
 -- name: publish
 INSERT INTO message (queue, priority, status, run_at, expires_at, task_id, name, generation, key, sent_at, envelope, body,
@@ -167,6 +167,9 @@ UPDATE message SET status = iif(run_at > ?1, 1, iif(crashes > 0, 4, iif(limits I
 
 -- name: waiting_message
 SELECT id, status, generation, name, queue, started_at FROM message WHERE task_id = ?
+
+-- name: in_queues
+SELECT task_id FROM message WHERE task_id IN (SELECT value FROM json_each(?))
 
 -- What another broker delivers is a row that is held already, or waits until it is due.
 -- name: adopt

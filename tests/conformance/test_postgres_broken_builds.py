@@ -116,6 +116,18 @@ BUILDS = {
         "body, limits, NULL::text\n    FROM",
         (("test_what_was_redriven_lets_its_key_go_when_nothing_settles_it", {}),),
     ),
+    "what is paused is claimed": Build(
+        "queue.claim_unpaused",
+        "WHERE kind = 'task'",
+        "WHERE false",
+        (("test_many_paused_messages_are_passed_once", {}),),
+    ),
+    "what is revoked is held by a pause": Build(
+        "queue.claim_unpaused",
+        "AND NOT EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = head.task_id)",
+        "",
+        (("test_what_is_revoked_among_others_of_the_task_is_ended", {}),),
+    ),
     "unread failures go with their history": Build(
         "failures.prune", "AND NOT lettered", "", (("test_one_is_kept_as_long_as_history_or_its_letter", {}),)
     ),

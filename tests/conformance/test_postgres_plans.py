@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from typing import Any, Literal
 
 import psycopg
 import pytest
@@ -13,6 +15,7 @@ from celeriac.core.attempt import Outcome
 from celeriac.core.limits import Bound, Rule, pack
 from celeriac.core.message import TaskMessage
 from celeriac.store.postgres import PostgresStore
+from celeriac.store.postgres.session import Session
 from celeriac.testing.conformance.harness import LEASE, QUEUE, claim, publish, record, settlement, task
 from tests.conformance.postgres import PostgresHarness
 from tests.support import wait_for
@@ -159,6 +162,35 @@ def test_a_paused_task_is_set_aside_in_one_pass(harness: PostgresHarness, kind: 
     close(harness, working)
     assert done == EACH * CLAIMS
     assert (rows_read(harness) - before) <= READ * (done + WAITING)
+
+
+@pytest.mark.usefixtures("believed_empty")
+@pytest.mark.parametrize("kind", ["task", "queue"])
+def test_a_claim_beside_what_is_paused_is_as_any_other(
+    harness: PostgresHarness, monkeypatch: pytest.MonkeyPatch, kind: Literal["task", "queue"]
+) -> None:
+    filling = harness.open()
+    waiting = [plain(number) for number in range(WAITING)]
+    publish(filling, *(replace(one, queue="paused") if kind == "queue" else one for one in waiting))
+    filling.pause(kind, "paused" if kind == "queue" else str(waiting[0].name), "test", "")
+    assert claim(filling, QUEUE, "paused") == [], "all that is paused has been passed by"
+    publish(filling, *(replace(task(f"other-{number}"), name="other") for number in range(EACH * CLAIMS)))
+    close(harness, filling)
+    ran: Counter[str] = Counter()
+    run = Session.run
+
+    def counting(session: Session, name: str, parameters: Sequence[Any] = ()) -> Any:
+        ran[name] += 1
+        return run(session, name, parameters)
+
+    monkeypatch.setattr(Session, "run", counting)
+    before, working = rows_read(harness), harness.open()
+    done = sum(len(claim(working, QUEUE, "paused", limit=EACH)) for _ in range(CLAIMS))
+    close(harness, working)
+    assert done == EACH * CLAIMS
+    assert (rows_read(harness) - before) <= READ * done
+    # A look, and a claim of it.
+    assert ran.total() <= 2 * CLAIMS, ran
 
 
 def test_the_server_is_told_how_to_look(harness: PostgresHarness) -> None:

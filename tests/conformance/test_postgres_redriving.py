@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -25,13 +25,6 @@ from tests.support import wait_for
 LETTERS = 100
 #: Begin, commit and news; what is there, live, done and sent before; the message, the letter, chords, failures, the log.
 STATEMENTS_AT_MOST = 12
-
-
-@pytest.fixture
-def harness(postgres_url: str) -> Iterator[PostgresHarness]:
-    opened = PostgresHarness(postgres_url)
-    yield opened
-    opened.close()
 
 
 def _key(number: int) -> IdempotencyKey:

@@ -23,6 +23,7 @@ from tests.support import wait_for
 SILENT = {
     "queue.promote",  # the caller claims next, and each idle worker knows when something is due
     "queue.claim",
+    "queue.claim_unpaused",
     "queue.claim_suspect",
     "queue.adopt",  # what is not due yet, the relay beside it is told of
     "queue.take_over",

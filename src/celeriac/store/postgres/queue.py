@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -14,7 +15,21 @@ from celeriac.store.postgres.session import Session, pack
 from celeriac.store.protocols import News
 from celeriac.store.relational import keys, workflows
 from celeriac.store.relational.limits import Claim
-from celeriac.store.relational.queue import MANY, QueuePart, needs_the_chord, told, waiting
+from celeriac.store.relational.queue import MANY, QueuePart, in_order, needs_the_chord, told, waiting
+
+#: Claims from a queue, as far as there is room.
+Take = Callable[[Any, Claim, str, int], list[Delivery]]
+
+
+class Look(NamedTuple):
+    """What there is to claim, and what is paused."""
+
+    due: bool
+    suspect: bool
+    ready: bool
+    limited: bool
+    paused_queues: list[str]
+    paused_tasks: bool
 
 
 class _ThereAlreadyError(Exception):
@@ -67,33 +82,44 @@ class PostgresQueue(QueuePart):
     ) -> list[Delivery]:
         below = MANY if idle else last_chance
         with self.database.reading() as session:
-            due, suspect, ready, limited, paused = self._look(session, queues, below)
-            if due:
+            look = self._look(session, queues, below)
+            if look.due:
                 session.run("queue.promote", (self.now(),))
-                _, suspect, ready, limited, paused = self._look(session, queues, below)
-            if not (suspect or limited or paused):
+                look = self._look(session, queues, below)
+            if not (look.suspect or look.limited):
                 # One statement a queue, each a transaction of its own: there is nothing that must hold between them.
-                return self._claim_plain(session, queues, limit, lease, owner) if ready else []
+                open_queues = [queue for queue in queues if queue not in look.paused_queues] if look.ready else []
+                take = self._claim_unpaused if look.paused_tasks else self._claim_ready
+                return self._claim_plain(session, take, open_queues, limit, lease, owner)
         return super().claim(queues, limit, owner=owner, lease=lease, idle=idle, last_chance=last_chance)
 
     def _claim_plain(
-        self, session: Session, queues: Sequence[str], limit: int, lease: float, owner: str
+        self, session: Session, take: Take, queues: Sequence[str], limit: int, lease: float, owner: str
     ) -> list[Delivery]:
         clock = self.lease_now()
         found: list[Delivery] = []
         claim = Claim("", (clock + lease, owner), clock, clock, self.rules)
         for queue in queues:
             if len(found) < limit:
-                found += self._claim_ready(session, claim, queue, limit - len(found))
+                found += take(session, claim, queue, limit - len(found))
         for item in found:
             item.batch = len(found)
         return found
 
-    def _look(self, session: Session, queues: Sequence[str], below: int) -> tuple[bool, bool, bool, bool, bool]:
-        look = (self.now(), list(queues), below, self.lease_now())
-        row: tuple[bool, bool, bool, bool, bool] | None = session.run("queue.look", look).fetchone()
+    def _claim_unpaused(self, session: Session, claim: Claim, queue: str, room: int) -> list[Delivery]:
+        """The same where tasks are paused: what is of these is set aside, and thousands at once where a claim meets some."""
+        while True:
+            rows = session.run("queue.claim_unpaused", (*claim.held, queue, room)).fetchall()
+            found = [row[1:] for row in rows if row[1] is not None]
+            if rows[0][0]:
+                session.run("pauses.sweep_ready", (queue,))
+            if found or not rows[0][0]:
+                return in_order(found, claim.clock)
+
+    def _look(self, session: Session, queues: Sequence[str], below: int) -> Look:
+        row = session.run("queue.look", (self.now(), list(queues), below, self.lease_now())).fetchone()
         assert row is not None
-        return row
+        return Look(*row)
 
 
 def _record(session: Session, messages: Sequence[TaskMessage], now: float) -> None:

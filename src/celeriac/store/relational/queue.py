@@ -165,6 +165,12 @@ def delivery(row: Sequence[object], claimed_at: float) -> Delivery:
     )
 
 
+def in_order(rows: list[Any], claimed_at: float) -> list[Delivery]:
+    """Claimed rows as their queue has them: ``RETURNING`` promises no order."""
+    rows.sort(key=lambda row: (-row[11], row[0]))
+    return [delivery(row, claimed_at) for row in rows]
+
+
 def _share(in_lanes: int, ready: int | None, room: int) -> int:
     """How much of the room is first the lanes', whose highest priority is this."""
     if ready is None or in_lanes > ready:
@@ -287,10 +293,7 @@ class QueuePart(LimitsPart, PausesPart):
         return sorted(laned + found, key=_priority_first)
 
     def _claim_ready(self, raw: Session, claim: Claim, queue: str, room: int) -> list[Delivery]:
-        rows = raw.run("queue.claim", (*claim.held, queue, room)).fetchall()
-        # RETURNING promises no order.
-        rows.sort(key=lambda row: (-row[11], row[0]))
-        return [delivery(row, claim.clock) for row in rows]
+        return in_order(raw.run("queue.claim", (*claim.held, queue, room)).fetchall(), claim.clock)
 
     def _claim_laned(self, raw: Session, claim: Claim, queue: str, room: int) -> list[Delivery]:
         return [delivery(row, claim.clock) for row in limits.take(raw, claim, queue, room)] if room else []

@@ -304,6 +304,13 @@ class PausesConformance(Conformance):
         store.hand_back([item.lease for item in got])
         assert {item.task_id for item in claim(store)} == {"ready", "limited"}
 
+    def test_what_is_revoked_among_others_of_the_task_is_ended(self, store: Store) -> None:
+        publish(store, "a", "b", "c")
+        store.revoke(["b"], 60)
+        pause(store)
+        assert [(item.task_id, item.revoked) for item in claim(store)] == [("b", True)]
+        assert paused_in(store) == 2
+
     # -- beside a broker that is no store
 
     def test_a_broker_is_given_nothing_of_what_is_paused(self, store: Store) -> None:

@@ -57,6 +57,26 @@ RETURNING message.id, deliveries, queue, envelope, body, task_id, generation, cr
                   AND task.generation >= message.generation AND task.closed),
           priority, limits
 
+-- The same where tasks are paused: what is of these is set aside. There is always a row, which says how many those were.
+-- name: claim_unpaused
+WITH head AS MATERIALIZED (
+    SELECT id, task_id, name FROM message WHERE status = 0 AND queue = $3
+    ORDER BY priority DESC, id LIMIT $4 FOR UPDATE SKIP LOCKED),
+paused AS MATERIALIZED (
+    SELECT id FROM head WHERE name IN (SELECT pause.name FROM pause WHERE kind = 'task')
+    AND NOT EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = head.task_id)),
+aside AS (UPDATE message SET status = 8 WHERE id = ANY (ARRAY(SELECT id FROM paused))),
+taken AS (
+    UPDATE message
+    SET status = 2, deliveries = deliveries + 1, started_at = NULL, lease_until = $1, owner = $2
+    WHERE id = ANY (ARRAY(SELECT id FROM head EXCEPT SELECT id FROM paused))
+    RETURNING message.id, deliveries, queue, envelope, body, task_id, generation, crashes, 0,
+              EXISTS (SELECT 1 FROM revoked WHERE revoked.task_id = message.task_id),
+              EXISTS (SELECT 1 FROM task WHERE task.task_id = message.task_id
+                      AND task.generation >= message.generation AND task.closed),
+              priority, limits)
+SELECT held.count, taken.* FROM (SELECT count(*) FROM paused) AS held LEFT JOIN taken ON true
+
 -- name: work
 SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= $1)
     OR EXISTS (SELECT 1 FROM message WHERE status = 0 AND queue IN (SELECT jsonb_array_elements_text($2::jsonb)))
@@ -66,7 +86,8 @@ SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= $1)
     OR EXISTS (SELECT 1 FROM rate WHERE free_at <= $3),
        EXISTS (SELECT 1 FROM pause)
 
--- What there is to claim: something due, something suspect that may be, something ready.
+-- What there is to claim: something due, something suspect that may be, something ready. And which queues, and whether tasks, are
+-- paused.
 -- name: look
 SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= $1),
        EXISTS (SELECT 1 FROM message WHERE status = 4 AND queue = ANY ($2::text[]) AND crashes < $3),
@@ -74,7 +95,8 @@ SELECT EXISTS (SELECT 1 FROM message WHERE status = 1 AND run_at <= $1),
        EXISTS (SELECT 1 FROM lane WHERE blocked_on IS NULL AND queue = ANY ($2::text[]))
            OR EXISTS (SELECT 1 FROM lane_entered) OR EXISTS (SELECT 1 FROM slot WHERE freed)
            OR EXISTS (SELECT 1 FROM rate WHERE free_at <= $4),
-       EXISTS (SELECT 1 FROM pause)
+       ARRAY(SELECT name FROM pause WHERE kind = 'queue'),
+       EXISTS (SELECT 1 FROM pause WHERE kind = 'task')
 
 -- name: suspect
 SELECT id, limits FROM message

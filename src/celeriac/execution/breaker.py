@@ -126,12 +126,12 @@ class Breaker:
 
     def _verdict(self, error: BaseException | None) -> bool | None:
         """Whether what the circuit protects has worked; None where the end of the call says nothing of that."""
+        if error is None:
+            return True
         if isinstance(error, Retry):
             error = error.exc
             if error is None:
                 return None
-        if error is None:
-            return True
         if isinstance(error, (Ignore, Reject)) or not isinstance(error, Exception):
             return None
         try:

@@ -6,7 +6,8 @@ import asyncio
 import threading
 import time
 import warnings
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -48,8 +49,10 @@ class CircuitOpen(CeleriacError, Snooze):
         )
 
 
+Entered = tuple[tuple[str, Entry | None], ...]
+
 #: The circuits that were entered by what runs here, the innermost last; a second entry of one is part of the first.
-_ENTERED: ContextVar[tuple[tuple[str, Entry | None], ...]] = ContextVar("celeriac_entered", default=())
+_ENTERED: ContextVar[Entered] = ContextVar("celeriac_entered", default=())
 
 
 class Guard:
@@ -59,7 +62,8 @@ class Guard:
         self._breaker = breaker
 
     def __enter__(self) -> None:
-        self._note(None if self._is_within() else self._let_in(self._breaker.enter()))
+        entered = _ENTERED.get()
+        self._note(entered, None if self._is_among(entered) else self._let_in(self._breaker.enter()))
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         entry = self._forget()
@@ -67,24 +71,26 @@ class Guard:
             self._breaker.leave(entry, error)
 
     async def __aenter__(self) -> None:
-        entry = None if self._is_within() else self._let_in(await asyncio.to_thread(self._breaker.enter))
-        self._note(entry)
+        entered = _ENTERED.get()
+        entry = None if self._is_among(entered) else self._let_in(await asyncio.to_thread(self._breaker.enter))
+        self._note(entered, entry)
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         entry = self._forget()
         if entry is not None:
             await asyncio.to_thread(self._breaker.leave, entry, error)
 
-    def _is_within(self) -> bool:
-        return any(name == self._breaker.circuit.name for name, _ in _ENTERED.get())
+    def _is_among(self, entered: Entered) -> bool:
+        # The outermost, as nearly every one is, is among none.
+        return bool(entered) and any(name == self._breaker.circuit.name for name, _ in entered)
 
     def _let_in(self, answer: Entry | float) -> Entry:
         if isinstance(answer, Entry):
             return answer
         raise CircuitOpen(self._breaker.circuit.name, answer)
 
-    def _note(self, entry: Entry | None) -> None:
-        _ENTERED.set((*_ENTERED.get(), (self._breaker.circuit.name, entry)))
+    def _note(self, entered: Entered, entry: Entry | None) -> None:
+        _ENTERED.set((*entered, (self._breaker.circuit.name, entry)))
 
     @staticmethod
     def _forget() -> Entry | None:
@@ -147,7 +153,8 @@ class Circuits:
         """
         name = circuit if isinstance(circuit, str) else circuit.name
         breaker = self._breakers.get(name)
-        if breaker is not None and (isinstance(circuit, str) or circuit == breaker.circuit):
+        # Each task asks twice, nearly always with the very value that is known: two are compared field by field.
+        if breaker is not None and (circuit is name or circuit is breaker.circuit or circuit == breaker.circuit):
             return breaker
         return self._made(name, self._found(circuit))
 
@@ -302,16 +309,18 @@ class Here:
         return {name: text for name, (_, text) in self._states.items()}
 
 
-def guarding(task: Any) -> ExitStack:
-    """The body of a task within all circuits that it declares.
+def guarding(task: Any) -> AbstractContextManager[object]:
+    """The body of a task within all circuits that it declares; entered, it raises ``CircuitOpen`` where one of them is open."""
+    guards: list[Guard] = [task.app.circuits.guard(circuit) for circuit in task.declared_circuits]
+    return guards[0] if len(guards) == 1 else _within_all(guards)
 
-    Raises:
-        CircuitOpen: one of them is open.
-    """
+
+@contextmanager
+def _within_all(guards: Sequence[Guard]) -> Iterator[None]:
     with ExitStack() as stack:
-        for circuit in task.declared_circuits:
-            stack.enter_context(task.app.circuit(circuit))
-        return stack.pop_all()
+        for guard in guards:
+            stack.enter_context(guard)
+        yield
 
 
 def kept_back(task: Any) -> float | None:

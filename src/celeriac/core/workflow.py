@@ -20,24 +20,30 @@ class Membership(NamedTuple):
     """What every message of a workflow says in its header: whose it is, and what becomes of that when it gives up.
 
     ``folded``: the group of which it is one of many members that are one node, and counted; or a step of such a member,
-    or of what takes its place.
+    or of what takes its place. ``group``: what the ends of those members name as their group, where that is another: as a
+    group that ends a chain in a header hands the id of that to its members.
     """
 
     workflow: str
     on_failure: OnFailure = "block"
     folded: str | None = None
+    group: str | None = None
 
     def header(self) -> list[Any]:
         """As it travels."""
-        return [self.workflow, self.on_failure, self.folded]
+        return [*self[:3]] if self.group is None else [*self]
 
     @classmethod
     def from_header(cls, header: Any) -> Membership | None:
         """Read back; None where there is none."""
-        if not isinstance(header, (list, tuple)) or len(header) != len(cls._fields):
+        if not isinstance(header, (list, tuple)) or len(header) not in (len(cls._fields) - 1, len(cls._fields)):
             return None
-        workflow, on_failure, folded = header
-        return cls(str(workflow), on_failure, folded)
+        workflow, *others = header
+        return cls(str(workflow), *others)
+
+    def ends_one_of_many(self, group_id: Any) -> bool:
+        """Whether a task of this group is the end of one of many."""
+        return self.folded is not None and group_id == (self.group or self.folded)
 
 
 @dataclass(slots=True)

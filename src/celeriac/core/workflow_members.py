@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from celeriac.core.attempt import ChordPart
+from celeriac.core.attempt import Attempt, ChordPart
 from celeriac.core.message import WORKFLOW_HEADER
 from celeriac.core.workflow import Membership
 
@@ -44,10 +44,15 @@ def claimed_members(workflow_id: str, rows: Iterable[tuple[str, bool, str]]) -> 
     return found
 
 
+def is_counted(attempt: Attempt, part: Membership) -> bool:
+    """Whether the attempt's settlement says already, by a chord's member, that one of many has ended."""
+    return any(one.group_id == part.folded for one in attempt.chord)
+
+
 def end_of_many(
-    task_id: str, request: Any, folded: str, *, succeeded: bool, cancelled: bool = False
+    task_id: str, request: Any, part: Membership, *, succeeded: bool, cancelled: bool = False
 ) -> list[ChordPart]:
-    """One more of a group that no body waits for has ended, where this is its end: of a chain the last step, or one that fails."""
+    """One more of a group has ended, where this is its end: of a chain the last step, or one that fails."""
     chain = request.get("chain")
     if chain and succeeded:
         return []
@@ -55,6 +60,6 @@ def end_of_many(
     end["group_index"] = request.get("group_index")
     if chain:
         end = chain[0].get("options") or {}
-    if end.get("group_id") != folded or not end.get("task_id"):
+    if part.folded is None or not part.ends_one_of_many(end.get("group_id")) or not end.get("task_id"):
         return []
-    return [ChordPart(folded, end["task_id"], end.get("group_index") or 0, succeeded, None, "", cancelled)]
+    return [ChordPart(part.folded, end["task_id"], end.get("group_index") or 0, succeeded, None, "", cancelled)]

@@ -246,6 +246,13 @@ def _steps_of(signature: Any) -> list[str] | None:
     return found if found and name not in (_GROUP, _CHORD) else None
 
 
+def last_task(signature: Any) -> Any:
+    """The signature of the task that a signature ends with, where it is a chain."""
+    while signature["task"] == _CHAIN and signature["kwargs"].get("tasks"):
+        signature = signature["kwargs"]["tasks"][-1]
+    return signature
+
+
 def _one_after_the_other(names: Sequence[str]) -> str:
     """The first few of them: as many as a line has room for."""
     return _THEN.join(names[:3]) + (f"{_THEN}…" if len(names) > 3 else "")  # noqa: PLR2004  # one number, said above

@@ -9,7 +9,7 @@ from celery import uuid
 from celeriac.core.attempt import TERMINAL, Attempt, Outcome
 from celeriac.core.message import DELIVERY_HEADER, WORKFLOW_HEADER, DeliveryFacts
 from celeriac.core.workflow import Membership
-from celeriac.core.workflow_members import end_of_many
+from celeriac.core.workflow_members import end_of_many, is_counted
 from celeriac.store.protocols import Store
 
 #: Seconds after which all that are cancelled are asked for, and not only the latest: a clock may have been set back.
@@ -63,9 +63,9 @@ def conclude(attempt: Attempt, request: Any, backend: Any) -> None:
     part = Membership.from_header(attempt.workflow)
     if part is None:
         return
-    if part.folded is not None and attempt.outcome in TERMINAL and not attempt.chord:
+    if part.folded is not None and attempt.outcome in TERMINAL and not is_counted(attempt, part):
         succeeded, cancelled = attempt.outcome is Outcome.COMPLETED, attempt.outcome in _CANCELLED
-        attempt.chord += end_of_many(attempt.task_id, request, part.folded, succeeded=succeeded, cancelled=cancelled)
+        attempt.chord += end_of_many(attempt.task_id, request, part, succeeded=succeeded, cancelled=cancelled)
     if attempt.outcome is not Outcome.DEAD_LETTERED:
         return
     if attempt.others and hasattr(backend, "block"):

@@ -8,6 +8,8 @@ from typing import Any
 
 from celery import canvas
 
+from celeriac.publish import header_ids
+
 #: Has the members of a group in a group come out in the other order than they are written in.
 _backwards = canvas.group._freeze_unroll  # noqa: SLF001
 _freeze_chain, _run_chain = canvas._chain.freeze, canvas._chain.run  # noqa: SLF001
@@ -52,6 +54,8 @@ def _freeze_joined(self: Any, *args: Any, **kwargs: Any) -> Any:
 
 @wraps(_freeze_chord)
 def _freeze_member(self: Any, *args: Any, **kwargs: Any) -> Any:
+    if hasattr(self.app, "batch_of_group"):
+        header_ids.name(self)
     return _freeze_chord(self, *args, **_as_member(self, kwargs))
 
 
@@ -79,6 +83,8 @@ def _run_joined(self: Any, *args: Any, **kwargs: Any) -> Any:
 def _run_member(self: Any, header: Any, body: Any, *args: Any, **options: Any) -> Any:
     # A group that ends a chain in a header hands its own id to its members. They join the chord that they were frozen for:
     # a task keeps that by itself, and the body of a chord is to keep it too.
+    if hasattr(body.app, "batch_of_group"):
+        header_ids.name_again(header)
     joins = body.options.get("group_id")
     if joins and "group_id" in options and hasattr(body.app, "batch_of_group"):
         options["group_id"] = joins

@@ -14,7 +14,7 @@ from celery._state import get_current_task
 from celeriac.core.current import current, has_gone_on
 from celeriac.core.message import WORKFLOW_HEADER, TaskMessage
 from celeriac.core.workflow import Membership, OnFailure, Workflow
-from celeriac.core.workflow_nodes import Sent, name_of, name_of_many, nodes_from
+from celeriac.core.workflow_nodes import Sent, last_task, name_of, name_of_many, nodes_from
 from celeriac.publish.ids import new_id
 from celeriac.publish.outgoing import settling
 
@@ -53,8 +53,8 @@ class Opening:
 _OPENING: ContextVar[Opening | None] = ContextVar("celeriac_workflow", default=None)
 #: What is published now is beside whatever is being sent, or goes on.
 _APART: ContextVar[bool] = ContextVar("celeriac_apart", default=False)
-#: The group whose members are sent now, where they are one node.
-_FOLDED: ContextVar[str | None] = ContextVar("celeriac_folded", default=None)
+#: As in `Membership`: the group whose members are sent now, where they are one node, and what these name as theirs.
+_FOLDED: ContextVar[tuple[str | None, str | None]] = ContextVar("celeriac_folded", default=(None, None))
 
 
 def opening() -> Opening | None:
@@ -82,7 +82,7 @@ def asked_for(send: Callable[[], Any]) -> Any:
 @contextmanager
 def apart() -> Iterator[None]:
     """Have what is published be no part of the workflow that is being sent, or goes on."""
-    tokens = _OPENING.set(None), _FOLDED.set(None), _APART.set(True)
+    tokens = _OPENING.set(None), _FOLDED.set((None, None)), _APART.set(True)
     try:
         yield
     finally:
@@ -97,12 +97,19 @@ def sending_members(members: Sequence[Any], chord: Any) -> Iterator[None]:
     opened = opening()
     if opened is not None and opened.record is None and members:
         opened.begins_with([_sent(sig, group_id, chord) for sig, _, group_id in members], str(members[0][2]))
-    folded = name_of_many([sig for sig, _, _ in members]) is not None
-    token = _FOLDED.set(str(members[0][2]) if folded else None)
+    token = _FOLDED.set(_folded(members))
     try:
         yield
     finally:
         _FOLDED.reset(token)
+
+
+def _folded(members: Sequence[Any]) -> tuple[str | None, str | None]:
+    if name_of_many([sig for sig, _, _ in members]) is None:
+        return None, None
+    first, _, group_id = members[0]
+    named = last_task(first)["options"].get("group_id")
+    return str(group_id), str(named) if named not in (None, group_id) else None
 
 
 def new_opening(name: str, on_failure: OnFailure, parent: str | None) -> Opening:
@@ -117,7 +124,7 @@ def membership(task_id: str = "") -> list[Any] | None:
     """
     opened = opening()
     if opened is not None:
-        return None if opened.recorded is False else [opened.id, opened.on_failure, _FOLDED.get()]
+        return None if opened.recorded is False else Membership(opened.id, opened.on_failure, *_FOLDED.get()).header()
     if _APART.get():
         return None
     attempt = settling()
@@ -126,7 +133,9 @@ def membership(task_id: str = "") -> list[Any] | None:
     before = _of_what_runs(task_id) if attempt is None else None if attempt.telling else attempt.workflow
     known = Membership.from_header(before)
     # What takes the place of one of many is counted as that, also where it is many itself.
-    return None if known is None else known._replace(folded=known.folded or _FOLDED.get()).header()
+    if known is not None and known.folded is None:
+        known = Membership(known.workflow, known.on_failure, *_FOLDED.get())
+    return None if known is None else known.header()
 
 
 def comes_after() -> bool:

@@ -77,7 +77,7 @@ def _gatherer(group_id: str, workflow: Membership | None) -> Attempt:
 
 def _of_body(member: Membership, group_id: str) -> Membership:
     """The body is none of the many that it joins; where the chord has taken the place of one of many, it is that."""
-    return member._replace(folded=None) if member.folded == group_id else member
+    return member._replace(folded=None, group=None) if group_id in (member.folded, member.group) else member
 
 
 def _send(backend: Any, callback: Any, results: Callable[[], list[Any]]) -> None:

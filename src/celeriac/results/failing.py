@@ -16,6 +16,7 @@ from celeriac.core.attempt import Attempt, ChordPart
 from celeriac.core.chains import stands_for_rest
 from celeriac.core.current import current
 from celeriac.core.workflow import Membership
+from celeriac.core.workflow_members import is_counted
 from celeriac.errors import ChainLost
 from celeriac.results.blocked import left_behind
 from celeriac.transport.chains import Rests
@@ -57,15 +58,16 @@ def fail_all(
                 backend.store_result(request.id, error, state, traceback=traceback, request=request)
             if end.options.get("chord"):
                 backend.on_chord_part_return(request, state, error)
-            else:
-                _count(end, state)
+            _count(end, state)
 
 
 def _count(end: Any, state: str) -> None:
-    """One of many that are one node, which no body waits for, has come to its end."""
+    """One of many that are one node has come to its end."""
     attempt = current()
     part = Membership.from_header(attempt.workflow) if attempt is not None else None
-    if attempt is None or part is None or part.folded is None or end.options.get("group_id") != part.folded:
+    if attempt is None or part is None or part.folded is None or is_counted(attempt, part):
+        return
+    if not part.ends_one_of_many(end.options.get("group_id")):
         return
     task_id, place, cancelled = end.options["task_id"], end.options.get("group_index") or 0, state == states.REVOKED
     attempt.chord.append(

@@ -98,9 +98,9 @@ class Joining:
     def count(self, task_id: str, request: Any, *, succeeded: bool, cancelled: bool = False) -> None:
         """One of many that are one node, which is left to Celery, has come to its end; others are counted as they settle."""
         part = None if current() is not None else Membership.from_header(getattr(request, WORKFLOW_HEADER, None))
-        if part is None or part.folded is None or request.chord:
+        if part is None or (request.chord and request.group == part.folded):
             return
-        for one in end_of_many(task_id, request, part.folded, succeeded=succeeded, cancelled=cancelled):
+        for one in end_of_many(task_id, request, part, succeeded=succeeded, cancelled=cancelled):
             self._backend.store.add_chord_part(one)
 
     def _part(self, request: Any, state: str, result: Any) -> ChordPart:

@@ -8,6 +8,7 @@ be used again for another one.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4, uuid5
@@ -21,10 +22,23 @@ _HEADERS = UUID("5f0c54a1-6d0b-4d3c-9a39-0a4c6e8a4b0e")
 _RANDOM = 20
 
 
+def members_of(tasks: Iterable[Any]) -> Iterator[Any]:
+    """Of a group, with those of the groups in it."""
+    for task in tasks:
+        signature = canvas.maybe_signature(task)
+        if isinstance(signature, canvas.group):
+            yield from members_of(signature.tasks)
+        else:
+            yield task
+
+
 def name(chord: Any) -> None:
     """Before a chord is frozen: give its header the id that it had, or will have again."""
     members = chord.tasks
-    if type(members) is not list or not members:  # a group has its id, and a generator is not to be run for it
+    if type(members) is not list:  # a group has its id, and a generator is not to be run for it
+        return
+    members[:] = members_of(members)  # as freezing does
+    if not members:
         return
     first = canvas.maybe_signature(members[0], app=chord.app)
     last = last_task(first)

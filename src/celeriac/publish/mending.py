@@ -19,21 +19,12 @@ _freeze_chord, _run_chord = canvas._chord.freeze, canvas._chord.run  # noqa: SLF
 @wraps(_backwards)
 def _in_order(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
     if hasattr(self.app, "batch_of_group"):
-        members = list(_members(self.tasks))
+        members = list(header_ids.members_of(self.tasks))
         if isinstance(self.tasks, MutableSequence):  # whoever froze the group may hold the list
             self.tasks[:] = members
         else:
             self.tasks = members
     return _backwards(self, *args, **kwargs)  # type: ignore[no-any-return]  # Celery has no types
-
-
-def _members(tasks: Iterable[Any]) -> Iterator[Any]:
-    for task in tasks:
-        signature = canvas.maybe_signature(task)
-        if isinstance(signature, canvas.group):
-            yield from _members(signature.tasks)
-        else:
-            yield task
 
 
 def ends_in_a_group(signature: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from celery import states
 from celery.result import GroupResult
 
+from celeriac.core.workflow_state import State
 from tests.integration.canvases.building import Builder
 from tests.integration.canvases.evaluating import Evaluation, has_failed
 from tests.integration.canvases.plan import FAILED, Canvas, Step, everything
@@ -66,6 +67,17 @@ class Sent:
         assert _same(self.value, wanted.value), (self.canvas, self.value, wanted.value)
         self._check_runs(Counter(wanted.runs), redriven=redriven, repeats=repeats)
         self._check_ledger()
+
+    def check_workflow(self) -> None:
+        """It reads as what it is, where all has succeeded; a single task is none.
+
+        Raises:
+            AssertionError: it does not.
+        """
+        workflow_id = getattr(self._result, "workflow_id", None)
+        if workflow_id is not None:
+            found = self._app.workflows.get(workflow_id)
+            assert found.state is State.SUCCEEDED, (self.canvas, found, found.nodes)
 
     def _check_runs(self, wanted: Counter[str], *, redriven: bool, repeats: bool) -> None:
         if redriven:  # once to fail, with its error callbacks, and once more

@@ -124,12 +124,20 @@ class Workflow:
 
 
 class Counted(NamedTuple):
-    """How many members of a group have ended: well, not, and without having run; and dead letters that could put it right."""
+    """How many members of a group have ended: well, not, and without having run; and dead letters that could put it right.
+
+    One that was redriven has not ended until it has again.
+    """
 
     succeeded: int
     failed: int
     cancelled: int = 0
     letters: int = 0
+
+    @classmethod
+    def of(cls, succeeded: int, failed: int, cancelled: int, letters: int, again: int) -> Counted:
+        """From what was noted of the members; ``again`` of them were redriven, and are still noted as they ended before."""
+        return cls(succeeded, failed - max(0, min(again, failed - letters)), cancelled, letters)
 
     @property
     def ended(self) -> int:

@@ -308,6 +308,13 @@ def test_many_are_counted(counted: Counted, state: str) -> None:
     assert (one.state.value, one.succeeded, one.failed, one.cancelled) == (state, *counted[:3])
 
 
+@pytest.mark.parametrize(
+    ("failed", "letters", "again", "left"), [(3, 0, 1, 2), (3, 2, 1, 2), (3, 3, 1, 3), (2, 0, 5, 0), (0, 1, 1, 0)]
+)
+def test_what_was_redriven_has_not_ended(failed: int, letters: int, again: int, left: int) -> None:
+    assert Counted.of(5, failed, 1, letters, again) == Counted(5, left, 1, letters)
+
+
 def test_it_goes_on_without_a_member_where_that_was_said() -> None:
     nodes = [Node("a", "t"), Node("b", "t"), Node("body", "t", [0, 1], joins=True)]
     workflow = Workflow("w", "n", nodes, "continue")

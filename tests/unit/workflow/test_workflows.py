@@ -233,6 +233,21 @@ def test_what_has_a_message_or_a_dead_letter_is_found_without_reading_shapes(
     assert kit.app.workflows.get(letter.task_id).id == sent.workflow_id
 
 
+@pytest.mark.parametrize("joined", [True, False])
+def test_many_of_which_one_was_redriven_go_on(kit: Kit, joined: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAREHOUSE", "away")
+    members = steps(kit, "needs", *["load"] * MANY)
+    sent = (chord(members, kit.app.tasks["load"].s()) if joined else group(members)).apply_async()
+    assert kit.app.workflows.wait(sent).state is State.BLOCKED
+    monkeypatch.delenv("WAREHOUSE")
+    kit.app.workflows.resume(sent)
+    found = kit.app.workflows.get(sent)
+    assert (found.state, found.nodes[0].state, found.ended) == (State.RUNNING, NodeState.RUNNING, False)
+    noting.Noting().note(kit.app.store)
+    assert kit.app.store.workflow(found.id).state == "running", "it is not noted as failed for good"
+    assert kit.app.workflows.wait(sent).state is State.SUCCEEDED
+
+
 def test_a_dead_letter_of_one_of_many_leads_to_its_workflow(kit: Kit) -> None:
     sent = group(*steps(kit, "fail", *["load"] * MANY)).apply_async()
     kit.app.tasks["fail"].delay()

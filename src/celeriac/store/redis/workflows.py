@@ -45,7 +45,7 @@ class WorkflowsPart(Part):
 
     def counted(self, group_ids: Sequence[str]) -> dict[str, Counted]:
         found = self.database.call("workflows.counted", [len(group_ids), *map(plain, group_ids)])
-        return {text(group_id): Counted(*map(int, counts)) for group_id, *counts in found}
+        return {text(group_id): Counted.of(*map(int, counts)) for group_id, *counts in found}
 
     def times_of(self, group_ids: Sequence[str]) -> dict[str, Times]:
         return {group_id: self._times_of(group_id) for group_id in group_ids}

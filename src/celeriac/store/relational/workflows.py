@@ -76,7 +76,7 @@ class WorkflowsPart(Part):
             return {}
         with self.database.reading() as raw:
             rows = raw.run("workflows.counted", (json.dumps(list(group_ids)),)).fetchall()
-        return {group_id: Counted(*counts) for group_id, *counts in rows}
+        return {group_id: Counted.of(*counts) for group_id, *counts in rows}
 
     def times_of(self, group_ids: Sequence[str]) -> dict[str, Times]:
         if not group_ids:

@@ -71,7 +71,10 @@ local function redrive(r, now)
     if call('HEXISTS', base .. 'live', r.task) == 1 then return 'live' end
     -- The letter has kept its chords from being pruned; now they have their time once more to end.
     for _, group in ipairs(call('SMEMBERS', base .. 'lc:' .. r.task)) do
-        if call('EXISTS', base .. 'c:' .. group) == 1 then touch_chord(group, now) end
+        if call('EXISTS', base .. 'c:' .. group) == 1 then
+            touch_chord(group, now)
+            call('SADD', base .. 'cf:' .. group, r.task)
+        end
     end
     delete_letter(r.number)
     if r.from_start then forget_cursors(r.task) end

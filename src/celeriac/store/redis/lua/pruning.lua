@@ -80,7 +80,8 @@ local function prune_chords()
             -- The end of the dead letter looks at it again.
             call('ZADD', base .. 'chords:over', 'inf', group)
         else
-            pruned = pruned + call('UNLINK', base .. 'c:' .. group, base .. 'p:' .. group, base .. 'cl:' .. group)
+            pruned = pruned + call('UNLINK', base .. 'c:' .. group, base .. 'p:' .. group, base .. 'cl:' .. group,
+                base .. 'cf:' .. group)
             call('ZREM', base .. 'chords:over', group)
         end
     end

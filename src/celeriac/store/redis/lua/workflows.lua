@@ -94,13 +94,14 @@ for _ = 1, take_number() do
     local ended = call('HLEN', base .. 'p:' .. group)
     local failed, cancelled = unpack(call('HMGET', base .. 'c:' .. group, 'failed', 'cancelled'))
     failed, cancelled = tonumber(failed or 0), tonumber(cancelled or 0)
-    local letters = 0
+    local letters, again = 0, 0
     if failed > 0 then
         for _, task in ipairs(call('SMEMBERS', base .. 'cl:' .. group)) do
             letters = letters + tonumber(call('HGET', base .. 'lettered', task) or 0)
         end
+        for _, task in ipairs(call('SMEMBERS', base .. 'cf:' .. group)) do again = again + call('HEXISTS', base .. 'live', task) end
     end
-    if ended > 0 then found[#found + 1] = { group, ended - failed, failed - cancelled, cancelled, letters } end
+    if ended > 0 then found[#found + 1] = { group, ended - failed, failed - cancelled, cancelled, letters, again } end
 end
 return found
 

@@ -46,12 +46,19 @@ WHERE id IN (SELECT value FROM json_each(?1))
 UPDATE chord SET state = 'sent', updated_at = ?2
 WHERE group_id IN (SELECT value FROM json_each(?1)) AND size IS NULL AND state = 'open'
 
+-- A member that was redriven is noted as failed until it ends again: of a chain the redriven step runs, or its last one.
 -- name: counted
 SELECT group_id, count(*) FILTER (WHERE succeeded = 1), count(*) FILTER (WHERE succeeded = 0),
        count(*) FILTER (WHERE succeeded = -1),
        CASE WHEN min(succeeded) = 1 THEN 0 ELSE (
            SELECT count(*) FROM letter_chord JOIN dead_letter USING (task_id)
-           WHERE letter_chord.group_id = chord_part.group_id) END
+           WHERE letter_chord.group_id = chord_part.group_id) END,
+       CASE WHEN min(succeeded) = 1 THEN 0 ELSE (
+           SELECT count(*) FROM message WHERE task_id IN (
+               SELECT task_id FROM letter_chord WHERE letter_chord.group_id = chord_part.group_id
+               UNION
+               SELECT own.task_id FROM chord_part AS own
+               WHERE own.group_id = chord_part.group_id AND own.succeeded = 0)) END
 FROM chord_part WHERE group_id IN (SELECT value FROM json_each(?1)) GROUP BY group_id
 
 -- By the index of each task: a group may be as long as it likes.

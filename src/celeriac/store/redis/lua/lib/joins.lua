@@ -72,6 +72,12 @@ local function add_part(part, now)
     end
     call('HSET', members, part.task, cmsgpack.pack({ part.position, part.succeeded, part.result }))
     if failed ~= 0 then call('HINCRBY', name, 'failed', failed) end
+    -- Those that have failed are in cf:<group> too: where one is sent again, it has not ended yet.
+    if part.succeeded == '0' then
+        call('SADD', base .. 'cf:' .. part.group, part.task)
+    elseif old then
+        call('SREM', base .. 'cf:' .. part.group, part.task)
+    end
     if cancelled ~= 0 then call('HINCRBY', name, 'cancelled', cancelled) end
     return complete_chord(part.group, now, part.succeeded ~= '1')
 end

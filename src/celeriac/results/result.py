@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery.result import AsyncResult as CeleryResult
+from celery.result import GroupResult
 
 from celeriac.core.checkpoint import Progress, progress_of
 
@@ -16,6 +17,8 @@ class AsyncResult(CeleryResult):  # type: ignore[misc]  # Celery has no types
     #: The id of the workflow of which this result was given. None of a task that was sent by itself, and of a result that is
     #: asked anew: ``app.workflows.get(result.id)`` finds it by the id of any of its tasks.
     workflow_id: str | None = None
+    #: Whether its workflow goes on without members of chords that give up.
+    goes_on_without = False
 
     @property
     def progress(self) -> Progress | None:
@@ -27,3 +30,13 @@ class AsyncResult(CeleryResult):  # type: ignore[misc]  # Celery has no types
         if not self.app.has_ledger:
             return None
         return progress_of(self.app.store.checkpoints([self.id]).get(self.id))
+
+    def _maybe_reraise_parent_error(self) -> None:
+        """As Celery's, but for a failure without which this task goes on, or has succeeded: that was redriven since."""
+        try:
+            for node in reversed(list(self._parents())):
+                if not (self.goes_on_without and isinstance(node, GroupResult)):
+                    node.maybe_throw()
+        except Exception:
+            if not self.successful():
+                raise

@@ -87,7 +87,10 @@ class Workflows:
             _ = self._store  # says what is missing
         run_out(canvas)
         send = partial(canvas.apply_async, args, kwargs, **_named(canvas))
-        return send_workflow(partial(asked_for, send), writable(name) if name else "", on_failure)
+        result = send_workflow(partial(asked_for, send), writable(name) if name else "", on_failure)
+        if on_failure == "continue" and result is not None:
+            result.goes_on_without = True
+        return result
 
     # -- looking
 

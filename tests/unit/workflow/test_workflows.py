@@ -233,6 +233,33 @@ def test_what_has_a_message_or_a_dead_letter_is_found_without_reading_shapes(
     assert kit.app.workflows.get(letter.task_id).id == sent.workflow_id
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_its_result_is_what_it_has_come_to_without_a_member(kit: Kit, ended: bool) -> None:
+    load, failing = kit.app.tasks["load"], kit.app.tasks["fail"]
+    canvas = chain(load.s(), group(failing.s(), load.s()), load.s(), load.s())
+    sent = kit.app.workflows.send(canvas, on_failure="continue")
+    if ended:
+        kit.drain()
+    assert sent.get() == 1
+    held_up = kit.app.workflows.send(chain(failing.s(), load.s()), on_failure="continue")
+    with pytest.raises(WorkflowBlocked):
+        held_up.get()
+
+
+def test_its_result_is_what_it_has_come_to_once_its_dead_letter_was_redriven(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAREHOUSE", "away")
+    sent = chain(*steps(kit, "needs", "load")).delay()
+    with pytest.raises(ConnectionError):
+        sent.parent.get()
+    monkeypatch.delenv("WAREHOUSE")
+    kit.app.workflows.resume(sent)
+    kit.drain()
+    assert sent.parent.state == "FAILURE", "what was read stays as it was"
+    assert sent.get() == 1
+
+
 @pytest.mark.parametrize("joined", [True, False])
 def test_many_of_which_one_was_redriven_go_on(kit: Kit, joined: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAREHOUSE", "away")

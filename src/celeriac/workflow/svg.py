@@ -52,6 +52,7 @@ def svg(status: WorkflowStatus) -> str:
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" {size} {label}>',
             f"<style>{_style()}</style>",
+            '<rect class="paper" width="100%" height="100%" rx="8"/>',
             f'<text class="ink" x="{EDGE}" y="26" font-size="16" font-weight="600">{title}</text>',
             f'<text class="dim" x="{EDGE}" y="46" font-size="13">{said}</text>',
             *edges,
@@ -187,8 +188,9 @@ def _lasted(one: Progress) -> str:
 def _style() -> str:
     light = [_rule(state, *colours[0]) for state, colours in _COLOURS.items()]
     dark = [_rule(state, *colours[1]) for state, colours in _COLOURS.items()]
-    paper = ".ink{fill:#111827}.dim{fill:#6b7280}.edge{fill:none;stroke:#9ca3af;stroke-width:1.5}"
-    ink = ".ink{fill:#f9fafb}.dim{fill:#9ca3af}.edge{stroke:#6b7280}"
+    # Opened by itself it has the paper of the browser, and on a page that knows only light the picture brings its own.
+    paper = ":root{color-scheme:light dark}.paper{fill:#ffffff}.ink{fill:#111827}.dim{fill:#6b7280}.edge{fill:none;stroke:#9ca3af;stroke-width:1.5}"
+    ink = ".paper{fill:#0d1117}.ink{fill:#f9fafb}.dim{fill:#9ca3af}.edge{stroke:#6b7280}"
     return f"{paper}{''.join(light)}@media (prefers-color-scheme:dark){{{ink}{''.join(dark)}}}"
 
 

@@ -384,6 +384,18 @@ def test_what_has_no_room_for_all_of_it_keeps_its_name_longest() -> None:
     ]
 
 
+def test_of_many_the_number_comes_first() -> None:
+    label = Label("shop.load → shop.clean", size=2_500)
+    shown = [label.fitting(lambda text, room=room: cells(text) <= room) for room in (30, 29, 20, 9, 5)]  # type: ignore[misc]
+    assert shown == [
+        "2,500 × shop.load → shop.clean",
+        "2,500 × …load → …clean",
+        "2,500 × …load → …cl…",
+        "2,500 × …",
+        "…",
+    ]
+
+
 def test_what_steers_a_terminal_stays_out_of_arguments() -> None:
     workflow = Workflow("w", "n", [Node("a", "t", arguments="('\x1b[31m')")])
     seen = progress(workflow, {}, {}, ())

@@ -53,8 +53,11 @@ def test_no_text_is_wider_than_its_box(letter: str) -> None:
         named, told = group.findall(TEXT)
         # 166 pixels of letters of 13 that are as wide as high, and of ordinary ones at half that.
         most = 12 if letter == "夜" else 16 if letter == "W" else 24
-        assert len(named.text or "") <= most
-        assert (named.text or "").startswith("…")
+        # The number of many takes half of that.
+        number, _, text = (named.text or "").rpartition("100,000 × ")
+        assert number == ""
+        assert len(text) <= (most if text == named.text else most / 2 + 1)
+        assert "…" in text
         assert 12 * 0.5 * len(told.text or "") <= WIDE - 12
         assert letter * 60 in "".join(group.find(TITLE).itertext())  # type: ignore[union-attr]
     assert int(root.get("width", "0")) < 400
@@ -92,7 +95,7 @@ def test_how_far_a_task_is_is_a_bar_in_its_box(reported: Reported | None, told: 
     found = status("w", [Node("a", "t")], {}, Record("a", 0, "STARTED", closed=False))
     found.nodes[0].reported = reported
     root = drawn(found)
-    box, *bars = root.iter(RECT)
+    box, *bars = rects(root)
     assert "running" in "".join(root.find(f"{GROUP}/{TITLE}").itertext())  # type: ignore[union-attr]
     assert shown(root)[-1] == told
     assert told in "".join(root.find(f"{GROUP}/{TITLE}").itertext())  # type: ignore[union-attr]
@@ -102,8 +105,13 @@ def test_how_far_a_task_is_is_a_bar_in_its_box(reported: Reported | None, told: 
         assert float(bar.get("x", "")) == float(box.get("x", "")) + 12
 
 
+def rects(root: ET.Element) -> list[ET.Element]:
+    """All but the paper."""
+    return [one for one in root.iter(RECT) if one.get("class") != "paper"]
+
+
 def corners(root: ET.Element) -> list[tuple[int, int]]:
-    return [(int(box.get("x", "")), int(box.get("y", ""))) for box in root.iter(RECT)]
+    return [(int(box.get("x", "")), int(box.get("y", ""))) for box in rects(root)]
 
 
 def points(path: str) -> Iterator[tuple[float, float]]:
@@ -198,6 +206,21 @@ def test_every_state_has_its_colours_on_light_and_dark_pages() -> None:
     for state in NodeState:
         assert f".{state.value} rect{{" in light
         assert f".{state.value} rect{{" in dark
+
+
+def test_it_brings_its_own_paper_since_not_every_page_is_as_dark_as_its_reader_wants() -> None:
+    root = drawn(status("w", [Node("a", "t")]))
+    [style, paper, *_] = list(root)
+    light, dark = str(style.text).split("@media (prefers-color-scheme:dark)")
+    assert (paper.tag, paper.get("class"), paper.get("width"), paper.get("height")) == (RECT, "paper", "100%", "100%")
+    assert ".paper{fill:#ffffff}" in light
+    assert ".paper{fill:#0d1117}" in dark
+    assert ":root{color-scheme:light dark}" in light, "opened by itself, the rest of the window is as dark"
+
+
+def test_of_many_in_a_narrow_box_the_number_stays() -> None:
+    root = drawn(status("w", [Node("g", "imports.shard, imports.sub", [], 36)]))
+    assert shown(root)[2] == "36 × …shard, …sub"
 
 
 def test_it_says_what_has_become_of_each() -> None:

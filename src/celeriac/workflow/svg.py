@@ -68,7 +68,8 @@ def _left(graph: Placed, item: int) -> int:
 
 
 def _middle(graph: Placed, item: int) -> int:
-    return HEAD + EDGE + round(graph.centres[item])
+    # Halves are as good as common, and a hair above or below for being sums of fractions: of neighbours both are to go up.
+    return HEAD + EDGE + math.floor(graph.centres[item] + 0.501)
 
 
 def _top(graph: Placed, place: int) -> int:

@@ -9,7 +9,7 @@ from operator import mul
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from celeriac.core.attempt import Record
@@ -161,6 +161,7 @@ def graphs(draw: st.DrawFn) -> list[Node]:
 
 
 @given(graphs())
+@example([Node(f"{place}", "t", after) for place, after in enumerate([[], [0], [], [], [], [], [], [0, 2], [0, 3, 5]])])
 def test_no_edge_runs_behind_a_box(nodes: list[Node]) -> None:
     check_picture(nodes)
 

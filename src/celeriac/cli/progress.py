@@ -14,6 +14,7 @@ from celeriac.cli.screen import echo, to_json, width
 from celeriac.cli.text import one_line, shorten
 from celeriac.core.attempt import Record
 from celeriac.core.checkpoint import Checkpoint, Progress, progress_of
+from celeriac.core.text import app_option
 from celeriac.store.protocols import Store
 
 #: Seconds between looks; cells of the bar, at most.
@@ -35,7 +36,7 @@ def progress(context: click.Context, task_id: str, follow: bool, as_json: bool) 
     store = store_of(context)
     record, found = _look(store, task_id)
     if record is None and found is None:
-        raise click.ClickException(f"Nothing is known of task {one_line(task_id)}: never sent here, or pruned since")
+        raise _unknown(context, store, task_id)
     seen: Any = None
     began = (time.monotonic(), found.done if found else 0.0)
     while follow and not (record is not None and record.closed):
@@ -47,6 +48,15 @@ def progress(context: click.Context, task_id: str, follow: bool, as_json: bool) 
     _show(store, task_id, record, found, as_json=as_json, left=None, last=True)
     if follow and record is not None and record.state != "SUCCESS":
         context.exit(1)
+
+
+def _unknown(context: click.Context, store: Store, task_id: str) -> click.ClickException:
+    if store.workflow(task_id) is None:
+        return click.ClickException(f"Nothing is known of task {one_line(task_id)}: never sent here, or pruned since")
+    option = app_option(context.obj.app.main)
+    return click.ClickException(
+        f"{task_id} is a workflow and no task: `celery -A {option} workflow show {task_id}` shows how far each of its tasks is"
+    )
 
 
 def _look(store: Store, task_id: str) -> tuple[Record | None, Checkpoint | None]:

@@ -103,7 +103,7 @@ def _unknown(context: click.Context, wanted: str, begins: Sequence[str]) -> clic
     )
 
 
-@workflow.command("list")
+@workflow.command("list", short_help="List workflows, the newest at the end.")
 @click.option("--state", type=click.Choice([state.value for state in State]), help="Only those in this state.")
 @click.option("--newest", "--limit", "newest", default=20, show_default=True, type=click.IntRange(1), help="How many.")
 @as_json_
@@ -158,16 +158,16 @@ def _write(document: str, picture: Path) -> None:
 
 
 def _dead_letters(app: Any, status: WorkflowStatus) -> list[str]:
-    """Those that hold it up, and how to have it go on."""
-    if status.state is not State.BLOCKED or status.workflow.cancelled_at is not None:
+    """Those of its tasks, which say why it is blocked, has failed or did without; and how to have it go on."""
+    blocked = status.state is State.BLOCKED and status.workflow.cancelled_at is None
+    if not blocked and (status.state is State.CANCELLED or not any(one.dead_letter for one in status.nodes)):
         return []
     found = app.workflows.dead_letters(status.id)
     more = [f"and {len(found) - _SHOWN:,} more"] if len(found) > _SHOWN else []
-    return [
-        *(["", *listing(found[:_SHOWN], app.store.now(), width()), *more] if found else []),
-        "",
-        f"`celery -A {app_option(app.main)} workflow resume {status.id}` redrives what gave up.",
-    ]
+    lines = ["", *listing(found[:_SHOWN], app.store.now(), width()), *more] if found else []
+    if blocked:
+        lines += ["", f"`celery -A {app_option(app.main)} workflow resume {status.id}` redrives what gave up."]
+    return lines
 
 
 @workflow.command(short_help="Redrive its dead letters, so that the rest goes on.")
@@ -185,7 +185,7 @@ def resume(context: click.Context, workflow_id: str, who: str | None, note: str 
     try:
         done = _workflows(context).resume(found.id, who=who, note=note)
     except WorkflowCancelled as error:
-        raise click.UsageError(str(error)) from error
+        raise click.ClickException(one_line(str(error))) from error
     if as_json:
         echo(to_json({**_document(_get(context, found.id)), **_redriven(done)}))
     elif found.state is State.SUCCEEDED:

@@ -19,6 +19,7 @@ from celeriac.store.protocols import DeadLetters
 NOTHING = DeadLetterFilter(ids=(0,))
 #: An id as a store counts them, in 64 bits.
 _NUMBER = re.compile("[0-9]{1,18}")
+_OF_WORKFLOWS = "; those of a workflow are shown by `workflow show`, and redriven by `workflow resume`"
 _NAMED = re.compile(r"([A-Za-z_]\w*|\d+)=(.*)", re.DOTALL)
 
 
@@ -30,9 +31,11 @@ class UnknownDeadLetter(DeadLetterError):
         self.references = tuple(references)
 
     def __str__(self) -> str:
+        # One that is no number may be the id of a workflow.
+        of_workflows = "" if all(map(_NUMBER.fullmatch, self.references)) else _OF_WORKFLOWS
         return (
             f"no dead letter has the id or the task id {', '.join(self.references)}; it may have been redriven or purged. "
-            "Nothing was done. `dead list` shows those there are, and `dead log` what was done with others"
+            f"Nothing was done. `dead list` shows those there are, and `dead log` what was done with others{of_workflows}"
         )
 
 

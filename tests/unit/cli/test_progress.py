@@ -13,6 +13,8 @@ from celeriac.cli.progress import told, within
 from celeriac.cli.text import cells
 from celeriac.core.attempt import Outcome, Record
 from celeriac.core.checkpoint import Checkpoint, Progress
+from celeriac.core.message import TaskMessage
+from celeriac.core.workflow import Node, Workflow
 
 from .conftest import Invoke, Shop
 
@@ -98,3 +100,12 @@ def test_the_page_of_a_dead_letter_says_that_a_redrive_goes_on(shop: Shop, cli: 
     assert json.loads(cli("show", letter.id, "--json").stdout)["progress"]["continues"] is True
     assert cli("redrive", letter.id, "--from-start").exit_code == 0
     assert shop.store.checkpoints(["long"])["long"].cursors is None
+
+
+def test_of_a_workflow_it_says_where_to_look(shop: Shop) -> None:
+    opened = Workflow("the-workflow", "nightly", [Node("first", "t")])
+    shop.store.publish([TaskMessage("q", "[]", "[]", "first", "t", opens=opened)])
+    result = ask(shop, "the-workflow")
+    assert result.exit_code == 1
+    assert "is a workflow and no task" in result.output
+    assert "workflow show the-workflow` shows how far each of its tasks is" in result.output

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 import pytest
-from celery import chain, group
+from celery import chain, chord, group
 from celery.bin.base import CLIContext
 from click.testing import CliRunner, Result
 
@@ -241,8 +241,22 @@ def test_what_gave_up_is_redriven(cli: Invoke, kit: Kit, blocked: str) -> None:
     assert cli("resume", blocked).exit_code == 0
     kit.app.store.cancel_workflow(blocked, "me@host")
     refused = cli("resume", blocked)
-    assert refused.exit_code == 2
+    assert refused.exit_code == 1
+    assert refused.output.startswith("Error: workflow nightly\\x1b[31m report["), "the command was used as it should be"
     assert "was cancelled by me@host" in refused.output
+
+
+@pytest.mark.parametrize(("on_failure", "state"), [("fail", "failed"), ("continue", "succeeded")])
+def test_why_a_member_gave_up_is_shown_also_where_nothing_waits_for_it(
+    cli: Invoke, kit: Kit, on_failure: Any, state: str
+) -> None:
+    load, mail = kit.app.tasks["shop.load"], kit.app.tasks["shop.mail"]
+    sent = kit.app.workflows.send(chord([load.s(2), load.s(3)], mail.s()), on_failure=on_failure)
+    kit.drain()
+    lines = cli("show", sent.workflow_id).output.splitlines()
+    assert f"  {state}  " in lines[0]
+    assert lines[-1].endswith("ConnectionError: the warehouse does not answer")
+    assert lines[-3] == ""
 
 
 def test_it_is_told_who_did_it(cli: Invoke, kit: Kit, blocked: str) -> None:

@@ -140,8 +140,7 @@ def check_picture(nodes: list[Node]) -> None:
     for at, (x, y) in enumerate(boxes):
         assert 0 <= x <= wide - WIDE
         assert HEAD < y <= high - HIGH
-        # Drawn at whole numbers.
-        assert not [1 for ox, oy in boxes[:at] if abs(ox - x) < WIDE and abs(oy - y) < HIGH + GAP_Y - 1]
+        assert not [1 for ox, oy in boxes[:at] if abs(ox - x) < WIDE and abs(oy - y) < HIGH + GAP_Y]
         assert all(boxes[before][0] < x for before in nodes[at].after)
     paths = [path.get("d", "") for path in root.iter(PATH)]
     assert len(paths) == sum(len(node.after) for node in nodes)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from celery.app.task import Task
 from celery.canvas import Signature
 
 from celeriac.core.attempt import DeadLetter, DeadLetterFilter, Record
@@ -80,9 +81,7 @@ class Workflows:
         if on_failure not in POLICIES:
             raise ValueError(f"on_failure={on_failure!r} is none of {', '.join(POLICIES)}")
         if not isinstance(canvas, Signature):
-            raise TypeError(
-                f"a {type(canvas).__name__} is no chain, group or chord: give signatures, as in group(load.s(shop) for shop in shops)"
-            )
+            raise TypeError(_no_canvas(canvas))
         if not self._app.keeps_workflows and not self._app.conf.task_always_eager:
             _ = self._store  # says what is missing
         run_out(canvas)
@@ -226,6 +225,12 @@ class Workflows:
             if one.node.size == 1 and one.state in (NodeState.PLANNED, NodeState.CANCELLED):
                 self._store.store(_revoked(one.node.id, one.node.task, self._store.now()))
         return self.get(workflow.id)
+
+
+def _no_canvas(given: Any) -> str:
+    if isinstance(given, Task):
+        return f"{given.name} is a task, and no signature of it: give it its arguments, as in {given.name.rpartition('.')[2]}.s(…)"
+    return f"a {type(given).__name__} is no chain, group or chord: give signatures, as in group(load.s(shop) for shop in shops)"
 
 
 def _named(canvas: Signature) -> dict[str, Any]:

@@ -691,7 +691,10 @@ def test_members_of_one_task_are_told_apart_and_secrets_are_not_shown(kit: Kit) 
 def test_what_is_no_canvas_is_not_sent(kit: Kit, canvas: Any) -> None:
     with pytest.raises(TypeError, match=r"is no chain, group or chord: give signatures"):
         kit.app.workflows.send(canvas)
-    with pytest.raises(TypeError, match=r"is no chain, group or chord: give signatures"):
+
+
+def test_a_task_without_its_arguments_is_not_sent(kit: Kit) -> None:
+    with pytest.raises(TypeError, match=r"^load is a task, and no signature of it: .* load\.s\(…\)$"):
         kit.app.workflows.send(kit.app.tasks["load"])
 
 

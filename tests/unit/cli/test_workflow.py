@@ -23,6 +23,7 @@ from celeriac.core.attempt import Record
 from celeriac.core.checkpoint import Progress as Reported
 from celeriac.core.workflow import Node, Workflow
 from celeriac.core.workflow_state import progress, state_of
+from celeriac.errors import DeadLetterError
 from celeriac.testing import Kit
 from celeriac.workflow import WorkflowStatus
 from celeriac.workflow.labels import Label, labels
@@ -244,6 +245,13 @@ def test_what_gave_up_is_redriven(cli: Invoke, kit: Kit, blocked: str) -> None:
     assert refused.exit_code == 1
     assert refused.output.startswith("Error: workflow nightly\\x1b[31m report["), "the command was used as it should be"
     assert "was cancelled by me@host" in refused.output
+
+
+@pytest.mark.parametrize(("reference", "told"), [("{}", True), ("99", False)])
+def test_the_desk_says_where_dead_letters_of_a_workflow_are(kit: Kit, blocked: str, reference: str, told: bool) -> None:
+    with pytest.raises(DeadLetterError, match=r"^no dead letter has the id or the task id ") as refused:
+        kit.app.dead_letters.redrive(reference.format(blocked))
+    assert ("redriven by `workflow resume`" in str(refused.value)) is told
 
 
 @pytest.mark.parametrize(("on_failure", "state"), [("fail", "failed"), ("continue", "succeeded")])

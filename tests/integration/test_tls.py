@@ -110,6 +110,8 @@ def test_connections_that_break_are_made_again(site: Site, way: Proxy) -> None:
     records = site.wait_ended(sent, 90)
     assert {record.state for record in records.values()} == {states.SUCCESS}
     assert set(counts(journal)) == {str(number) for number in range(10)}
+    # A process that cannot reach the server waits for it.
+    assert " died (" not in worker.log()
     assert worker.running
 
 

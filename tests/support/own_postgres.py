@@ -106,6 +106,10 @@ class Bouncer(Owned):
         file.write_text("\n".join(lines) + "\n")
         self.command = [*self.as_owner, program("pgbouncer"), str(file)]
 
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """SIGTERM is the fast shutdown. SIGQUIT it may have been started to ignore, as a shell has its background jobs."""
+        super().end(number)
+
 
 def _give(folder: Path) -> list[str]:
     """What to put before a command so that it runs as the folder's owner: the servers refuse to run as root."""

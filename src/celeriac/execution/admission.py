@@ -100,7 +100,8 @@ def _bury(room: Room, attempt: Attempt) -> Outcome:
 
 def poison(room: Room, name: str, task_id: str, generation: int) -> PoisonTask:
     """The error of a task that has taken too many processes down since it was sent, or redriven."""
-    crashes = [item for item in room.store.attempts(task_id) if item.outcome == "crashed"]
+    attempts = room.settler.insist(lambda: room.store.attempts(task_id))
+    crashes = [item for item in attempts if item.outcome == "crashed"]
     return PoisonTask(name, task_id, [item.finished_at for item in crashes if item.generation == generation])
 
 

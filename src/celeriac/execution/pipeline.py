@@ -74,13 +74,15 @@ def begin(task: Any, uuid: str, request: dict[str, Any], header: list[Any]) -> A
     """An attempt from what the message says."""
     facts = DeliveryFacts.from_header(header)
     room = room_of(task.app)
+    # A process that has never asked for the server's time cannot tell it while the server is away.
+    started_at, started_clock = room.settler.insist(lambda: (room.store.now(), room.store.lease_now()))
     return Attempt(
         task_id=uuid,
         name=task.name,
         delivery=facts,
         worker=request.get("hostname") or room.hostname,
-        started_at=room.store.now(),
-        started_clock=room.store.lease_now(),
+        started_at=started_at,
+        started_clock=started_clock,
         key=key_of(task.name, request),
         workflow=request.get(WORKFLOW_HEADER),
         task=task,

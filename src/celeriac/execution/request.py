@@ -158,11 +158,23 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
     # -- how the run in the pool ended
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        if self._facts is None or self._already_cancelled or self._already_revoked:
+            return super().on_failure(exc_info, send_failed_event, return_ok)
+        try:
+            return self._on_failure(exc_info, send_failed_event, return_ok)
+        except Exception:
+            logger.exception(
+                "how %s[%s] ended cannot be settled here: its lease runs out, and it counts as crashed",
+                self.name,
+                self.id,
+            )
+            self.acknowledge()  # or the lease would be renewed for ever
+            return None
+
+    def _on_failure(self, exc_info: Any, send_failed_event: bool, return_ok: bool) -> Any:
         error = exc_info.exception
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc
-        if self._facts is None or self._already_cancelled or self._already_revoked:
-            return super().on_failure(exc_info, send_failed_event, return_ok)
         if self._is_crash(error, return_ok):
             return self._on_crash(error)
         if isinstance(error, Reject):

@@ -13,8 +13,11 @@ from celery import chain, group
 from celery.exceptions import WorkerLostError
 
 from celeriac import Celery, WorkflowBlocked
+from celeriac.core.message import DELIVERY_HEADER
 from celeriac.core.workflow_nodes import FOLDED_ABOVE
 from celeriac.core.workflow_state import State
+from celeriac.errors import StoreUnavailable
+from celeriac.execution.pipeline import begin
 from celeriac.execution.request import Request
 from celeriac.worker import grace
 from celeriac.worker.grace import Grace
@@ -146,3 +149,49 @@ def test_one_of_many_counts_as_ended_whoever_sees_it_end(
     counted = (0, FOLDED_ABOVE + 1) if ends is _is_revoked else (FOLDED_ABOVE + 1, 0)
     assert (node.succeeded, node.failed, node.cancelled) == (0, *counted)
     assert app.workflows.get(sent.workflow_id).ended
+
+
+def away(times: int, then: Callable[..., Any]) -> Callable[..., Any]:
+    """A store's method while the store is not there, and when it is again."""
+    left = [times]
+
+    def ask(*args: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise StoreUnavailable("here", "away")
+        return then(*args)
+
+    return ask
+
+
+def test_one_that_crashes_too_often_while_the_store_is_away_is_buried_all_the_same(
+    app: Celery, begun: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be held, and nobody run it, for as long as the worker lives."""
+    assert begun._facts is not None
+    begun._facts = begun._facts._replace(crashes=app.own_settings.max_crashes)
+    monkeypatch.setattr(app.store, "attempts", away(2, app.store.attempts))
+    begun.on_failure(SimpleNamespace(exception=WorkerLostError("signal 9 (SIGKILL)")))
+    [letter] = app.dead_letters.find()
+    assert letter.reason == "poison"
+
+
+def test_one_whose_end_cannot_be_settled_is_held_no_longer(
+    app: Celery, begun: Request, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_request: Request, error: BaseException) -> None:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(Request, "_on_crash", refuse)
+    begun.on_failure(SimpleNamespace(exception=WorkerLostError("signal 9 (SIGKILL)")))
+    assert begun.acknowledged  # which, of a message that settles by itself, only gives up its lease
+    assert "its lease runs out" in caplog.text
+
+
+def test_a_process_that_cannot_tell_the_time_yet_waits_for_the_store(
+    app: Celery, begun: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has not died, and what it was to run has not begun."""
+    monkeypatch.setattr(app.store, "now", away(2, app.store.now))
+    header = begun._request_dict[DELIVERY_HEADER]
+    assert begin(app.tasks["charge"], begun.id, begun._request_dict, header).started_at > 0

@@ -41,7 +41,7 @@ from celery import chain, chord
 from benchmarks.apps.tasks import counted
 def timed(canvases, steps):
     began = time.perf_counter()
-    for result in [canvas.delay() for canvas in canvases]: result.get(timeout=300)
+    for result in [canvas.delay() for canvas in canvases]: result.get(timeout=60)
     return (time.perf_counter() - began) / steps * 1000
 def chains():
     return timed([chain(*[noop.si() for _ in range(10)]) for _ in range(40)], 400)
@@ -101,13 +101,25 @@ def _steps(runs: int, say: harness.Say) -> list[Figure]:
     for turn in range(runs):
         for config in ("stock", "streams"):
             say(f"workflows: steps, run {turn + 1} of {runs}, {config}")
-            with harness.broker(config) as at, harness.worker(at, ["solo"]):
-                for figure, took in zip(figures, harness.client(at, STEP), strict=True):
-                    figure.values[config].append(took)
+            for figure, took in zip(figures, _timed_steps(config, say), strict=True):
+                figure.values[config].append(took)
     for figure in figures:
         figure.bar = f"at most {STEP_BAR} × stock"
         figure.met = figure.median("streams") <= STEP_BAR * figure.median("stock")
     return figures
+
+
+def _timed_steps(config: str, say: harness.Say) -> Any:
+    """Stock Celery's client now and then waits in vain for a result; that is not what is measured here."""
+    for left in range(3 if config == "stock" else 1, 0, -1):
+        try:
+            with harness.broker(config) as at, harness.worker(at, ["solo"]):
+                return harness.client(at, STEP)
+        except RuntimeError as error:
+            if left == 1 or "TimeoutError" not in str(error):
+                raise
+            say("workflows: stock Celery's client has waited in vain; once more")
+    raise AssertionError
 
 
 def _sizes(steps: int, say: harness.Say) -> Figure:

@@ -57,7 +57,7 @@ def assert_the_report_was_blocked_and_resumed(verdict: dict[str, Any], printed: 
     size = verdict["report_steps"]
     assert f"nightly report of {night['day']}  blocked  {size - 2} of {size} done" in drawn
     assert re.search(
-        r"✗ app.tasks.reports.mail_report  dead letter, \S+\n +│\n +⏸ app.tasks.reports.close_day  blocked", drawn
+        r"✗ app.tasks.reports.mail_report  dead letter, \S+\n +│\n +‖ app.tasks.reports.close_day  blocked", drawn
     )
     assert f"`celery -A app.core.celery workflow resume {night['workflow']}` redrives" in drawn
     assert f"1 dead letter of nightly report of {night['day']} redriven" in after

@@ -29,7 +29,7 @@ _MARKS = {
     NodeState.SUCCEEDED: ("✓", "green"),
     NodeState.RUNNING: ("▶", "blue"),
     NodeState.FAILED: ("✗", "red"),
-    NodeState.BLOCKED: ("⏸", "yellow"),
+    NodeState.BLOCKED: ("‖", "yellow"),
     NodeState.SKIPPED: ("⊘", "bright_black"),
     NodeState.WAITING: ("•", None),
     NodeState.PLANNED: ("·", "bright_black"),

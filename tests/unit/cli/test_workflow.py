@@ -92,7 +92,7 @@ def test_a_workflow_is_drawn_from_its_first_task_to_its_last(cli: Invoke, kit: K
         "├─ ✓ shop.load[0](2)  succeeded",
         "├─ ✗ shop.load[1](3)  dead letter",
         "│",
-        "⏸ shop.mail  blocked",
+        "‖ shop.mail  blocked",
         "",
     ]
     assert lines[6].endswith(letter.task_id)
